@@ -1,0 +1,1 @@
+//! Reads pg_catalog on the control connection.

@@ -1,0 +1,1 @@
+//! A private cluster and a tour.

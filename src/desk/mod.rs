@@ -1,0 +1,1 @@
+//! The one task that eats events: audit → detect → respond.

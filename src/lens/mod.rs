@@ -1,0 +1,1 @@
+//! Policy → DDL: domains, schema pgveil, sealed columns.

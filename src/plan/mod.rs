@@ -1,0 +1,266 @@
+//! Statement + rules → what to do with each parameter, literal, field and COPY column. Bounded cache.
+//!
+//! In: the client's text, declared parameter types, the actor's class, the rules. Out: a [`Decision`]. Never: keys,
+//! values, I/O. The cache is keyed by hashes and holds no text of a client's literal.
+
+use std::sync::Arc;
+
+use crate::error::Refusal;
+use crate::event::Access;
+use crate::policy::rules::{ClassId, Rules, SealedColumn};
+use crate::wire::types::Kind;
+
+/// Bytes `start..end` of the client's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a half-open range")]
+pub struct Span {
+    pub start: u32,
+    pub end: u32,
+}
+
+/// Everything a decision depends on.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The client's text, UTF-8 already checked by the wire.
+    pub sql: &'a str,
+    /// Declared parameter types of a Parse; empty for a simple Query.
+    pub parameter_oids: &'a [u32],
+    /// Whether it came as Parse (parameters possible, one statement).
+    pub extended: bool,
+    /// The actor's class.
+    pub class: ClassId,
+    /// The login role, for `$user` in the search path.
+    pub role: &'a str,
+    /// The session's search path, in order, `$user` already replaced, pg_catalog not added.
+    pub search_path: &'a [Arc<str>],
+    /// Unqualified names of temporary tables this session made; they hide everything else.
+    pub temporary: &'a std::collections::HashSet<String>,
+    /// The snapshot.
+    pub rules: &'a Rules,
+}
+
+/// What to do with a statement text.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Nothing protected is mentioned: forward untouched. Each step says what kind of statement it is.
+    Pass(Arc<Plan>),
+    /// Something protected is mentioned and every use of it is decided.
+    Act(Arc<Plan>),
+    /// The server must fail in its place.
+    Refuse(Refused),
+    /// It names a relation that the snapshot does not know: refresh the catalog and ask again (once).
+    Unknown(Arc<Plan>),
+}
+
+/// A refusal with what the log needs.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// What the client is told.
+    pub refusal: Refusal,
+    /// What was touched, for the event.
+    pub touches: Arc<[Touched]>,
+    /// Fingerprint and text without literals.
+    pub shape: Arc<Shape>,
+}
+
+/// A statement without its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// 16 hex digits.
+    pub fingerprint: Arc<str>,
+    /// The text with literals replaced by `?` and comments cut out, cut to 2,000 characters.
+    pub text: Arc<str>,
+}
+
+/// What happens to one statement text.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Ascending, non-overlapping spans of the client's text; empty: forward the bytes as they are.
+    pub edits: Vec<Edit>,
+    /// Role of the client's `$1`, `$2`, …: as many as the text mentions.
+    pub parameters: Vec<Parameter>,
+    /// Further parameters the spliced text uses, numbered after the client's.
+    pub hidden: Vec<Hidden>,
+    /// One per SQL statement in the text, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Replaces one span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced.
+    pub span: Span,
+    /// By what.
+    pub with: Replacement,
+}
+
+/// What stands there instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replacement {
+    /// Fixed text.
+    Text(Arc<str>),
+    /// The literal at `literal` (string, number, TRUE/FALSE token), sealed and written as `'\x…'::bytea`.
+    Cell {
+        /// The column it belongs to.
+        target: Target,
+        /// The literal's own token inside the span.
+        literal: Span,
+        /// A minus sign stands before it.
+        negative: bool,
+    },
+}
+
+/// A sealed column that a value is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which.
+    pub column: Arc<SealedColumn>,
+    /// The value is an array of which each element is sealed (`= ANY($1)`, unnest).
+    pub array: bool,
+    /// The value is compared, not stored: a value that cannot be a stored one (too long) is still sealed.
+    pub search: bool,
+}
+
+/// What a client parameter is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// Forwarded as it is.
+    Plain,
+    /// Sealed; the server is told bytea (17) or bytea[] (1001), the client its logical type. When the text casts it
+    /// (`$1::varchar`), the cast is edited to bytea.
+    Sealed(Target),
+}
+
+/// A parameter the client does not know about: the value of `source`, sealed for `target`, while `source` itself
+/// stays plain (or is sealed for another column).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// Zero-based index of the client's parameter.
+    pub source: u16,
+    /// What it is sealed for.
+    pub target: Target,
+}
+
+/// What kind of statement, as far as the session must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// Returns rows or counts, nothing special.
+    Ordinary,
+    /// COPY … FROM STDIN.
+    CopyIn(CopyPlan),
+    /// COPY … TO STDOUT.
+    CopyOut(CopyPlan),
+    /// Ends or begins a transaction, savepoints.
+    Transaction,
+    /// SET, RESET, DISCARD, or anything that may change settings (set_config, DO, CALL, unknown functions).
+    Settings,
+    /// CREATE, ALTER, DROP, GRANT, COMMENT, …: the catalog may differ afterwards.
+    Ddl {
+        /// CREATE TEMP TABLE of this unqualified name.
+        temporary: Option<Arc<str>>,
+        /// A relation of the policy is altered, dropped, or renamed.
+        protected: bool,
+    },
+    /// An empty statement: answered by EmptyQueryResponse, and only if the whole text is empty.
+    Empty,
+}
+
+/// COPY's layout, for the splitter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyPlan {
+    /// CSV or text.
+    pub csv: bool,
+    /// One byte.
+    pub delimiter: u8,
+    /// The NULL string.
+    pub null: Arc<str>,
+    /// CSV.
+    pub quote: u8,
+    /// CSV.
+    pub escape: u8,
+    /// The first line is column names.
+    pub header: bool,
+    /// CSV: FORCE_QUOTE columns (all = every index).
+    pub force_quote: Vec<bool>,
+    /// In the order of the fields: sealed column or plain.
+    pub columns: Vec<Option<Arc<SealedColumn>>>,
+}
+
+/// What the resolver says of one output column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Not sealed, as far as is known.
+    Plain,
+    /// That column, unchanged or through a listed wrapper.
+    Sealed(Arc<SealedColumn>),
+    /// An array of that column's cells (array_agg).
+    SealedArray(Arc<SealedColumn>),
+}
+
+/// One SQL statement of the text.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What kind.
+    pub kind: StepKind,
+    /// For the event.
+    pub access: Access,
+    /// Protected columns touched, without duplicates.
+    pub touches: Arc<[Touched]>,
+    /// Runs code that cannot be seen into.
+    pub touches_unknown: bool,
+    /// It changes data (INSERT, UPDATE, DELETE, MERGE, also inside a CTE).
+    pub writes: bool,
+    /// Output columns, if the resolver knows them: same order and number as RowDescription, else `None`.
+    pub fields: Option<Vec<Field>>,
+    /// Whose rows.
+    pub subject: Option<SubjectPlan>,
+    /// For the event.
+    pub shape: Arc<Shape>,
+}
+
+/// A protected column that the statement uses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Touched {
+    /// `schema.table`.
+    pub relation: Arc<str>,
+    /// Column name.
+    pub column: Arc<str>,
+    /// Sealed column id; 0 for a plaintext one.
+    pub id: u32,
+    /// How.
+    pub how: How,
+}
+
+/// How a protected column is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "plain words")]
+pub enum How {
+    Read,
+    Searched,
+    Written,
+}
+
+/// Where the subject's key stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectPlan {
+    /// `user`, …
+    pub kind: Arc<str>,
+    /// Where.
+    pub from: SubjectFrom,
+}
+
+/// See [`SubjectPlan`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubjectFrom {
+    /// Output column index (RETURNING, SELECT list, COPY field).
+    Field(u16),
+    /// Client parameters, zero-based (WHERE id = $1, INSERT VALUES, IN ($1,$2)); each names one person.
+    Parameters(Vec<u16>),
+    /// Literal tokens of the client's text; each names one person.
+    Literals(Vec<Span>),
+}
+
+/// The kind a client is told a sealed field has.
+pub fn described_oid(kind: Kind, array: bool) -> u32 {
+    if array { kind.array_oid() } else { kind.oid() }
+}

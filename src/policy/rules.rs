@@ -1,0 +1,181 @@
+//! The compiled, immutable snapshot that every decision is made under.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::mask::Mask;
+use crate::sql::schema::Schema;
+use crate::wire::types::SqlType;
+
+/// Classification levels, ascending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names are the founding documents'")]
+pub enum Level {
+    Public,
+    Internal,
+    Confidential,
+    Restricted,
+}
+
+/// How a column is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Fresh nonce for every cell; store and read only.
+    Randomized,
+    /// Same value, same envelope: equality, grouping, keys.
+    Deterministic,
+}
+
+/// What a client gets when a cell does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are the policy's")]
+pub enum OnFailure {
+    Error,
+    Null,
+    Mask,
+}
+
+/// What an actor sees of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Treatment {
+    /// The value.
+    Clear,
+    /// The column's mask, or NULL where the mask has no value of the column's type.
+    Mask,
+    /// NULL.
+    Null,
+    /// The statement is refused.
+    Deny,
+    /// The envelope as it is.
+    Sealed,
+}
+
+/// Whose row it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectKey {
+    /// `user`, `patient`, …
+    pub kind: Arc<str>,
+    /// Column of this table that holds the person's key.
+    pub attnum: i16,
+    /// Its name.
+    pub column: Arc<str>,
+}
+
+/// A column that the policy encrypts and that is sealed in the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedColumn {
+    /// Stable id from the keyring.
+    pub id: u32,
+    /// `schema.table`.
+    pub relation: Arc<str>,
+    /// Column name.
+    pub column: Arc<str>,
+    /// `pg_class.oid`.
+    pub relation_oid: u32,
+    /// `attnum`.
+    pub attnum: i16,
+    /// The logical type clients see.
+    pub ty: SqlType,
+    /// How it is sealed.
+    pub mode: Mode,
+    /// Its level.
+    pub level: Level,
+    /// Its mask.
+    pub mask: Mask,
+    /// What happens when a cell does not open.
+    pub on_failure: OnFailure,
+}
+
+/// A table named in the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtectedTable {
+    /// `pg_class.oid`.
+    pub oid: u32,
+    /// `schema.table`.
+    pub name: Arc<str>,
+    /// Whose rows.
+    pub subject: Option<SubjectKey>,
+    /// Level of every live column, sealed or not, by attnum (unlisted ones have `default_level`).
+    pub levels: HashMap<i16, Level>,
+    /// Columns the policy encrypts but whose catalog type is not a sealed domain yet: statements that name the
+    /// table are refused with PV026 until `pgveil apply` / `pgveil seal` has run.
+    pub pending: Vec<Arc<str>>,
+}
+
+/// Actors with the same rights share a class; the plan cache is keyed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClassId(pub u16);
+
+/// What one class of actors may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorClass {
+    /// The `[roles.…]` entry it came from; empty for `default_role`.
+    pub role: String,
+    /// Sealed column id → what is seen. An id that is not here is `Null`.
+    pub sealed: HashMap<u32, Treatment>,
+    /// Sealed column ids this class may search and write.
+    pub may_search: HashSet<u32>,
+    /// Sealed column ids this class may store into.
+    pub may_write: HashSet<u32>,
+    /// Plaintext columns above its clearance: (relation oid, attnum). Also through views: the relation's `reads`.
+    pub hidden: HashSet<(u32, i16)>,
+}
+
+impl ActorClass {
+    /// Some plaintext column is hidden from it, so SQL that cannot be read completely is refused.
+    pub fn restricted(&self) -> bool {
+        !self.hidden.is_empty()
+    }
+
+    /// What is seen of that sealed column.
+    pub fn treatment(&self, column_id: u32) -> Treatment {
+        self.sealed.get(&column_id).copied().unwrap_or(Treatment::Null)
+    }
+}
+
+/// The snapshot.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Grows with every swap; named by every event.
+    pub version: u64,
+    /// What names mean.
+    pub schema: Arc<Schema>,
+    /// By relation oid.
+    pub tables: HashMap<u32, Arc<ProtectedTable>>,
+    /// By (relation oid, attnum).
+    pub sealed: HashMap<(u32, i16), Arc<SealedColumn>>,
+    /// By column id.
+    pub by_id: HashMap<u32, Arc<SealedColumn>>,
+    /// All classes; index = `ClassId`. The first is `default_role`.
+    pub classes: Vec<ActorClass>,
+    /// Login role → class, for logins with an entry of their own or through `member_of`.
+    pub class_of: HashMap<String, ClassId>,
+    /// Lower-cased unqualified names of protected relations, of views over them, and of every relation with a
+    /// sealed column: a statement whose tokens contain none of these mentions nothing protected.
+    pub names: HashSet<String>,
+    /// Thresholds.
+    pub detect: crate::detect::Thresholds,
+    /// Problems with the live catalog that do not stop serving (shown by `check` and the log).
+    pub warnings: Vec<String>,
+}
+
+impl Rules {
+    /// The class of that login; `default_role`'s if it has none.
+    pub fn class_of(&self, role: &str) -> ClassId {
+        self.class_of.get(role).copied().unwrap_or(ClassId(0))
+    }
+
+    /// What that class may do.
+    pub fn class(&self, id: ClassId) -> &ActorClass {
+        &self.classes[usize::from(id.0)]
+    }
+
+    /// The sealed column that (relation, attnum) shows: itself, or through a view the base column.
+    pub fn sealed_at(&self, relation: u32, attnum: i16) -> Option<&Arc<SealedColumn>> {
+        if let Some(column) = self.sealed.get(&(relation, attnum)) {
+            return Some(column);
+        }
+        let source = self.schema.relation(relation)?.column_at(attnum)?.source?;
+        self.sealed.get(&source)
+    }
+}

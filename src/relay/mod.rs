@@ -1,0 +1,1 @@
+//! Sockets, TLS, pump, cancel, drain.

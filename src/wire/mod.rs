@@ -1,0 +1,6 @@
+//! Bytes ↔ frames, rows, COPY rows, typed values.
+//!
+//! In: bytes from either peer. Out: borrowed frames and fields, bytes appended to the caller's buffer. Never: I/O,
+//! policy, a panic on hostile bytes, a lossy decode.
+
+pub mod types;
