@@ -8,15 +8,8 @@ use std::sync::Arc;
 use crate::error::Refusal;
 use crate::event::Access;
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
+pub use crate::sql::Span;
 use crate::wire::types::Kind;
-
-/// Bytes `start..end` of the client's text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "a half-open range")]
-pub struct Span {
-    pub start: u32,
-    pub end: u32,
-}
 
 /// Everything a decision depends on.
 #[derive(Debug)]

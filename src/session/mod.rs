@@ -11,7 +11,14 @@ pub enum Effect {
     /// Tell the desk.
     Event(Box<Event>),
     /// Record this before what was appended to that side's output from here on leaves.
-    Intent(Box<Event>, Side),
+    Intent {
+        /// The intent record.
+        event: Box<Event>,
+        /// Whose output waits.
+        side: Side,
+        /// Length of that side's output buffer when the intent was made: what follows waits.
+        from: usize,
+    },
     /// Load the catalog anew.
     RefreshCatalog,
 }
