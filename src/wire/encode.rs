@@ -1,0 +1,130 @@
+//! The messages we originate. Encoding is pgwire's where it has the message; lengths are checked here.
+//!
+//! In: parts. Out: bytes appended to the caller's buffer. Never: a message built from a peer's unchecked length.
+
+use bytes::{BufMut, BytesMut};
+use pgwire::messages::Message;
+use pgwire::messages::copy::CopyFail;
+use pgwire::messages::extendedquery::{Describe, Flush, Parse, Sync};
+use pgwire::messages::response::ErrorResponse;
+use pgwire::messages::simplequery::Query;
+
+use super::frame::{self, Overflow};
+use crate::error::Refusal;
+
+/// Encoding these fixed messages cannot fail: no peer decides their length.
+fn put(message: &impl Message, out: &mut BytesMut) {
+    let mark = out.len();
+    if message.encode(out).is_err() {
+        out.truncate(mark);
+    }
+}
+
+/// `E` with severity `ERROR` or `FATAL`, code, message and hint.
+pub fn error(out: &mut BytesMut, severity: &str, refusal: &Refusal) {
+    let mut fields = vec![
+        (b'S', severity.to_owned()),
+        (b'V', severity.to_owned()),
+        (b'C', refusal.sqlstate.as_str().to_owned()),
+        (b'M', refusal.to_string()),
+    ];
+    if !refusal.hint.is_empty() {
+        fields.push((b'H', refusal.hint.clone().into_owned()));
+    }
+    put(&ErrorResponse::new(fields), out);
+}
+
+/// `Q` with a text of ours.
+pub fn query(out: &mut BytesMut, sql: &str) {
+    put(&Query::new(sql.to_owned()), out);
+}
+
+/// `P` with a text of ours.
+pub fn parse(out: &mut BytesMut, name: &str, sql: &str) {
+    put(&Parse::new(Some(name.to_owned()), sql.to_owned(), Vec::new()), out);
+}
+
+/// `S`.
+pub fn sync(out: &mut BytesMut) {
+    put(&Sync::new(), out);
+}
+
+/// `H`.
+pub fn flush(out: &mut BytesMut) {
+    put(&Flush::new(), out);
+}
+
+/// `D` for a portal or statement name of ours.
+pub fn describe(out: &mut BytesMut, kind: u8, name: &str) {
+    put(&Describe::new(kind, Some(name.to_owned())), out);
+}
+
+/// `f`.
+pub fn copy_fail(out: &mut BytesMut, message: &str) {
+    put(&CopyFail::new(message.to_owned()), out);
+}
+
+/// `F` for a function that does not exist: no arguments, text result.
+pub fn failing_function_call(out: &mut BytesMut) {
+    out.put_slice(&[b'F', 0, 0, 0, 14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+/// `Z`.
+pub fn ready_for_query(out: &mut BytesMut, status: u8) {
+    out.put_slice(&[b'Z', 0, 0, 0, 5, status]);
+}
+
+/// `K`: process id and secret.
+pub fn backend_key(out: &mut BytesMut, process: u32, secret: &[u8]) -> Result<(), Overflow> {
+    let mark = frame::begin(out, b'K');
+    out.put_u32(process);
+    out.put_slice(secret);
+    frame::finish(out, mark)
+}
+
+/// Any message whose body is already bytes.
+pub fn raw(out: &mut BytesMut, tag: u8, body: &[u8]) -> Result<(), Overflow> {
+    let mark = frame::begin(out, tag);
+    out.put_slice(body);
+    frame::finish(out, mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn an_error_carries_code_and_hint() {
+        let mut out = BytesMut::new();
+        error(&mut out, "ERROR", &Refusal::new(Code::SealedUse, "no", "do that"));
+        let (tag, size) = frame::peek(&out, 1 << 20).unwrap().unwrap();
+        assert_eq!((tag, size), (b'E', out.len()));
+        let fields = crate::wire::message::notice_fields(&out[5..]).unwrap();
+        assert_eq!(fields[2], (b'C', &b"0A000"[..]));
+        assert_eq!(fields[3], (b'M', &b"PV011 no"[..]));
+        assert_eq!(fields[4], (b'H', &b"do that"[..]));
+    }
+
+    #[test]
+    fn what_we_originate_frames_itself() {
+        let mut out = BytesMut::new();
+        query(&mut out, "\"");
+        parse(&mut out, "x", "\"");
+        sync(&mut out);
+        flush(&mut out);
+        describe(&mut out, b'S', "x");
+        copy_fail(&mut out, "m");
+        failing_function_call(&mut out);
+        ready_for_query(&mut out, b'I');
+        backend_key(&mut out, 1, &[1, 2, 3, 4]).unwrap();
+        let mut tags = Vec::new();
+        let mut rest = &out[..];
+        while let Some((tag, size)) = frame::peek(rest, 100).unwrap() {
+            tags.push(tag);
+            rest = &rest[size..];
+        }
+        assert!(rest.is_empty());
+        assert_eq!(tags, b"QPSHDfFZK");
+    }
+}
