@@ -1,0 +1,33 @@
+# make demo   the tour: a private PostgreSQL, 5,000 invented people, the proxy; ONCE=1 leaves after the tour
+# make test   every test, against a real PostgreSQL and real drivers
+# make lint   formatting, clippy, house rules
+# make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
+CARGO ?= cargo
+SKIPPED := target/tests/skipped
+
+.PHONY: demo test lint fmt bench
+
+demo:
+	@.ci/needs demo
+	@$(CARGO) build --locked --bin pgveil
+	@target/debug/pgveil demo $(if $(ONCE),--once)
+
+test:
+	@.ci/needs test
+	@rm -f $(SKIPPED)
+	@$(CARGO) test --locked
+	@if [ -s $(SKIPPED) ]; then echo "skipped:"; sort -u $(SKIPPED); case "$$CI" in 1|true) exit 1;; esac; fi
+
+lint:
+	@$(CARGO) fmt --check
+	@$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
+	@$(CARGO) test --locked --quiet --test tidy
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check; fi
+
+fmt:
+	@$(CARGO) fmt
+
+bench:
+	@.ci/needs bench
+	@$(CARGO) bench --locked --bench rooms
+	@bench/end_to_end
