@@ -1,3 +1,7 @@
-//! The binary: arguments in, exit code out.
+//! The binary: parse the command line, run the command, say how it ended.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgveil::cli::main()
+}

@@ -1,1 +1,37 @@
-//! The commands.
+//! The commands. Each is one file with its arguments, its help and its `run`.
+//!
+//! In: the command line. Out: text on stdout, problems on stderr, exit code 0 (done), 1 (said no or failed),
+//! 2 (wrong usage). Never: decisions; those are made below.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that talks to a terminal")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+
+/// A transparent privacy proxy for PostgreSQL: seals tagged columns, masks by role, logs every access, watches for
+/// breaches.
+#[derive(Debug, Parser)]
+#[command(name = "pgveil", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read config and policy, say every problem at once; against the live catalog too if it can be reached.
+    Check(check::Args),
+}
+
+/// Runs the command line's command. Wrong usage ends the process with code 2 (clap's own).
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("pgveil: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -3,4 +3,6 @@
 //! In: policy text and a schema snapshot. Out: an immutable [`rules::Rules`], or every problem at once with file,
 //! line and a suggestion. Never: files, sockets, SQL text.
 
+pub mod problem;
+pub mod reader;
 pub mod rules;

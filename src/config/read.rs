@@ -1,0 +1,359 @@
+//! The sections of `pgveil.toml`, one function each: read what is written, check it, fill in defaults.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+use crate::policy::reader::Section;
+
+pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
+    let mut warnings = Vec::new();
+    let listen = required(&mut root, "listen", |s| listen(s, folder, &mut warnings));
+    let upstream = required(&mut root, "upstream", |s| upstream(s, folder));
+    let upstream_tls = upstream.as_ref().map(|u| u.tls.clone());
+    let control = required(&mut root, "control", |s| control(s, folder, upstream_tls));
+    let policy = required(&mut root, "policy", |mut s| {
+        let path = path(&mut s, "path", folder);
+        if path.is_none() && !s.has("path") {
+            missing(&s, "path", "path = \"policies/medico.toml\" (a file or a folder)");
+        }
+        s.close();
+        path
+    });
+    let keys = required(&mut root, "keys", |s| keys(s, folder));
+    let audit = match root.section("audit") {
+        Some(section) => audit(section, folder),
+        None => Some(default_audit(folder)),
+    };
+    let passthrough = root.section("databases").map_or_else(Vec::new, |mut s| {
+        let names = s.texts("passthrough").unwrap_or_default();
+        s.close();
+        names.into_iter().map(|name| name.value).collect()
+    });
+    let limits = root.section("limits").map_or_else(Limits::default, limits);
+    let log = root.section("log").map_or_else(Log::default, log);
+    root.close();
+    Some(Config {
+        listen: listen?,
+        upstream: upstream?,
+        control: control?,
+        policy: policy?,
+        keys: keys?,
+        audit: audit?,
+        passthrough,
+        limits,
+        log,
+        warnings,
+    })
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 0x3fff_ffff, // PostgreSQL's own MaxAllocSize − 1
+            prepared_statements: 10_000,
+            portals: 1_000,
+            tokens: 200_000,
+            nesting: 1_000,
+            plan_cache: 10_000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info" }
+    }
+}
+
+fn required<T>(root: &mut Section<'_>, key: &'static str, read: impl FnOnce(Section<'_>) -> Option<T>) -> Option<T> {
+    if !root.has(key) {
+        let place = root.place().clone();
+        root.problem(&place, format!("section [{key}] is missing"), None);
+    }
+    root.section(key).and_then(read)
+}
+
+fn missing(section: &Section<'_>, key: &str, hint: &str) {
+    section.problem(section.place(), format!("`{key}` in [{}] is missing", section.path()), hint.to_owned());
+}
+
+fn path(section: &mut Section<'_>, key: &'static str, folder: &Path) -> Option<PathBuf> {
+    let text = section.text(key)?;
+    if text.value.is_empty() {
+        section.problem(&text.place, format!("`{key}` in [{}] is empty", section.path()), None);
+        return None;
+    }
+    Some(folder.join(text.value))
+}
+
+fn seconds(section: &mut Section<'_>, key: &'static str, default: u64) -> Duration {
+    Duration::from_secs(section.number(key, 1..=86_400).map_or(default, |at| at.value))
+}
+
+fn small(section: &mut Section<'_>, key: &'static str, max: u32, default: u32) -> u32 {
+    let read = section.number(key, 1..=u64::from(max));
+    read.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(default)
+}
+
+fn address(section: &mut Section<'_>, key: &'static str) -> Option<SocketAddr> {
+    let text = section.text(key)?;
+    let spelled = text.value.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    match spelled.as_deref().unwrap_or(&text.value).parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            let message = format!("`{key}` in [{}] is not an address with a port", section.path());
+            section.problem(&text.place, message, "like \"127.0.0.1:6432\" or \"[::1]:6432\"".to_owned());
+            None
+        }
+    }
+}
+
+fn listen(mut s: Section<'_>, folder: &Path, warnings: &mut Vec<String>) -> Option<Listen> {
+    if !s.has("postgres") {
+        missing(&s, "postgres", "postgres = \"127.0.0.1:6432\"");
+    }
+    let postgres = address(&mut s, "postgres");
+    let admin = admin(&mut s);
+    let tls = s.section("tls").map(|tls| listen_tls(tls, folder));
+    let allow_trust = s.flag("allow_trust");
+    let connections_max = small(&mut s, "max_connections", 1_000_000, 1_000);
+    let startup_timeout = seconds(&mut s, "startup_timeout_s", 10);
+    let drain_timeout = seconds(&mut s, "drain_timeout_s", 30);
+    let loopback = postgres.is_some_and(|address| address.ip().is_loopback());
+    if let Some(at) = allow_trust.as_ref().filter(|at| at.value && postgres.is_some() && !loopback) {
+        let hint = "bind postgres to 127.0.0.1, or give the accounts passwords in pg_hba.conf".to_owned();
+        s.problem(&at.place, "allow_trust = true is only possible on a loopback address", hint);
+    }
+    s.close();
+    let listen = Listen {
+        postgres: postgres?,
+        admin: admin?,
+        tls: match tls {
+            Some(tls) => Some(tls?),
+            None => None,
+        },
+        allow_trust: allow_trust.is_some_and(|at| at.value),
+        connections_max,
+        startup_timeout,
+        drain_timeout,
+    };
+    if !loopback && !listen.tls.as_ref().is_some_and(|tls| tls.required) {
+        warnings.push(
+            "[listen] postgres is not loopback and TLS is not required: values may cross the network in clear".into(),
+        );
+    }
+    Some(listen)
+}
+
+/// Outer `None`: a problem was reported. Inner `None`: switched off.
+fn admin(s: &mut Section<'_>) -> Option<Option<SocketAddr>> {
+    if !s.has("admin") {
+        return Some(Some(SocketAddr::from(([127, 0, 0, 1], 6480))));
+    }
+    if let Some(word) = s.text("admin").filter(|word| word.value == "off") {
+        drop(word);
+        return Some(None);
+    }
+    let place = s.place_of("admin");
+    let address = address(s, "admin")?;
+    if !address.ip().is_loopback() {
+        let hint = "use 127.0.0.1 and reach it through ssh or a sidecar; TLS and logins for it come in a later version";
+        s.problem(&place, "`admin` in [listen] must be a loopback address", hint.to_owned());
+        return None;
+    }
+    Some(Some(address))
+}
+
+fn listen_tls(mut s: Section<'_>, folder: &Path) -> Option<ListenTls> {
+    for key in ["cert", "key"] {
+        if !s.has(key) {
+            missing(&s, key, "a PEM file");
+        }
+    }
+    let cert = path(&mut s, "cert", folder);
+    let key = path(&mut s, "key", folder);
+    let client_ca = path(&mut s, "client_ca", folder);
+    let required = s.flag("required");
+    let required = match (&client_ca, required) {
+        (Some(_), Some(at)) if !at.value => {
+            let message = "client_ca demands certificates, which clients without TLS cannot show";
+            s.problem(&at.place, message, "set required = true".to_owned());
+            true
+        }
+        (_, Some(at)) => at.value,
+        (_, None) => true,
+    };
+    s.close();
+    Some(ListenTls { cert: cert?, key: key?, client_ca, required })
+}
+
+fn upstream(mut s: Section<'_>, folder: &Path) -> Option<Upstream> {
+    let host = s.text("host");
+    if host.is_none() && !s.has("host") {
+        missing(&s, "host", "host = \"127.0.0.1\"");
+    }
+    if let Some(at) = host.as_ref().filter(|at| at.value.is_empty() || at.value.starts_with('/')) {
+        let hint = "a name or address; Unix sockets towards the server are not supported".to_owned();
+        s.problem(&at.place, "`host` in [upstream] is not a host", hint);
+    }
+    let port = s.number("port", 1..=65_535).and_then(|at| u16::try_from(at.value).ok()).unwrap_or(5432);
+    let host = host.map(|at| at.value);
+    let tls = match s.section("tls") {
+        Some(tls) => upstream_tls(tls, host.as_deref().unwrap_or("localhost"), folder),
+        None => default_tls(&s, host.as_deref()),
+    };
+    let connect_timeout = seconds(&mut s, "connect_timeout_s", 10);
+    s.close();
+    Some(Upstream { host: host?, port, tls: tls?, connect_timeout })
+}
+
+const MODES: &[(&str, TlsMode)] = &[
+    ("disable", TlsMode::Disable),
+    ("require", TlsMode::Require),
+    ("verify-ca", TlsMode::VerifyCa),
+    ("verify-full", TlsMode::VerifyFull),
+];
+
+fn default_tls(s: &Section<'_>, host: Option<&str>) -> Option<UpstreamTls> {
+    if is_loopback(host?) {
+        return Some(UpstreamTls { mode: TlsMode::Disable, ca: None });
+    }
+    let message = "the server is not on this machine, so its certificate is verified, but no authority is named";
+    let hint = "tls = { mode = \"verify-full\", ca = \"server-ca.pem\" }, or choose another mode knowingly".to_owned();
+    s.problem(s.place(), message, hint);
+    None
+}
+
+fn upstream_tls(mut s: Section<'_>, host: &str, folder: &Path) -> Option<UpstreamTls> {
+    let fallback = if is_loopback(host) && !s.has("ca") { TlsMode::Disable } else { TlsMode::VerifyFull };
+    let mode = if s.has("mode") { s.choice("mode", MODES).map(|at| at.value) } else { Some(fallback) };
+    let ca = path(&mut s, "ca", folder);
+    s.close();
+    let mode = mode?;
+    if ca.is_none() && matches!(mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
+        let hint = "ca = \"server-ca.pem\": the authority that signed the server's certificate".to_owned();
+        let message = format!("`ca` in [{}] is missing", s.path());
+        s.problem(s.place(), message, hint);
+        return None;
+    }
+    Some(UpstreamTls { mode, ca })
+}
+
+pub(super) fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.starts_with('/') || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn control(mut s: Section<'_>, folder: &Path, upstream: Option<UpstreamTls>) -> Option<Control> {
+    let place = s.place_of("url");
+    let url = s.text("url");
+    if url.is_none() && !s.has("url") {
+        missing(&s, "url", "url = \"postgresql://pgveil@127.0.0.1:5432/app\"");
+    }
+    let password_env = s.text("password_env").map(|at| at.value);
+    let password_file = path(&mut s, "password_file", folder);
+    if password_env.is_some() && password_file.is_some() {
+        s.problem(s.place(), "password_env and password_file are both given", "keep one".to_owned());
+    }
+    s.close();
+    let parsed = match ControlUrl::parse(&url?.value, folder) {
+        Ok(parsed) => parsed,
+        Err(reason) => {
+            let hint = "like \"postgresql://pgveil@127.0.0.1:5432/app?sslmode=verify-full&sslrootcert=ca.pem\"";
+            s.problem(&place, format!("`url` in [control]: {reason}"), hint.to_owned());
+            return None;
+        }
+    };
+    let tls = match parsed.tls.clone() {
+        Some(tls) => tls,
+        None if parsed.hosts_are_local() => UpstreamTls { mode: TlsMode::Disable, ca: None },
+        None => upstream?,
+    };
+    Some(Control { url: parsed, tls, password_env, password_file })
+}
+
+fn keys(mut s: Section<'_>, folder: &Path) -> Option<Keys> {
+    if let Some(at) = s.text("provider").filter(|at| at.value != "file") {
+        let known = ["env", "vault", "aws-kms", "pkcs11"].contains(&at.value.as_str());
+        let message =
+            format!("key provider \"{}\" is not {}", at.value, if known { "in this version" } else { "known" });
+        s.problem(&at.place, message, "provider = \"file\"".to_owned());
+    }
+    if !s.has("path") {
+        missing(&s, "path", "path = \"keyring.toml\", made by `pgveil keys init`");
+    }
+    let file = path(&mut s, "path", folder);
+    let mut unlocks = Vec::new();
+    unlocks.extend(s.text("passphrase_env").map(|at| Unlock::PassphraseEnv(at.value)));
+    unlocks.extend(path(&mut s, "passphrase_file", folder).map(Unlock::PassphraseFile));
+    unlocks.extend(path(&mut s, "key_file", folder).map(Unlock::KeyFile));
+    if unlocks.len() != 1 {
+        let message = match unlocks.len() {
+            0 => "nothing is named in [keys] that unlocks the keyring",
+            _ => "more than one thing is named in [keys] that unlocks the keyring",
+        };
+        let hint = "exactly one of passphrase_env, passphrase_file, key_file".to_owned();
+        s.problem(s.place(), message, hint);
+        unlocks.clear();
+    }
+    s.close();
+    Some(Keys { path: file?, unlock: unlocks.pop()? })
+}
+
+fn default_audit(folder: &Path) -> Audit {
+    Audit {
+        dir: folder.join("audit"),
+        durability: Durability::Intent,
+        on_failure: OnAuditFailure::Block,
+        segment_mb: 64,
+        statements: Statements::Protected,
+    }
+}
+
+fn audit(mut s: Section<'_>, folder: &Path) -> Option<Audit> {
+    let default = default_audit(folder);
+    let dir = path(&mut s, "dir", folder);
+    let durability = s.choice("durability", &[("intent", Durability::Intent), ("async", Durability::Async)]);
+    let failures = [("block", OnAuditFailure::Block), ("deny_protected", OnAuditFailure::DenyProtected)];
+    let on_failure = s.choice("on_failure", &failures);
+    let statements = s.choice("statements", &[("protected", Statements::Protected), ("all", Statements::All)]);
+    let audit = Audit {
+        dir: dir.unwrap_or(default.dir),
+        durability: durability.map_or(default.durability, |at| at.value),
+        on_failure: on_failure.map_or(default.on_failure, |at| at.value),
+        segment_mb: small(&mut s, "segment_mb", 4_096, default.segment_mb),
+        statements: statements.map_or(default.statements, |at| at.value),
+    };
+    s.close();
+    Some(audit)
+}
+
+fn limits(mut s: Section<'_>) -> Limits {
+    let default = Limits::default();
+    let limits = Limits {
+        message_bytes: s
+            .number("message_bytes", 65_536..=u64::from(default.message_bytes))
+            .and_then(|at| u32::try_from(at.value).ok())
+            .unwrap_or(default.message_bytes),
+        prepared_statements: small(&mut s, "prepared_statements", 1_000_000, default.prepared_statements),
+        portals: small(&mut s, "portals", 1_000_000, default.portals),
+        tokens: small(&mut s, "tokens", 10_000_000, default.tokens),
+        nesting: small(&mut s, "nesting", 100_000, default.nesting),
+        plan_cache: small(&mut s, "plan_cache", 10_000_000, default.plan_cache),
+    };
+    s.close();
+    limits
+}
+
+fn log(mut s: Section<'_>) -> Log {
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let levels = [("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
+    let log = Log {
+        format: s.choice("format", &formats).map_or(LogFormat::Text, |at| at.value),
+        level: s.choice("level", &levels).map_or("info", |at| at.value),
+    };
+    s.close();
+    log
+}

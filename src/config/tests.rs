@@ -1,0 +1,107 @@
+//! What a config file may say, and what it is told when it says something else.
+
+use std::path::Path;
+
+use super::*;
+
+const GOOD: &str = r#"
+[listen]
+postgres = "127.0.0.1:6432"
+[upstream]
+host = "127.0.0.1"
+[control]
+url = "postgresql://pgveil:secret-canary@127.0.0.1:5432/app"
+[policy]
+path = "policies/medico.toml"
+[keys]
+path = "keyring.toml"
+passphrase_env = "PGVEIL_PASSPHRASE"
+"#;
+
+fn parsed(text: &str) -> Config {
+    parse(Path::new("/etc/pgveil/pgveil.toml"), text).unwrap()
+}
+
+fn refused(text: &str) -> String {
+    render(&parse(Path::new("pgveil.toml"), text).unwrap_err())
+}
+
+#[test]
+fn the_smallest_file_gets_safe_defaults() {
+    let config = parsed(GOOD);
+    assert_eq!(config.policy, Path::new("/etc/pgveil/policies/medico.toml"));
+    assert_eq!(config.audit.dir, Path::new("/etc/pgveil/audit"));
+    assert_eq!(config.audit.durability, Durability::Intent);
+    assert_eq!(config.audit.on_failure, OnAuditFailure::Block);
+    assert_eq!(config.listen.admin.unwrap().to_string(), "127.0.0.1:6480");
+    assert!(!config.listen.allow_trust);
+    assert_eq!(config.upstream.tls.mode, TlsMode::Disable);
+    assert_eq!(config.control.url.database(), "app");
+    assert!(!format!("{config:?}").contains("secret-canary"));
+}
+
+#[test]
+fn every_problem_comes_at_once() {
+    let text = r#"
+[listen]
+postgres = "6432"
+admin = "0.0.0.0:6480"
+allow_trsut = true
+[upstream]
+host = "db.example.org"
+[control]
+url = "postgresql://:secret-canary@db"
+[keys]
+provider = "vault"
+path = "keyring.toml"
+"#;
+    let all = refused(text);
+    for expected in [
+        "pgveil.toml:1: section [policy] is missing",
+        "pgveil.toml:3: `postgres` in [listen] is not an address with a port",
+        "pgveil.toml:4: `admin` in [listen] must be a loopback address",
+        "pgveil.toml:5: unknown key `allow_trsut` in [listen]\n  help: did you mean `allow_trust`?",
+        "pgveil.toml:6: the server is not on this machine",
+        "pgveil.toml:9: `url` in [control]: no user is named",
+        "pgveil.toml:10: nothing is named in [keys] that unlocks the keyring",
+        "pgveil.toml:11: key provider \"vault\" is not in this version",
+    ] {
+        assert!(all.contains(expected), "{expected} is not in\n{all}");
+    }
+    assert!(!all.contains("secret-canary"));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_neighbour() {
+    let all = refused(&GOOD.replace("path = \"keyring.toml\"", "path = \"keyring.toml\"\npasphrase_file = \"x\""));
+    assert_eq!(all, "pgveil.toml:12: unknown key `pasphrase_file` in [keys]\n  help: did you mean `passphrase_file`?");
+}
+
+#[test]
+fn trust_only_on_loopback() {
+    let text = GOOD.replace("\"127.0.0.1:6432\"", "\"0.0.0.0:6432\"\nallow_trust = true");
+    assert!(refused(&text).contains("pgveil.toml:4: allow_trust = true is only possible on a loopback address"));
+}
+
+#[test]
+fn a_remote_server_is_verified_unless_said_otherwise() {
+    let remote =
+        GOOD.replace("[upstream]\nhost = \"127.0.0.1\"", "[upstream]\nhost = \"db\"\ntls = { ca = \"ca.pem\" }");
+    let config = parsed(&remote);
+    assert_eq!(config.upstream.tls.mode, TlsMode::VerifyFull);
+    assert_eq!(config.upstream.tls.ca.as_deref(), Some(Path::new("/etc/pgveil/ca.pem")));
+    assert!(
+        refused(&remote.replace("ca = \"ca.pem\"", "mode = \"verify-ca\""))
+            .contains("`ca` in [upstream.tls] is missing")
+    );
+    assert_eq!(parsed(&remote.replace("ca = \"ca.pem\"", "mode = \"require\"")).upstream.tls.mode, TlsMode::Require);
+}
+
+#[test]
+fn the_control_url_brings_its_own_tls() {
+    let text = GOOD.replace("/app\"", "/app?sslmode=verify-full&sslrootcert=ca.pem&application_name=x\"");
+    let control = parsed(&text).control;
+    assert_eq!(control.tls.mode, TlsMode::VerifyFull);
+    assert_eq!(control.tls.ca.as_deref(), Some(Path::new("/etc/pgveil/ca.pem")));
+    assert!(refused(&GOOD.replace("/app\"", "/app?sslmode=prefer\"")).contains("fall back silently"));
+}
