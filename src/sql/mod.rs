@@ -2,7 +2,16 @@
 //!
 //! In: the client's bytes and a [`schema::Schema`]. Out: tokens, trees and byte spans. Never: policy, keys, re-printing.
 
+pub mod lexer;
+pub mod literal;
+pub mod name;
 pub mod schema;
+pub mod statement;
+
+pub use lexer::{LexError, Token, TokenKind, lex};
+pub use literal::string_value;
+pub use name::ident;
+pub use statement::statements;
 
 /// Bytes `start..end` of the client's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
