@@ -1,1 +1,7 @@
-fn main() {}
+//! The one integration binary: pgveil as a process, in front of a real PostgreSQL, spoken to by real drivers.
+
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests may")]
+
+mod harness;
+mod support;

@@ -25,6 +25,8 @@ const FLOORS: &[(u8, &[&str])] = &[
 /// Imports within one floor, each with its reason. The graph they make has no cycle (tested below).
 const SIDEWAYS: &[(&str, &str, &str)] = &[
     ("event", "error", "an event says how a statement ended"),
+    ("metrics", "error", "refusals are counted by code"),
+    ("metrics", "event", "events are counted by kind"),
     ("sql", "wire", "a column of the schema has a logical type"),
     ("mask", "wire", "a mask is chosen by the logical type"),
     ("crypto", "wire", "an envelope names the logical type"),
