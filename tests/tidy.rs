@@ -326,7 +326,7 @@ fn word_positions(code: &str, word: &str) -> Vec<usize> {
         .filter(|at| {
             let before = code[..*at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
             let after = code[at + word.len()..].chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
-            !(starts_inside && before) && !(ends_inside && after)
+            !(starts_inside && before || ends_inside && after)
         })
         .collect()
 }

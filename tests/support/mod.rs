@@ -4,7 +4,7 @@
 //! Every plaintext that a test writes into a sealed column contains [`CANARY`]; when a [`Site`] ends, its proxy's
 //! log, its metrics and its access log are searched for it, so the whole run is one leak test.
 
-#![allow(dead_code, reason = "each test module uses its own part of the harness")]
+#![allow(dead_code, unused_imports, reason = "each test module uses its own part of the harness")]
 
 mod site;
 mod stream;
