@@ -5,6 +5,7 @@
 pub mod lexer;
 pub mod literal;
 pub mod name;
+pub mod parse;
 pub mod schema;
 pub mod statement;
 
