@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod check;
+mod demo;
 
 /// A transparent privacy proxy for PostgreSQL: seals tagged columns, masks by role, logs every access, watches for
 /// breaches.
@@ -23,12 +24,15 @@ struct Cli {
 enum Command {
     /// Read config and policy, say every problem at once; against the live catalog too if it can be reached.
     Check(check::Args),
+    /// A private PostgreSQL with invented patients, the proxy in front, and a tour that checks every claim it makes.
+    Demo(demo::Args),
 }
 
 /// Runs the command line's command. Wrong usage ends the process with code 2 (clap's own).
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Demo(args) => demo::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("pgveil: {error:#}");

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pgveil::demo::cluster::free_port;
+use pgveil::demo::leash::Leashed;
 use tokio_postgres::{Client, NoTls};
 
 use super::{CANARY, PASSWORD, cluster, find_in_files, http};
@@ -137,14 +138,8 @@ pub struct Site {
     dir: tempfile::TempDir,
     postgres_port: u16,
     admin_port: u16,
-    proxy: Option<Proxy>,
+    proxy: Option<Leashed>,
     starts: u32,
-}
-
-struct Proxy {
-    child: Child,
-    /// Closing this pipe, or dying with it open, ends the proxy.
-    _leash: (Child, ChildStdin),
 }
 
 impl Site {
@@ -172,7 +167,7 @@ impl Site {
             if http(self.admin_port, "/readyz").is_some_and(|(status, _)| status == 200) {
                 return;
             }
-            let ended = self.proxy.as_mut().and_then(|p| p.child.try_wait().ok().flatten());
+            let ended = self.proxy.as_mut().and_then(Leashed::ended);
             assert!(ended.is_none(), "pgveil serve ended ({ended:?}):\n{}", self.log());
             assert!(Instant::now() < deadline, "pgveil is not ready after 30 s:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
@@ -183,21 +178,9 @@ impl Site {
     pub fn spawn(&mut self) {
         self.starts += 1;
         let log = File::create(self.path(&format!("proxy.{}.log", self.starts))).expect("a log file");
-        let child = self
-            .command(&["serve"])
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("pgveil starts");
-        let mut leash = Command::new("sh")
-            .args(["-c", "trap '' INT; cat >/dev/null; kill -9 \"$1\" 2>/dev/null", "sh", &child.id().to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sh starts");
-        let end = leash.stdin.take().expect("stdin is piped");
-        self.proxy = Some(Proxy { child, _leash: (leash, end) });
+        let mut serve = self.command(&["serve"]);
+        serve.stdout(log.try_clone().expect("a second handle")).stderr(log);
+        self.proxy = Some(Leashed::spawn(&mut serve).expect("pgveil starts"));
     }
 
     /// Waits up to `seconds` for the proxy to end by itself; its exit code, or `None` if a signal ended it.
@@ -205,7 +188,7 @@ impl Site {
         let deadline = Instant::now() + Duration::from_secs(seconds);
         let proxy = self.proxy.as_mut().expect("the proxy was started");
         loop {
-            if let Some(status) = proxy.child.try_wait().expect("a child can be waited for") {
+            if let Some(status) = proxy.ended() {
                 self.proxy = None;
                 return status.code();
             }
@@ -222,16 +205,12 @@ impl Site {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let id = self.proxy.as_ref().expect("the proxy runs").child.id().to_string();
-        Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id]).status().expect("kill runs");
+        self.proxy.as_ref().expect("the proxy runs").signal(name);
     }
 
     /// kill -9.
     pub fn kill(&mut self) {
-        if let Some(mut proxy) = self.proxy.take() {
-            let _ = proxy.child.kill();
-            let _ = proxy.child.wait();
-        }
+        self.proxy = None;
     }
 
     /// `pgveil ARGS --config pgveil.toml` in the site's folder.
