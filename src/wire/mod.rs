@@ -8,3 +8,4 @@ pub mod frame;
 pub mod message;
 pub mod startup;
 pub mod types;
+pub mod value;

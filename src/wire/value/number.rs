@@ -1,0 +1,212 @@
+//! int2, int4, int8, float4, float8.
+//!
+//! In: text or big-endian binary. Out: i64 or f64 plaintext, and PostgreSQL's text. Never: rounding that PostgreSQL
+//! would not do.
+
+use super::text::{is_space, trim};
+use super::{NOT_CANONICAL, Result, ValueError, fixed, plain};
+use crate::wire::types::Kind;
+
+const INT_SYNTAX: ValueError = ValueError::syntax("invalid input syntax for an integer type");
+const INT_RANGE: ValueError = ValueError::range("value is out of range for the column's integer type");
+const FLOAT_SYNTAX: ValueError = ValueError::syntax("invalid input syntax for a floating-point type");
+const FLOAT_RANGE: ValueError = ValueError::range("value is out of range for the column's floating-point type");
+
+/// Optional sign and decimal digits, spaces around (pg_strtoint64; the hexadecimal, octal, binary and underscored
+/// forms of PostgreSQL 16 are refused because 15 refuses them).
+pub(super) fn int_in(s: &str) -> Result<i64> {
+    let s = trim(s);
+    let digits = s.strip_prefix(['+', '-']).unwrap_or(s);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(INT_SYNTAX);
+    }
+    s.parse().map_err(|_| INT_RANGE)
+}
+
+/// int2recv, int4recv, int8recv.
+pub(super) fn int_recv(kind: Kind, bytes: &[u8]) -> Result<i64> {
+    Ok(match kind {
+        Kind::Int2 => i64::from(i16::from_be_bytes(fixed(bytes)?)),
+        Kind::Int4 => i64::from(i32::from_be_bytes(fixed(bytes)?)),
+        _ => i64::from_be_bytes(fixed(bytes)?),
+    })
+}
+
+/// Range check for `kind`, then the plaintext.
+pub(super) fn put_int(kind: Kind, value: i64, out: &mut Vec<u8>) -> Result<()> {
+    if !int_fits(kind, value) {
+        return Err(INT_RANGE);
+    }
+    out.extend_from_slice(&value.to_be_bytes());
+    Ok(())
+}
+
+fn int_fits(kind: Kind, value: i64) -> bool {
+    match kind {
+        Kind::Int2 => i16::try_from(value).is_ok(),
+        Kind::Int4 => i32::try_from(value).is_ok(),
+        _ => true,
+    }
+}
+
+/// The integer in a plaintext.
+pub(super) fn plain_int(kind: Kind, plaintext: &[u8]) -> Result<i64> {
+    let value = i64::from_be_bytes(plain(plaintext)?);
+    if int_fits(kind, value) { Ok(value) } else { Err(NOT_CANONICAL) }
+}
+
+/// The float4 in a plaintext.
+pub(super) fn plain_float4(plaintext: &[u8]) -> Result<f32> {
+    let wide = f64::from_be_bytes(plain(plaintext)?);
+    let narrow = wide as f32;
+    if wide.is_nan() || f64::from(narrow).to_bits() == wide.to_bits() { Ok(narrow) } else { Err(NOT_CANONICAL) }
+}
+
+/// The plaintext of a float: every NaN becomes the quiet one with no sign and no payload.
+pub(super) fn put_float(value: f64, out: &mut Vec<u8>) {
+    let value = if value.is_nan() { f64::NAN } else { value };
+    out.extend_from_slice(&(if value.is_nan() { 0x7ff8_0000_0000_0000 } else { value.to_bits() }).to_be_bytes());
+}
+
+/// float8in. Hexadecimal floats, which some C libraries take, are refused.
+pub(super) fn float8_in(s: &str) -> Result<f64> {
+    let token = float_token(s)?;
+    let value: f64 = token.parse().map_err(|_| FLOAT_SYNTAX)?;
+    check_float_range(token, value == 0.0, value.is_infinite())?;
+    Ok(value)
+}
+
+/// float4in: rounds once, from the decimal.
+pub(super) fn float4_in(s: &str) -> Result<f32> {
+    let token = float_token(s)?;
+    let value: f32 = token.parse().map_err(|_| FLOAT_SYNTAX)?;
+    check_float_range(token, value == 0.0, value.is_infinite())?;
+    Ok(value)
+}
+
+fn float_token(s: &str) -> Result<&str> {
+    let token = s.trim_matches(|c: char| u8::try_from(c).is_ok_and(is_space));
+    if token.is_empty() { Err(FLOAT_SYNTAX) } else { Ok(token) }
+}
+
+/// A number written with digits that came out as zero or infinite did not fit (ERANGE of strtod).
+fn check_float_range(token: &str, zero: bool, infinite: bool) -> Result<()> {
+    let mantissa = token.split(['e', 'E']).next().unwrap_or(token);
+    let digits = mantissa.bytes().any(|b| b.is_ascii_digit());
+    let nonzero = mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
+    if (zero && nonzero) || (infinite && digits) { Err(FLOAT_RANGE) } else { Ok(()) }
+}
+
+/// float8out with `extra_float_digits ≥ 1`: the shortest decimal strictly inside the rounding interval.
+pub(super) fn float8_out(value: f64, out: &mut Vec<u8>) {
+    if special_out(value, out) {
+        return;
+    }
+    // A decimal of at most 17 digits can lie exactly between two neighbours only where the spacing is coarse and the
+    // midpoint is an integer multiple of a small power of ten.
+    let magnitude = value.abs();
+    let suspect = (1e15..1e42).contains(&magnitude);
+    let (digits, exponent) =
+        shortest(&format!("{magnitude:e}"), suspect.then_some(&|s: &str| s.parse() == Ok(magnitude)), |n| {
+            format!("{magnitude:.n$e}")
+        });
+    decimal_out(value.is_sign_negative(), &digits, exponent, 15, out);
+}
+
+/// float4out, likewise.
+pub(super) fn float4_out(value: f32, out: &mut Vec<u8>) {
+    if special_out(f64::from(value), out) {
+        return;
+    }
+    let magnitude = value.abs();
+    let suspect = (1e5..1e21).contains(&magnitude);
+    let (digits, exponent) =
+        shortest(&format!("{magnitude:e}"), suspect.then_some(&|s: &str| s.parse() == Ok(magnitude)), |n| {
+            format!("{magnitude:.n$e}")
+        });
+    decimal_out(value.is_sign_negative(), &digits, exponent, 6, out);
+}
+
+fn special_out(value: f64, out: &mut Vec<u8>) -> bool {
+    let word: &[u8] = if value.is_nan() {
+        b"NaN"
+    } else if value == f64::INFINITY {
+        b"Infinity"
+    } else if value == f64::NEG_INFINITY {
+        b"-Infinity"
+    } else if value == 0.0 {
+        if value.is_sign_negative() { b"-0" } else { b"0" }
+    } else {
+        return false;
+    };
+    out.extend_from_slice(word);
+    true
+}
+
+/// Digits without a point, and the decimal exponent of the first one.
+///
+/// Rust's shortest form accepts a decimal that reads back only because ties go to even; PostgreSQL does not, so such a
+/// boundary is recognised (moved by a hair to either side it reads as a neighbour) and one more digit is taken.
+fn shortest(
+    scientific: &str,
+    reads_back: Option<&dyn Fn(&str) -> bool>,
+    longer: impl Fn(usize) -> String,
+) -> (String, i32) {
+    let (digits, exponent) = split_scientific(scientific);
+    let Some(reads_back) = reads_back else { return (digits, exponent) };
+    let shift = exponent - (digits.len() as i32 - 1);
+    let above = format!("{digits}{}e{}", "0".repeat(24) + "1", shift - 25);
+    let below = format!("{}{}e{}", decrement(&digits), "9".repeat(25), shift - 25);
+    if reads_back(&above) && reads_back(&below) {
+        return (digits, exponent);
+    }
+    split_scientific(&longer(digits.len()))
+}
+
+fn split_scientific(s: &str) -> (String, i32) {
+    let (mantissa, exponent) = s.split_once('e').unwrap_or((s, "0"));
+    (mantissa.replace('.', ""), exponent.parse().unwrap_or(0))
+}
+
+/// One less in the last place; the digits are not all zero.
+fn decrement(digits: &str) -> String {
+    let mut bytes = digits.as_bytes().to_vec();
+    for byte in bytes.iter_mut().rev() {
+        if *byte > b'0' {
+            *byte -= 1;
+            break;
+        }
+        *byte = b'9';
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Plain notation for exponents from −4 to `fixed_limit` − 1, else `d.ddde±XX` (double_to_shortest_decimal_buf).
+fn decimal_out(negative: bool, digits: &str, exponent: i32, fixed_limit: i32, out: &mut Vec<u8>) {
+    if negative {
+        out.push(b'-');
+    }
+    let digits = digits.trim_end_matches('0').as_bytes();
+    let count = digits.len() as i32;
+    if exponent < -4 || exponent >= fixed_limit {
+        out.push(digits[0]);
+        if count > 1 {
+            out.push(b'.');
+            out.extend_from_slice(&digits[1..]);
+        }
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.extend_from_slice(format!("e{sign}{:02}", exponent.abs()).as_bytes());
+    } else if exponent < 0 {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', (-exponent - 1) as usize));
+        out.extend_from_slice(digits);
+    } else if exponent + 1 >= count {
+        out.extend_from_slice(digits);
+        out.extend(std::iter::repeat_n(b'0', (exponent + 1 - count) as usize));
+    } else {
+        let (whole, fraction) = digits.split_at((exponent + 1) as usize);
+        out.extend_from_slice(whole);
+        out.push(b'.');
+        out.extend_from_slice(fraction);
+    }
+}
