@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod demo;
+mod keys;
 
 /// A transparent privacy proxy for PostgreSQL: seals tagged columns, masks by role, logs every access, watches for
 /// breaches.
@@ -26,6 +27,8 @@ enum Command {
     Check(check::Args),
     /// A private PostgreSQL with invented patients, the proxy in front, and a tour that checks every claim it makes.
     Demo(demo::Args),
+    /// Make, list and rotate the keys of the keyring file.
+    Keys(keys::Args),
 }
 
 /// Runs the command line's command. Wrong usage ends the process with code 2 (clap's own).
@@ -33,6 +36,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Keys(args) => keys::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("pgveil: {error:#}");

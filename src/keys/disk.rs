@@ -17,9 +17,9 @@ pub(super) const KEYRING_BYTES_MAX: u64 = 16 << 20;
 /// The whole file, if it is a regular one of at most `bytes_max` that only its owner can reach. What is checked is the
 /// opened file, not the name.
 pub(super) fn read(path: &Path, what: &'static str, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let failed = |source: std::io::Error| match source.kind() {
+    let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => KeyError::Missing { what, path: path.into() },
-        _ => KeyError::Io { what: format!("reading {what} {}", path.display()), source },
+        _ => KeyError::Io { what: format!("reading {what} {}", path.display()), error },
     };
     let not_that = |problem| KeyError::NotThat { what, path: path.into(), problem };
     // A FIFO would block the open, a device could do anything: look before.
@@ -50,13 +50,13 @@ pub(super) struct Lock {
 pub(super) fn lock(path: &Path) -> Result<Lock, KeyError> {
     let mut name = OsString::from(real(path));
     name.push(".lock");
-    let failed = |source| KeyError::Io { what: format!("locking keyring {}", path.display()), source };
+    let failed = |error| KeyError::Io { what: format!("locking keyring {}", path.display()), error };
     let open = File::options().write(true).create(true).truncate(false).mode(0o600).open(&name);
     let file = open.map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Lock { _file: file }),
         Err(TryLockError::WouldBlock) => Err(KeyError::Locked(path.into())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), KeyError> {
 }
 
 fn failed_write(path: &Path) -> impl Fn(std::io::Error) -> KeyError {
-    move |source| KeyError::Io { what: format!("writing {}", path.display()), source }
+    move |error| KeyError::Io { what: format!("writing {}", path.display()), error }
 }
 
 fn folder(path: &Path) -> &Path {

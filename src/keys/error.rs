@@ -111,13 +111,16 @@ pub enum KeyError {
     #[error("Argon2id could not run ({0})")]
     Argon2(String),
     /// Reading or writing failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {error}")]
     Io {
         /// What was being done, to which file.
         what: String,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
+    /// The passphrase should be asked for, but nobody is there.
+    #[error("there is no terminal to ask for the passphrase on; name an environment variable or a file that holds it")]
+    NoTerminal,
 }
 
 impl From<KeyError> for Error {

@@ -117,7 +117,7 @@ impl Unlock {
 
 fn prompt(text: &str) -> Result<Passphrase, KeyError> {
     let typed = rpassword::prompt_password(text);
-    typed.map(Passphrase::new).map_err(|source| KeyError::Io { what: "asking for the passphrase".into(), source })
+    typed.map(Passphrase::new).map_err(|_| KeyError::NoTerminal)
 }
 
 fn stretch(passphrase: &Passphrase, salt: &[u8], cost: Cost) -> Result<Key, KeyError> {
@@ -158,9 +158,9 @@ fn read_key_file(path: &Path) -> Result<Key, KeyError> {
 pub fn create_key_file(path: &Path) -> Result<(), KeyError> {
     let key = Zeroizing::new(random::<32>()?);
     let line = Zeroizing::new(format!("{}\n", Zeroizing::new(hex::encode(*key)).as_str()));
-    let failed = |source: std::io::Error| match source.kind() {
+    let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => KeyError::Exists(path.into()),
-        _ => KeyError::Io { what: format!("writing key file {}", path.display()), source },
+        _ => KeyError::Io { what: format!("writing key file {}", path.display()), error },
     };
     let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
