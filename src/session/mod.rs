@@ -2,8 +2,42 @@
 //!
 //! In: frames from client and server, rules, time, randomness. Out: bytes for both, and [`Effect`]s for the world.
 //! Never: I/O.
+//!
+//! The session mirrors what it has forwarded in a queue of [`Pending`] replies, so that each reply is known to
+//! belong to one message. To refuse, it lets the *server* fail in the statement's place and overwrites the error as
+//! it comes back: order, skip-to-Sync and transaction status stay PostgreSQL's own (DESIGN §4).
 
-use crate::event::Event;
+mod bind;
+mod client;
+mod copy;
+mod fields;
+mod login;
+mod pending;
+mod record;
+mod redact;
+mod server;
+mod settings;
+mod write;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+
+use crate::clock::Now;
+use crate::crypto::Keyring;
+use crate::error::{Code, Refusal};
+use crate::event::{Actor, Event};
+use crate::metrics::Meters;
+use crate::plan;
+use crate::policy::rules::{ActorClass, ClassId, Rules};
+use crate::secret::Entropy;
+use crate::wire::frame;
+use crate::wire::startup::{CancelKey, Startup};
+use crate::wire::types::Style;
+
+use pending::{Pending, Portal, Prepared};
 
 /// What the session asks of the world.
 #[derive(Debug)]
@@ -30,4 +64,369 @@ pub enum Side {
     Client,
     /// Towards the server.
     Server,
+}
+
+/// What the configuration says about sessions.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A login that the server let in without a password counts, on loopback and Unix sockets.
+    pub allow_trust: bool,
+    /// Databases that pass through without a policy.
+    pub passthrough: Vec<String>,
+    /// Intent records are made and waited for.
+    pub intent: bool,
+    /// Every statement becomes an event, not only those that touch something protected.
+    pub log_all: bool,
+    /// Longest message of either peer, in bytes.
+    pub message_bytes: usize,
+    /// Most prepared statements of one session.
+    pub prepared_statements: usize,
+    /// Most open portals of one session.
+    pub portals: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            allow_trust: false,
+            passthrough: Vec::new(),
+            intent: true,
+            log_all: false,
+            message_bytes: frame::LENGTH_MAX,
+            prepared_statements: 10_000,
+            portals: 10_000,
+        }
+    }
+}
+
+/// What the two legs are made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Legs {
+    /// The client speaks TLS to us.
+    pub client_tls: bool,
+    /// The client is on loopback or a Unix socket.
+    pub client_local: bool,
+    /// We speak TLS to the server.
+    pub server_tls: bool,
+}
+
+/// The connection is over; what there is to say has been appended to the client's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// For the log: never from a peer's bytes.
+    pub reason: &'static str,
+}
+
+/// Our cancel key, given to the client, and the server's.
+#[derive(Clone, Debug)]
+pub struct BackendKey {
+    /// Random; registered by the relay.
+    pub ours: CancelKey,
+    /// What a CancelRequest is forwarded with.
+    pub theirs: CancelKey,
+}
+
+/// Everything a step of the session may use.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "one line each would repeat the types")]
+pub struct Context<'a> {
+    pub rules: &'a Arc<Rules>,
+    pub plans: &'a plan::Cache,
+    pub keyring: &'a Keyring,
+    pub now: Now,
+    pub entropy: &'a mut dyn Entropy,
+    pub to_client: &'a mut BytesMut,
+    pub to_server: &'a mut BytesMut,
+    pub effects: &'a mut Vec<Effect>,
+    pub meters: &'a Meters,
+    /// The look-up asked for by [`Effect::RefreshCatalog`] has ended, or its deadline has passed.
+    pub catalog_deadline_passed: bool,
+}
+
+impl std::fmt::Debug for dyn Entropy + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Entropy")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Until AuthenticationOk.
+    Login,
+    /// Until the first ReadyForQuery.
+    Starting,
+    Ready,
+    Transparent,
+}
+
+/// Whether the client loop goes on with the next frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Next,
+    /// Leave this frame in the input and stop.
+    Hold,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    settings: Arc<Settings>,
+    legs: Legs,
+    connection: u64,
+    client: Option<IpAddr>,
+    startup: Startup,
+    actor: Arc<Actor>,
+    transparent: bool,
+    phase: Phase,
+    login: login::Exchange,
+    key: Option<BackendKey>,
+    class: ClassId,
+    rules_version: u64,
+    style: Style,
+    search_path: Vec<Arc<str>>,
+    temporary: HashSet<String>,
+    pending: VecDeque<Pending>,
+    statements: HashMap<Box<[u8]>, Arc<Prepared>>,
+    portals: HashMap<Box<[u8]>, Arc<Portal>>,
+    /// The server ignores everything until the client's next Sync.
+    skipping: bool,
+    /// Transaction status of the last ReadyForQuery: `I`, `T` or `E`.
+    transaction: u8,
+    /// Settings may have changed: ask the server at the next quiet ReadyForQuery.
+    unsettled: bool,
+    /// A question of ours is out; client input waits.
+    probing: bool,
+    /// DDL has run since the last idle ReadyForQuery; `true` inside: it named a protected relation.
+    ddl: Option<bool>,
+    /// The catalog was asked for under this rules version; client input waits.
+    waiting: Option<u64>,
+    /// The held frame is tried again with what is known.
+    retry: bool,
+    /// Since the last Sync, this pipeline writes / has opened cells.
+    pipeline_writes: bool,
+    pipeline_opens: bool,
+    /// The client's Sync waits for the cells before it.
+    sync_held: bool,
+    /// A cell failed after the server had finished: the transaction must not be reported as good.
+    poisoned: bool,
+    /// The client has its error; replies up to ReadyForQuery are swallowed.
+    muted: bool,
+    /// Settings changed inside the open transaction.
+    settings_in_block: bool,
+    /// Messages sent to the server since its last ReadyForQuery that no Sync has closed yet.
+    open_pipeline: bool,
+    copy: copy::Copying,
+    statement_number: u64,
+    scratch: write::Scratch,
+    ended: bool,
+}
+
+impl Session {
+    /// A session for that startup packet.
+    ///
+    /// # Errors
+    /// A refusal to send as FATAL: no user, a database that is not served, replication, a pinned setting.
+    pub fn new(
+        settings: Arc<Settings>,
+        startup: Startup,
+        connection: u64,
+        client: Option<IpAddr>,
+        legs: Legs,
+        rules: &Rules,
+    ) -> Result<Self, Refusal> {
+        let checked = login::check(&settings, startup, client, rules)?;
+        let class = rules.class_of(&checked.actor.role);
+        Ok(Self {
+            settings,
+            legs,
+            connection,
+            client,
+            startup: checked.startup,
+            actor: Arc::new(checked.actor),
+            transparent: checked.transparent,
+            phase: Phase::Login,
+            login: login::Exchange::default(),
+            key: None,
+            class,
+            rules_version: rules.version,
+            style: Style::default(),
+            search_path: Vec::new(),
+            temporary: HashSet::new(),
+            pending: VecDeque::new(),
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            skipping: false,
+            transaction: b'I',
+            unsettled: true,
+            probing: false,
+            ddl: None,
+            waiting: None,
+            retry: false,
+            pipeline_writes: false,
+            pipeline_opens: false,
+            sync_held: false,
+            poisoned: false,
+            muted: false,
+            settings_in_block: false,
+            open_pipeline: false,
+            copy: copy::Copying::None,
+            statement_number: 0,
+            scratch: write::Scratch::default(),
+            ended: false,
+        })
+    }
+
+    /// Appends the upstream StartupMessage.
+    pub fn start(&mut self, cx: &mut Context<'_>) {
+        // The packet was within the limit when it came; what we add is checked by the encoder.
+        if self.startup.encode(cx.to_server).is_err() {
+            let refusal = Refusal::new(Code::Limit, "the startup packet is too long", "shorten its options");
+            crate::wire::encode::error(cx.to_client, "FATAL", &refusal);
+        }
+    }
+
+    /// Consumes whole frames of the client.
+    ///
+    /// # Errors
+    /// [`Close`] when the connection must end.
+    pub fn client(&mut self, input: &mut BytesMut, cx: &mut Context<'_>) -> Result<(), Close> {
+        self.follow_rules(cx);
+        if let Some(version) = self.waiting {
+            if cx.rules.version == version && !cx.catalog_deadline_passed {
+                return Ok(());
+            }
+            self.waiting = None;
+            self.retry = true;
+        }
+        let mut bytes = std::mem::take(input);
+        let mut at = 0;
+        let mut result = Ok(());
+        while !self.holding() {
+            let limit = if self.phase == Phase::Ready { self.settings.message_bytes } else { login::MESSAGE_MAX };
+            let size = match frame::peek(&bytes[at..], limit) {
+                Ok(Some((_, size))) if size <= bytes.len() - at => size,
+                Ok(_) => break,
+                Err(_) => {
+                    result = Err(self.bad_length(cx));
+                    break;
+                }
+            };
+            match self.client_frame(&bytes[at..at + size], cx) {
+                Ok(Flow::Next) => at += size,
+                Ok(Flow::Hold) => break,
+                Err(close) => {
+                    result = Err(close);
+                    break;
+                }
+            }
+            self.retry = false;
+        }
+        bytes.advance(at);
+        *input = bytes;
+        result
+    }
+
+    /// Consumes whole frames of the server. Stops consuming once [`Session::transparent`].
+    ///
+    /// # Errors
+    /// [`Close`] when the connection must end.
+    pub fn server(&mut self, input: &mut BytesMut, cx: &mut Context<'_>) -> Result<(), Close> {
+        self.follow_rules(cx);
+        let mut bytes = std::mem::take(input);
+        let mut at = 0;
+        let mut result = Ok(());
+        while self.phase != Phase::Transparent {
+            let size = match frame::peek(&bytes[at..], self.settings.message_bytes) {
+                Ok(Some((_, size))) if size <= bytes.len() - at => size,
+                Ok(_) => break,
+                Err(_) => {
+                    result = Err(Close { reason: "the server sent an impossible message length" });
+                    break;
+                }
+            };
+            if let Err(close) = self.server_frame(&bytes[at..at + size], cx) {
+                result = Err(close);
+                break;
+            }
+            at += size;
+        }
+        bytes.advance(at);
+        *input = bytes;
+        result
+    }
+
+    /// A passthrough database after login: bytes may be copied without looking.
+    pub fn transparent(&self) -> bool {
+        self.phase == Phase::Transparent
+    }
+
+    /// The server has accepted the login.
+    pub fn authenticated(&self) -> bool {
+        self.phase != Phase::Login
+    }
+
+    /// Nothing is running and no transaction is open.
+    pub fn idle(&self) -> bool {
+        self.phase == Phase::Ready && self.pending.is_empty() && self.transaction == b'I' && !self.open_pipeline
+    }
+
+    /// Client input waits for a catalog look-up.
+    pub fn waiting_for_catalog(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// The pair for the cancel registry, once the server has sent its key.
+    pub fn backend_key(&self) -> Option<&BackendKey> {
+        self.key.as_ref()
+    }
+
+    /// Who is connected.
+    pub fn actor(&self) -> &Arc<Actor> {
+        &self.actor
+    }
+
+    /// The connection ended: outcomes of what was running, and the logout.
+    pub fn finish(&mut self, cx: &mut Context<'_>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.record_end(cx);
+    }
+
+    /// The access log cannot be written: what is held is dropped by the relay, the client is told why.
+    pub fn audit_down(&mut self, cx: &mut Context<'_>) -> Close {
+        let refusal = Refusal::new(
+            Code::AuditDown,
+            "the access log cannot be written, so protected data is not released",
+            "free space in the audit directory, or look at the proxy's log",
+        );
+        self.fatal(&refusal, "the access log cannot be written", cx)
+    }
+
+    fn holding(&self) -> bool {
+        self.probing || self.sync_held || self.waiting.is_some() || self.phase == Phase::Transparent
+    }
+
+    fn class<'a>(&self, rules: &'a Rules) -> &'a ActorClass {
+        rules.class(self.class)
+    }
+
+    fn follow_rules(&mut self, cx: &Context<'_>) {
+        if cx.rules.version != self.rules_version {
+            self.rules_version = cx.rules.version;
+            self.class = cx.rules.class_of(&self.actor.role);
+        }
+    }
+
+    fn bad_length(&mut self, cx: &mut Context<'_>) -> Close {
+        let refusal = Refusal::new(Code::Protocol, "invalid message length", "");
+        self.fatal(&refusal, "the client sent an impossible message length", cx)
+    }
+
+    /// Ends the connection with a FATAL error.
+    fn fatal(&mut self, refusal: &Refusal, reason: &'static str, cx: &mut Context<'_>) -> Close {
+        cx.meters.refusal(refusal.code);
+        crate::wire::encode::error(cx.to_client, "FATAL", refusal);
+        Close { reason }
+    }
 }

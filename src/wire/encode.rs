@@ -5,7 +5,7 @@
 use bytes::{BufMut, BytesMut};
 use pgwire::messages::Message;
 use pgwire::messages::copy::CopyFail;
-use pgwire::messages::extendedquery::{Describe, Flush, Parse, Sync};
+use pgwire::messages::extendedquery::{Describe, Flush, Sync};
 use pgwire::messages::response::ErrorResponse;
 use pgwire::messages::simplequery::Query;
 
@@ -37,11 +37,6 @@ pub fn error(out: &mut BytesMut, severity: &str, refusal: &Refusal) {
 /// `Q` with a text of ours.
 pub fn query(out: &mut BytesMut, sql: &str) {
     put(&Query::new(sql.to_owned()), out);
-}
-
-/// `P` with a text of ours.
-pub fn parse(out: &mut BytesMut, name: &str, sql: &str) {
-    put(&Parse::new(Some(name.to_owned()), sql.to_owned(), Vec::new()), out);
 }
 
 /// `S`.
@@ -110,7 +105,6 @@ mod tests {
     fn what_we_originate_frames_itself() {
         let mut out = BytesMut::new();
         query(&mut out, "\"");
-        parse(&mut out, "x", "\"");
         sync(&mut out);
         flush(&mut out);
         describe(&mut out, b'S', "x");
@@ -125,6 +119,6 @@ mod tests {
             rest = &rest[size..];
         }
         assert!(rest.is_empty());
-        assert_eq!(tags, b"QPSHDfFZK");
+        assert_eq!(tags, b"QSHDfFZK");
     }
 }

@@ -1,0 +1,443 @@
+//! The extended protocol: Parse, Bind, Describe, Execute, Close, Sync.
+//!
+//! In: decoded messages. Out: their rewritten forms, map changes that a refusal undoes. Never: a parameter of a
+//! sealed column in clear.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::{BufMut, BytesMut};
+
+use crate::error::Refusal;
+use crate::event::Subject;
+use crate::plan::{Parameter, Plan, SubjectFrom, Target};
+use crate::wire::message::{self, Bind, Parse, Reader};
+use crate::wire::types::Format;
+use crate::wire::{encode, frame};
+
+use super::client::{Decided, too_long};
+use super::fields::subject_key;
+use super::pending::{Pending, Portal, Prepared, Running, Undo};
+use super::record::refused_step;
+use super::write::{Sealer, carries_envelope, envelope_inbound, put_parameter};
+use super::{Close, Context, Flow, Session, Side};
+
+/// The type a sealed parameter is declared as: `bytea`, or `bytea[]`.
+fn declared_as(target: &Target) -> u32 {
+    if target.array { 1001 } else { 17 }
+}
+
+fn protected_read(plan: &Plan) -> bool {
+    plan.steps.iter().any(|s| !s.touches.is_empty())
+}
+
+impl Session {
+    /// The spliced text and the parameter types the server is told.
+    pub(super) fn write_parse(
+        &mut self,
+        parse: &Parse<'_>,
+        sql: &str,
+        plan: &Plan,
+        out: &mut BytesMut,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Refusal> {
+        let text = if plan.edits.is_empty() { None } else { Some(self.splice(sql, plan, cx)?) };
+        let mark = frame::begin(out, b'P');
+        out.put_slice(parse.name);
+        out.put_u8(0);
+        out.put_slice(text.as_deref().unwrap_or(sql.as_bytes()));
+        out.put_u8(0);
+        let mut oids = parse.oids.clone();
+        let sealed = |p: &Parameter| matches!(p, Parameter::Sealed(_));
+        if !plan.hidden.is_empty() || plan.parameters.iter().any(sealed) {
+            oids.resize(oids.len().max(plan.parameters.len()), 0);
+            for (oid, parameter) in oids.iter_mut().zip(&plan.parameters) {
+                if let Parameter::Sealed(target) = parameter {
+                    *oid = declared_as(target);
+                }
+            }
+            oids.extend(plan.hidden.iter().map(|h| declared_as(&h.target)));
+        }
+        let count = u16::try_from(oids.len()).map_err(|_| too_long())?;
+        out.put_u16(count);
+        for oid in oids {
+            out.put_u32(oid);
+        }
+        frame::finish(out, mark).map_err(|_| too_long())
+    }
+
+    /// Notes a forwarded Parse, and asks the server for the result's description.
+    pub(super) fn prepared(
+        &mut self,
+        parse: &Parse<'_>,
+        sql: &str,
+        plan: Arc<Plan>,
+        protected: bool,
+        cx: &mut Context<'_>,
+    ) {
+        let opaque = matches!(first_word(sql).as_str(), "fetch" | "execute" | "call");
+        let statement = Arc::new(Prepared {
+            sql: sql.into(),
+            oids: parse.oids.clone().into(),
+            rules_version: cx.rules.version,
+            protected,
+            plan,
+            fields: OnceLock::new(),
+        });
+        self.open_pipeline = true;
+        let name: Box<[u8]> = parse.name.into();
+        let before = self.statements.insert(name.clone(), statement.clone());
+        self.pending.push_back(Pending::Parse { undo: Undo::Statement(name, before), refused: None });
+        if protected || opaque {
+            self.pending.push_back(Pending::DescribeStatement { statement: Some(statement), own: true });
+            let name = std::str::from_utf8(parse.name).unwrap_or_default();
+            encode::describe(cx.to_server, b'S', name);
+        }
+    }
+
+    pub(super) fn bind(&mut self, body: &[u8], cx: &mut Context<'_>) -> Result<Flow, Close> {
+        self.open_pipeline = true;
+        let Ok(bind) = message::bind(body) else {
+            self.forward_malformed(b'B', Pending::Bind { undo: Undo::Nothing, refused: None }, cx);
+            return Ok(Flow::Next);
+        };
+        let Some(statement) = self.statements.get(bind.statement).cloned() else {
+            // Made by SQL PREPARE, or unknown: the server knows.
+            let undo = self.portal_changed(bind.portal, None);
+            self.pending.push_back(Pending::Bind { undo, refused: None });
+            if encode::raw(cx.to_server, b'B', body).is_err() {
+                return Err(Close { reason: "a message grew beyond its limit" });
+            }
+            return Ok(Flow::Next);
+        };
+        let statement = match self.current(statement, cx) {
+            Ok(Some(statement)) => statement,
+            Ok(None) => return Ok(Flow::Hold),
+            Err(refusal) => {
+                self.refuse_bind(None, refusal, cx);
+                return Ok(Flow::Next);
+            }
+        };
+        let mut out = BytesMut::with_capacity(body.len() + 64);
+        let written = match self.name_objection_of_portal(bind.portal) {
+            Some(refusal) => Err(refusal),
+            None => self.write_bind(&bind, &statement, &mut out, cx),
+        };
+        match written {
+            Ok(()) => {
+                let subjects = self.subjects_of_parameters(&bind, &statement, cx);
+                let portal = Arc::new(Portal {
+                    statement,
+                    result_formats: bind.result_formats.into(),
+                    subjects,
+                });
+                let undo = self.portal_changed(bind.portal, Some(portal));
+                self.pending.push_back(Pending::Bind { undo, refused: None });
+                cx.to_server.extend_from_slice(&out);
+            }
+            Err(refusal) => {
+                cx.meters.seal_error();
+                self.refuse_bind(Some(&statement.plan), refusal, cx);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    /// The statement as the rules are now. A different decision means that the client must prepare again.
+    fn current(&mut self, statement: Arc<Prepared>, cx: &mut Context<'_>) -> Result<Option<Arc<Prepared>>, Refusal> {
+        if statement.rules_version == cx.rules.version {
+            return Ok(Some(statement));
+        }
+        match self.decide(&statement.sql, &statement.oids, true, cx) {
+            Decided::Wait => Ok(None),
+            Decided::Refuse(refused) => Err(refused.refusal),
+            Decided::Go { plan, .. } => {
+                let same = plan.edits == statement.plan.edits
+                    && plan.parameters == statement.plan.parameters
+                    && plan.hidden == statement.plan.hidden;
+                // PostgreSQL's own words when a prepared statement has to be made again; drivers know them.
+                same.then_some(Some(statement)).ok_or_else(|| {
+                    Refusal::new(
+                        crate::error::Code::CatalogStale,
+                        "cached plan must not change result type",
+                        "prepare the statement again: the policy or the table changed",
+                    )
+                    .with_sqlstate(crate::error::SqlState(*b"0A000"))
+                })
+            }
+        }
+    }
+
+    fn name_objection_of_portal(&self, name: &[u8]) -> Option<Refusal> {
+        if name.starts_with(b"pgveil_") {
+            return self.name_objection(name);
+        }
+        let full = self.portals.len() >= self.settings.portals && !self.portals.contains_key(name);
+        full.then(|| {
+            Refusal::new(crate::error::Code::Limit, "too many open portals in this session", "close some, or raise [limits] portals")
+        })
+    }
+
+    fn refuse_bind(&mut self, plan: Option<&Plan>, refusal: Refusal, cx: &mut Context<'_>) {
+        let refused = refused_step(plan, refusal);
+        self.pending.push_back(Pending::Bind { undo: Undo::Nothing, refused: Some(refused) });
+        let mut random = [0; 16];
+        cx.entropy.fill(&mut random);
+        let mut body = vec![0];
+        body.extend_from_slice(b"pgveil_");
+        body.extend_from_slice(hex::encode(random).as_bytes());
+        body.extend_from_slice(&[0; 7]);
+        // Shorter than any limit.
+        let _ = encode::raw(cx.to_server, b'B', &body);
+    }
+
+    fn portal_changed(&mut self, name: &[u8], portal: Option<Arc<Portal>>) -> Undo {
+        let name: Box<[u8]> = name.into();
+        let before = match portal {
+            Some(portal) => self.portals.insert(name.clone(), portal),
+            None => self.portals.remove(&name),
+        };
+        Undo::Portal(name, before)
+    }
+
+    fn write_bind(
+        &mut self,
+        bind: &Bind<'_>,
+        statement: &Prepared,
+        out: &mut BytesMut,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Refusal> {
+        let plan = &statement.plan;
+        let mut plain = std::mem::take(&mut self.scratch.plain);
+        let mut sealer =
+            Sealer { keyring: cx.keyring, entropy: &mut *cx.entropy, style: &self.style, plain: &mut plain };
+        let result = write_bind(&mut sealer, bind, plan, &statement.oids, out);
+        self.scratch.plain = plain;
+        result
+    }
+
+    /// People named by parameters.
+    fn subjects_of_parameters(&self, bind: &Bind<'_>, statement: &Prepared, cx: &Context<'_>) -> Vec<Subject> {
+        let mut found = Vec::new();
+        let subject = statement.plan.steps.first().and_then(|s| s.subject.as_ref());
+        let Some((kind, SubjectFrom::Parameters(indices))) = subject.map(|s| (&s.kind, &s.from)) else {
+            return found;
+        };
+        let mut r = Reader::new(bind.value_bytes);
+        for i in 0..bind.values {
+            let Ok(value) = r.value() else { break };
+            let (Some(value), true) = (value, indices.iter().any(|n| usize::from(*n) == i)) else { continue };
+            let format = message::format_at(bind.formats, i).unwrap_or_default();
+            let declared = statement.oids.get(i).copied().unwrap_or(0);
+            // Undeclared binary integers are recognised by their size.
+            let oid = match (declared, value.len()) {
+                (0, 2) => 21,
+                (0, 4) => 23,
+                (0, 8) => 20,
+                (0, 16) => 2950,
+                (declared, _) => declared,
+            };
+            if let Some(key) = subject_key(value, oid, format) {
+                found.push(Subject { kind: kind.clone(), pseudonym: cx.keyring.subject_pseudonym(kind, &key) });
+            }
+        }
+        found
+    }
+
+    pub(super) fn describe(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
+        self.open_pipeline = true;
+        let pending = match message::target(body) {
+            Ok((b'S', name)) => {
+                Pending::DescribeStatement { statement: self.statements.get(name).cloned(), own: false }
+            }
+            Ok((_, name)) => Pending::DescribePortal { portal: self.portals.get(name).cloned() },
+            Err(_) => {
+                let pending = Pending::DescribePortal { portal: None };
+                return self.forward_malformed(b'D', pending, cx);
+            }
+        };
+        self.pending.push_back(pending);
+        self.forward(message, cx);
+    }
+
+    pub(super) fn execute(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
+        self.open_pipeline = true;
+        let Ok((name, _)) = message::execute(body) else {
+            let running = self.next_running(None, cx);
+            return self.forward_malformed(b'E', Pending::Execute(running), cx);
+        };
+        let portal = self.portals.get(name).cloned();
+        let mut running = self.next_running(portal.as_ref().map(|p| p.statement.plan.clone()), cx);
+        if let Some(portal) = portal {
+            for subject in &portal.subjects {
+                running.tally.person(subject.clone());
+            }
+            running.formats = Some(portal);
+        }
+        if running.plan.as_ref().is_some_and(|p| protected_read(p)) {
+            self.pipeline_opens = true;
+        }
+        if running.plan.as_ref().is_some_and(|p| p.steps.iter().any(|s| s.writes)) {
+            self.pipeline_writes = true;
+        }
+        self.intend_write(&mut running, cx);
+        self.pending.push_back(Pending::Execute(running));
+        self.forward(message, cx);
+    }
+
+    pub(super) fn close(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
+        self.open_pipeline = true;
+        let undo = match message::target(body) {
+            Ok((b'S', name)) => {
+                let name: Box<[u8]> = name.into();
+                let before = self.statements.remove(&name);
+                Undo::Statement(name, before)
+            }
+            Ok((_, name)) => self.portal_changed(name, None),
+            Err(_) => return self.forward_malformed(b'C', Pending::Close { undo: Undo::Nothing }, cx),
+        };
+        self.pending.push_back(Pending::Close { undo });
+        self.forward(message, cx);
+    }
+
+    /// Sync ends a pipeline. When the pipeline writes and also opens cells, the commit waits until they have opened.
+    pub(super) fn sync(&mut self, message: &[u8], cx: &mut Context<'_>) {
+        let implicit = self.transaction == b'I';
+        if implicit && !self.skipping && self.pipeline_writes && self.pipeline_opens && self.runs_something() {
+            encode::flush(cx.to_server);
+            self.sync_held = true;
+            return;
+        }
+        self.send_sync(cx);
+        debug_assert_eq!(message.first(), Some(&b'S'), "only Sync ends a pipeline");
+    }
+
+    fn runs_something(&self) -> bool {
+        self.pending.iter().any(|p| matches!(p, Pending::Execute(_)))
+    }
+
+    pub(super) fn send_sync(&mut self, cx: &mut Context<'_>) {
+        self.skipping = false;
+        self.open_pipeline = false;
+        self.pipeline_writes = false;
+        self.pipeline_opens = false;
+        self.pending.push_back(Pending::Sync);
+        encode::sync(cx.to_server);
+    }
+
+    /// People named by literals of a simple Query.
+    pub(super) fn subjects_of_literals(&self, sql: &str, plan: &Plan, running: &mut Running, cx: &Context<'_>) {
+        let Some(subject) = plan.steps.first().and_then(|s| s.subject.as_ref()) else { return };
+        let SubjectFrom::Literals(spans) = &subject.from else { return };
+        for span in spans {
+            let Some(text) = sql.get(span.start as usize..span.end as usize) else { continue };
+            let Ok(tokens) = crate::sql::lexer::lex(text, 4) else { continue };
+            let [token] = tokens.as_slice() else { continue };
+            let key = crate::sql::literal::string_value(text, token).map_or(text.to_owned(), |v| v.into_owned());
+            let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, key.as_bytes());
+            running.tally.person(Subject { kind: subject.kind.clone(), pseudonym });
+        }
+    }
+
+    /// The first protected row of a portal: its intent goes in front.
+    pub(super) fn intend_read(&self, running: &mut Running, cx: &mut Context<'_>) {
+        self.intend(running, Side::Client, cx);
+    }
+}
+
+fn first_word(sql: &str) -> String {
+    let end = sql.trim_start().find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(sql.trim_start().len());
+    sql.trim_start()[..end].to_ascii_lowercase()
+}
+
+/// Rewrites a Bind: sealed parameters become binary bytea, hidden ones follow the client's.
+fn write_bind(
+    sealer: &mut Sealer<'_>,
+    bind: &Bind<'_>,
+    plan: &Plan,
+    oids: &[u32],
+    out: &mut BytesMut,
+) -> Result<(), Refusal> {
+    let sealed = |i: usize| match plan.parameters.get(i) {
+        Some(Parameter::Sealed(target)) => Some(target),
+        _ => None,
+    };
+    let total = bind.values + plan.hidden.len();
+    let count = u16::try_from(total).map_err(|_| too_long())?;
+    let rewritten = !plan.hidden.is_empty() || (0..bind.values).any(|i| sealed(i).is_some());
+    let mark = frame::begin(out, b'B');
+    out.put_slice(bind.portal);
+    out.put_u8(0);
+    out.put_slice(bind.statement);
+    out.put_u8(0);
+    let format = |i: usize| message::format_at(bind.formats, i);
+    if rewritten {
+        out.put_u16(count);
+        for i in 0..total {
+            let binary = i >= bind.values || sealed(i).is_some() || format(i) == Some(Format::Binary);
+            out.put_u16(u16::from(binary));
+        }
+    } else {
+        // As many as came in, at most 65,535.
+        out.put_u16((bind.formats.len() / 2) as u16);
+        out.put_slice(bind.formats);
+    }
+    out.put_u16(count);
+    let mut r = Reader::new(bind.value_bytes);
+    let mut cell = Vec::new();
+    let mut values: Vec<Option<&[u8]>> = Vec::with_capacity(if plan.hidden.is_empty() { 0 } else { bind.values });
+    for i in 0..bind.values {
+        let value = r.value().map_err(|_| too_long())?;
+        if !plan.hidden.is_empty() {
+            values.push(value);
+        }
+        match (sealed(i), value) {
+            (Some(target), Some(bytes)) => {
+                cell.clear();
+                seal_one(sealer, target, oids.get(i).copied().unwrap_or(0), format(i), bytes, &mut cell)?;
+                put_parameter(out, Some(&cell))?;
+            }
+            (None, Some(bytes)) if carries_envelope(sealer.keyring, bytes, format(i).unwrap_or_default()) => {
+                return Err(envelope_inbound());
+            }
+            (_, value) => put_parameter(out, value)?,
+        }
+    }
+    for hidden in &plan.hidden {
+        let i = usize::from(hidden.source);
+        match values.get(i).copied().flatten() {
+            Some(bytes) => {
+                cell.clear();
+                seal_one(sealer, &hidden.target, oids.get(i).copied().unwrap_or(0), format(i), bytes, &mut cell)?;
+                put_parameter(out, Some(&cell))?;
+            }
+            None => put_parameter(out, None)?,
+        }
+    }
+    out.put_u16((bind.result_formats.len() / 2) as u16);
+    out.put_slice(bind.result_formats);
+    frame::finish(out, mark).map_err(|_| too_long())
+}
+
+fn seal_one(
+    sealer: &mut Sealer<'_>,
+    target: &Target,
+    declared: u32,
+    format: Option<Format>,
+    bytes: &[u8],
+    cell: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    let format = format.ok_or_else(|| {
+        Refusal::new(crate::error::Code::Protocol, "a parameter's format code is neither text nor binary", "")
+    })?;
+    // What the client was told by Describe when it declared nothing is the column's own type.
+    let declared = if declared == 0 && format == Format::Binary {
+        if target.array { target.column.ty.kind.array_oid() } else { target.column.ty.kind.oid() }
+    } else {
+        declared
+    };
+    if target.array {
+        sealer.array(target, declared, format, bytes, cell)
+    } else {
+        sealer.value(target, declared, format, bytes, cell)
+    }
+}

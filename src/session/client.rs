@@ -1,0 +1,294 @@
+//! The client's frames once it is logged in.
+//!
+//! In: one frame. Out: the frame, its rewritten form, or something that must fail in its place. Never: an undecided
+//! statement on its way.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+
+use crate::error::{Code, Refusal};
+use crate::plan::{Decision, Plan, Refused, Request, Step, StepKind};
+use crate::wire::{encode, frame, message};
+
+use super::pending::{Pending, Running, Undo};
+use super::record::refused_step;
+use super::write::{Sealer, envelope_inbound, text_carries_envelope};
+use super::{Close, Context, Effect, Flow, Phase, Session, Side};
+
+/// An unterminated identifier: it must fail, and no value stands in it.
+const FAILING_SQL: &str = "\"";
+
+/// What the planner said, with a refusal of ours possible.
+pub(super) enum Decided {
+    Go { plan: Arc<Plan>, protected: bool },
+    Refuse(Box<Refused>),
+    Wait,
+}
+
+impl Session {
+    pub(super) fn client_frame(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<Flow, Close> {
+        match self.phase {
+            Phase::Login => return self.login_client(message, cx).map(|()| Flow::Next),
+            Phase::Starting => return Ok(Flow::Hold),
+            Phase::Ready | Phase::Transparent => {}
+        }
+        let body = &message[frame::HEADER..];
+        match message[0] {
+            b'S' | b'H' if self.copy.inbound() => self.forward(message, cx),
+            b'S' => self.sync(message, cx),
+            b'Q' if !self.skipping => return self.query(body, cx),
+            b'P' if !self.skipping => return self.parse(body, cx),
+            b'B' if !self.skipping => return self.bind(body, cx),
+            b'D' if !self.skipping => self.describe(message, body, cx),
+            b'E' if !self.skipping => self.execute(message, body, cx),
+            b'C' if !self.skipping => self.close(message, body, cx),
+            b'F' if !self.skipping => {
+                self.pending.push_back(Pending::Call);
+                encode::failing_function_call(cx.to_server);
+            }
+            b'd' => self.copy_data(body, cx),
+            b'c' | b'f' => self.copy_end(message, cx),
+            b'X' => {
+                self.forward(message, cx);
+                return Err(Close { reason: "the client said goodbye" });
+            }
+            // Flush, what the server skips anyway, and tags it will refuse.
+            _ => self.forward(message, cx),
+        }
+        Ok(Flow::Next)
+    }
+
+    pub(super) fn forward(&mut self, message: &[u8], cx: &mut Context<'_>) {
+        cx.to_server.extend_from_slice(message);
+    }
+
+    /// A message whose body is not what its tag promises: the server refuses an empty one in the same words.
+    pub(super) fn forward_malformed(&mut self, tag: u8, pending: Pending, cx: &mut Context<'_>) {
+        self.pending.push_back(pending);
+        cx.to_server.put_slice(&[tag, 0, 0, 0, 4]);
+    }
+
+    /// Text that is not UTF-8: the server refuses a byte that never is, in the same words.
+    fn forward_not_utf8(&mut self, tag: u8, pending: Pending, cx: &mut Context<'_>) {
+        self.pending.push_back(pending);
+        if tag == b'Q' {
+            cx.to_server.put_slice(&[b'Q', 0, 0, 0, 6, 0xff, 0]);
+        } else {
+            cx.to_server.put_slice(&[b'P', 0, 0, 0, 9, 0, 0xff, 0, 0, 0]);
+        }
+    }
+
+    /// Asks the planner.
+    pub(super) fn decide(&mut self, sql: &str, oids: &[u32], extended: bool, cx: &mut Context<'_>) -> Decided {
+        let request = Request {
+            sql,
+            parameter_oids: oids,
+            extended,
+            class: self.class,
+            role: &self.actor.role,
+            search_path: &self.search_path,
+            temporary: &self.temporary,
+            rules: cx.rules,
+        };
+        let (plan, protected) = match cx.plans.decide(&request) {
+            Decision::Pass(plan) => (plan, false),
+            Decision::Act(plan) => (plan, true),
+            Decision::Refuse(refused) => return Decided::Refuse(Box::new(refused)),
+            Decision::Unknown(_) if !self.retry && self.ddl.is_none() => {
+                self.waiting = Some(cx.rules.version);
+                cx.effects.push(Effect::RefreshCatalog);
+                return Decided::Wait;
+            }
+            Decision::Unknown(plan) => {
+                let protected = plan.steps.iter().any(|s| !s.touches.is_empty());
+                (plan, protected)
+            }
+        };
+        if let Some(refusal) = self.objection(sql, &plan, protected, cx) {
+            return Decided::Refuse(refused_step(Some(&plan), refusal));
+        }
+        Decided::Go { plan, protected }
+    }
+
+    /// What the session itself has against a plan.
+    fn objection(&self, sql: &str, plan: &Plan, protected: bool, cx: &Context<'_>) -> Option<Refusal> {
+        if protected && self.ddl == Some(true) {
+            return Some(Refusal::new(
+                Code::CatalogStale,
+                "a protected table changed in this transaction",
+                "commit the change first",
+            ));
+        }
+        for step in &plan.steps {
+            if let StepKind::Ddl { temporary: Some(name), .. } = &step.kind {
+                if cx.rules.names.contains(&name.to_lowercase()) {
+                    return Some(Refusal::new(
+                        Code::ReservedName,
+                        "a temporary table may not hide a protected one",
+                        "give it another name",
+                    ));
+                }
+            }
+        }
+        text_carries_envelope(cx.keyring, sql.as_bytes()).then(envelope_inbound)
+    }
+
+    pub(super) fn next_running(&mut self, plan: Option<Arc<Plan>>, cx: &Context<'_>) -> Box<Running> {
+        self.statement_number += 1;
+        Box::new(Running::new(plan, cx.now, self.statement_number))
+    }
+
+    fn query(&mut self, body: &[u8], cx: &mut Context<'_>) -> Result<Flow, Close> {
+        let Ok(sql) = message::query(body) else {
+            let running = self.next_running(None, cx);
+            self.forward_malformed(b'Q', Pending::Query(running), cx);
+            return Ok(Flow::Next);
+        };
+        let Ok(sql) = std::str::from_utf8(sql) else {
+            let running = self.next_running(None, cx);
+            self.forward_not_utf8(b'Q', Pending::Query(running), cx);
+            return Ok(Flow::Next);
+        };
+        let decided = self.decide(sql, &[], false, cx);
+        let spliced = match &decided {
+            Decided::Wait => return Ok(Flow::Hold),
+            Decided::Go { plan, .. } if !plan.edits.is_empty() => Some(self.splice(sql, plan, cx)),
+            _ => None,
+        };
+        // A simple Query destroys the unnamed statement and portal.
+        self.statements.remove(&b""[..]);
+        self.portals.remove(&b""[..]);
+        let plan = match (decided, spliced) {
+            (Decided::Refuse(refused), _) => {
+                self.refuse_query(refused, cx);
+                return Ok(Flow::Next);
+            }
+            (Decided::Go { plan, .. }, Some(Err(refusal))) => {
+                self.refuse_query(refused_step(Some(&plan), refusal), cx);
+                return Ok(Flow::Next);
+            }
+            (Decided::Go { plan, .. }, spliced) => {
+                let mut running = self.next_running(Some(plan.clone()), cx);
+                self.subjects_of_literals(sql, &plan, &mut running, cx);
+                self.intend_write(&mut running, cx);
+                self.pending.push_back(Pending::Query(running));
+                let text = spliced.and_then(Result::ok);
+                let mark = frame::begin(cx.to_server, b'Q');
+                cx.to_server.put_slice(text.as_deref().unwrap_or(sql.as_bytes()));
+                cx.to_server.put_u8(0);
+                if frame::finish(cx.to_server, mark).is_ok() {
+                    return Ok(Flow::Next);
+                }
+                self.pending.pop_back();
+                plan
+            }
+            (Decided::Wait, _) => return Ok(Flow::Hold),
+        };
+        self.refuse_query(refused_step(Some(&plan), too_long()), cx);
+        Ok(Flow::Next)
+    }
+
+    fn refuse_query(&mut self, refused: Box<Refused>, cx: &mut Context<'_>) {
+        let mut running = self.next_running(None, cx);
+        running.refused = Some(refused);
+        self.pending.push_back(Pending::Query(running));
+        encode::query(cx.to_server, FAILING_SQL);
+    }
+
+    /// The spliced text.
+    pub(super) fn splice(&mut self, sql: &str, plan: &Plan, cx: &mut Context<'_>) -> Result<Vec<u8>, Refusal> {
+        let mut plain = std::mem::take(&mut self.scratch.plain);
+        let mut sealer =
+            Sealer { keyring: cx.keyring, entropy: &mut *cx.entropy, style: &self.style, plain: &mut plain };
+        let result = sealer.splice(sql, &plan.edits);
+        self.scratch.plain = plain;
+        if result.is_err() {
+            cx.meters.seal_error();
+        }
+        result
+    }
+
+    /// Protected writes and exports are recorded before they leave.
+    pub(super) fn intend_write(&mut self, running: &mut Running, cx: &mut Context<'_>) {
+        let protected = |s: &Step| {
+            let ddl = matches!(s.kind, StepKind::Ddl { protected: true, .. });
+            ddl || (s.writes && !s.touches.is_empty())
+        };
+        let first = running.plan.as_ref().and_then(|p| p.steps.iter().position(protected));
+        if let Some(step) = first {
+            let at = std::mem::replace(&mut running.step, step);
+            self.intend(running, Side::Server, cx);
+            running.step = at;
+            self.pipeline_writes = true;
+        }
+    }
+
+    fn parse(&mut self, body: &[u8], cx: &mut Context<'_>) -> Result<Flow, Close> {
+        let nothing = |refused| Pending::Parse { undo: Undo::Nothing, refused };
+        let Ok(parse) = message::parse(body) else {
+            self.forward_malformed(b'P', nothing(None), cx);
+            return Ok(Flow::Next);
+        };
+        let (Ok(sql), Ok(_)) = (std::str::from_utf8(parse.sql), std::str::from_utf8(parse.name)) else {
+            self.forward_not_utf8(b'P', nothing(None), cx);
+            return Ok(Flow::Next);
+        };
+        let decided = match self.name_objection(parse.name) {
+            Some(refusal) => Decided::Refuse(refused_step(None, refusal)),
+            None => self.decide(sql, &parse.oids, true, cx),
+        };
+        let refused = match decided {
+            Decided::Wait => return Ok(Flow::Hold),
+            Decided::Refuse(refused) => refused,
+            Decided::Go { plan, protected } => {
+                let mut out = BytesMut::new();
+                match self.write_parse(&parse, sql, &plan, &mut out, cx) {
+                    Ok(()) => {
+                        cx.to_server.unsplit(out);
+                        self.prepared(&parse, sql, plan, protected, cx);
+                        return Ok(Flow::Next);
+                    }
+                    Err(refusal) => refused_step(Some(&plan), refusal),
+                }
+            }
+        };
+        self.open_pipeline = true;
+        // Under the client's own name: a Parse of the unnamed statement drops the one before, a named one does not.
+        let undo = if parse.name.is_empty() { self.unnamed_dropped() } else { Undo::Nothing };
+        self.pending.push_back(Pending::Parse { undo, refused: Some(refused) });
+        let mut failing = parse.name.to_vec();
+        failing.extend_from_slice(b"\0\"\0\0\0");
+        if encode::raw(cx.to_server, b'P', &failing).is_err() {
+            return Err(Close { reason: "a message grew beyond its limit" });
+        }
+        Ok(Flow::Next)
+    }
+
+    fn unnamed_dropped(&mut self) -> Undo {
+        self.statements.remove(&b""[..]);
+        Undo::Nothing
+    }
+
+    pub(super) fn name_objection(&self, name: &[u8]) -> Option<Refusal> {
+        if name.starts_with(b"pgveil_") {
+            return Some(Refusal::new(
+                Code::ReservedName,
+                "names beginning with pgveil_ are reserved",
+                "choose another statement or portal name",
+            ));
+        }
+        let full = self.statements.len() >= self.settings.prepared_statements && !self.statements.contains_key(name);
+        full.then(|| {
+            Refusal::new(
+                Code::Limit,
+                "too many prepared statements in this session",
+                "close some, or raise [limits] prepared_statements",
+            )
+        })
+    }
+}
+
+pub(super) fn too_long() -> Refusal {
+    Refusal::new(Code::Limit, "the message would be too long once its values are sealed", "send fewer values at once")
+}

@@ -1,0 +1,126 @@
+//! The mirror of what the server still owes: one entry per forwarded message, in order.
+//!
+//! In: what was forwarded. Out: whose reply a reply is. Never: a guess; statement and portal maps change when the
+//! message is forwarded and are put back when the server refuses or skips it.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::clock::Now;
+use crate::error::Refusal;
+use crate::event::Subject;
+use crate::plan::{Plan, Refused, Step};
+
+use super::fields::Fields;
+use super::record::Tally;
+
+/// A statement the client prepared.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// The client's text, to decide again when the rules have changed.
+    pub sql: Box<str>,
+    /// Declared parameter types.
+    pub oids: Box<[u32]>,
+    /// Decided under.
+    pub rules_version: u64,
+    /// Something protected is mentioned.
+    pub protected: bool,
+    /// What was decided.
+    pub plan: Arc<Plan>,
+    /// Its output columns, once the server has described them.
+    pub fields: OnceLock<Option<Arc<Fields>>>,
+}
+
+/// A portal the client bound.
+#[derive(Debug)]
+pub(super) struct Portal {
+    /// Of that statement.
+    pub statement: Arc<Prepared>,
+    /// Result format codes as in Bind.
+    pub result_formats: Box<[u8]>,
+    /// People named by its parameters.
+    pub subjects: Vec<Subject>,
+}
+
+/// A map entry before a message changed it.
+#[derive(Debug)]
+pub(super) enum Undo {
+    Statement(Box<[u8]>, Option<Arc<Prepared>>),
+    Portal(Box<[u8]>, Option<Arc<Portal>>),
+    Nothing,
+}
+
+/// One message whose reply is still to come.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Query(Box<Running>),
+    Parse { undo: Undo, refused: Option<Box<Refused>> },
+    Bind { undo: Undo, refused: Option<Box<Refused>> },
+    /// `own`: we asked, the client must not see the answer.
+    DescribeStatement { statement: Option<Arc<Prepared>>, own: bool },
+    DescribePortal { portal: Option<Arc<Portal>> },
+    Execute(Box<Running>),
+    Close { undo: Undo },
+    Sync,
+    /// A function call made to fail.
+    Call,
+    /// A Query of ours.
+    Own(Own),
+}
+
+/// Why we asked the server something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// SHOW of the settings we follow; counts the rows seen.
+    Probe { row: u8 },
+    /// A statement that fails the open transaction; the client's ReadyForQuery waits.
+    Fail,
+    /// A failing Parse in front of a held Sync.
+    FailPipeline,
+}
+
+/// A statement that is running.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// What was decided; `None` for a portal or cursor we did not see being made.
+    pub plan: Option<Arc<Plan>>,
+    /// Which of the plan's steps answers now.
+    pub step: usize,
+    /// The server was made to fail in its place.
+    pub refused: Option<Box<Refused>>,
+    /// The SQLSTATE that failure must have.
+    pub expected: &'static [u8; 5],
+    /// A cell did not open: everything up to the end is swallowed.
+    pub failed: Option<Refusal>,
+    /// The current result's fields.
+    pub fields: Option<Arc<Fields>>,
+    /// Result format codes of the Bind; `None`: those of the RowDescription count.
+    pub formats: Option<Arc<Portal>>,
+    /// When it came.
+    pub started: Now,
+    /// Its number in this connection.
+    pub number: u64,
+    /// What it has done so far.
+    pub tally: Tally,
+}
+
+impl Running {
+    pub(super) fn new(plan: Option<Arc<Plan>>, started: Now, number: u64) -> Self {
+        Self {
+            plan,
+            step: 0,
+            refused: None,
+            expected: b"42601",
+            failed: None,
+            fields: None,
+            formats: None,
+            started,
+            number,
+            tally: Tally::default(),
+        }
+    }
+
+    /// The step that answers now.
+    pub(super) fn current(&self) -> Option<&Step> {
+        self.plan.as_ref()?.steps.get(self.step)
+    }
+}

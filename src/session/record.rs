@@ -1,0 +1,254 @@
+//! What a statement did, counted while it runs, and the events made of it.
+//!
+//! In: plans and what rows showed. Out: [`Effect`]s. Never: a value: subjects are keyed pseudonyms.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::error::{Refusal, SqlState};
+use crate::event::{Access, Event, EventKind, Shown, Subject, Subjects, Touch};
+use crate::metrics::{Outcome, RowTreatment};
+use crate::plan::{How, Plan, Refused, Shape, Step, StepKind, Touched};
+use crate::policy::rules::{ActorClass, Treatment};
+
+use super::fields::{Cell, Fields, RowShown};
+use super::pending::{Pending, Running};
+use super::{Context, Effect, Session, Side};
+
+/// Counts of one step.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Rows with a protected column released, or written.
+    pub rows: u64,
+    pub clear: u64,
+    pub masked: u64,
+    pub sealed: u64,
+    /// Distinct people, bounded.
+    pub people: HashSet<String>,
+    pub kind: Option<Arc<str>>,
+    pub more_people: u64,
+    pub unknown_rows: u64,
+    /// The intent has been recorded.
+    pub intent: bool,
+    /// The last pseudonym, so that runs of one person are hashed once.
+    pub last_key: Vec<u8>,
+}
+
+impl Tally {
+    pub(super) fn row(&mut self, shown: RowShown) {
+        self.rows += 1;
+        if shown.clear {
+            self.clear += 1;
+        } else if shown.masked {
+            self.masked += 1;
+        } else if shown.sealed {
+            self.sealed += 1;
+        }
+    }
+
+    pub(super) fn person(&mut self, subject: Subject) {
+        if self.people.contains(&subject.pseudonym) {
+            return;
+        }
+        if self.people.len() >= Subjects::MAX {
+            self.more_people += 1;
+            return;
+        }
+        self.kind = Some(subject.kind);
+        self.people.insert(subject.pseudonym);
+    }
+
+    fn subjects(&mut self) -> Subjects {
+        let kind = self.kind.clone().unwrap_or_else(|| Arc::from(""));
+        let mut known: Vec<Subject> =
+            self.people.drain().map(|pseudonym| Subject { kind: kind.clone(), pseudonym }).collect();
+        known.sort();
+        Subjects { known, unknown_rows: self.unknown_rows, more: self.more_people }
+    }
+}
+
+/// Touches as the class sees them.
+fn touches(touched: &[Touched], class: &ActorClass, refused: bool) -> Vec<Touch> {
+    let shown = |t: &Touched| match t.how {
+        _ if refused => Shown::Refused,
+        How::Written => Shown::Written,
+        How::Searched => Shown::Searched,
+        How::Read if t.id == 0 => Shown::Clear,
+        How::Read => match class.treatment(t.id) {
+            Treatment::Clear => Shown::Clear,
+            Treatment::Sealed => Shown::Sealed,
+            Treatment::Deny => Shown::Refused,
+            Treatment::Mask | Treatment::Null => Shown::Masked,
+        },
+    };
+    touched.iter().map(|t| Touch { relation: t.relation.clone(), column: t.column.clone(), shown: shown(t) }).collect()
+}
+
+/// Touches of a result whose statement names no column (FETCH, EXECUTE).
+fn touches_of_fields(fields: &Fields, class: &ActorClass) -> Vec<Touch> {
+    let mut found = Vec::new();
+    for cell in &fields.cells {
+        if let Cell::Open { column: Some(c), .. } = cell {
+            let touched =
+                Touched { relation: c.relation.clone(), column: c.column.clone(), id: c.id, how: How::Read };
+            for touch in touches(&[touched], class, false) {
+                if !found.contains(&touch) {
+                    found.push(touch);
+                }
+            }
+        }
+    }
+    found
+}
+
+impl Session {
+    fn step_event(
+        &self,
+        kind: EventKind,
+        step: Option<&Step>,
+        fields: Option<&Fields>,
+        number: u64,
+        cx: &Context<'_>,
+    ) -> Event {
+        let mut event = self.event(kind, cx);
+        event.statement = number;
+        let class = self.class(cx.rules);
+        if let Some(step) = step {
+            event.fingerprint = Some(step.shape.fingerprint.clone());
+            event.text = Some(step.shape.text.clone());
+            event.access = step.access;
+            event.touches = touches(&step.touches, class, false);
+            event.touches_unknown = step.touches_unknown;
+        }
+        if event.touches.is_empty() {
+            if let Some(fields) = fields {
+                event.touches = touches_of_fields(fields, class);
+                if !event.touches.is_empty() && event.access == Access::Other {
+                    event.access = Access::Read;
+                }
+            }
+        }
+        event
+    }
+
+    /// An intent in front of what is appended to `side` from here on.
+    pub(super) fn intend(
+        &self,
+        running: &mut Running,
+        side: Side,
+        cx: &mut Context<'_>,
+    ) {
+        if running.tally.intent || !self.settings.intent {
+            return;
+        }
+        running.tally.intent = true;
+        let event =
+            self.step_event(EventKind::Intent, running.current(), running.fields.as_deref(), running.number, cx);
+        let from = match side {
+            Side::Client => cx.to_client.len(),
+            Side::Server => cx.to_server.len(),
+        };
+        cx.effects.push(Effect::Intent { event: Box::new(event), side, from });
+    }
+
+    /// A step ended. `rows` is what the command tag says.
+    pub(super) fn step_ended(
+        &mut self,
+        running: &mut Running,
+        sqlstate: Option<[u8; 5]>,
+        rows: u64,
+        cx: &mut Context<'_>,
+    ) {
+        let step = running.plan.as_ref().and_then(|p| p.steps.get(running.step));
+        let fields = running.fields.as_deref();
+        let touches_protected = step.is_some_and(|s| !s.touches.is_empty()) || fields.is_some_and(|f| f.any);
+        let access = step.map_or(Access::Other, |s| s.access);
+        let outcome = if sqlstate.is_some() { Outcome::Error } else { Outcome::Ok };
+        cx.meters.statement(access, outcome);
+        let denied = sqlstate.is_some_and(|s| s.starts_with(b"28") || s == *b"42501");
+        let noted = step.is_some_and(|s| s.touches_unknown || matches!(s.kind, StepKind::Ddl { .. }));
+        if touches_protected || denied || noted || self.settings.log_all {
+            let mut event = self.step_event(EventKind::Statement, step, fields, running.number, cx);
+            let tally = &mut running.tally;
+            let returned = tally.rows > 0;
+            event.rows = if returned { tally.rows } else if touches_protected { rows } else { 0 };
+            if touches_protected && tally.people.is_empty() && tally.unknown_rows == 0 {
+                tally.unknown_rows = event.rows;
+            }
+            event.subjects = tally.subjects();
+            event.sqlstate = sqlstate.map(|s| SqlState(s).as_str().to_owned());
+            event.duration_us = cx.now.since_us(running.started);
+            let written = step.is_some_and(|s| s.writes) && event.touches.iter().any(|t| t.shown == Shown::Written);
+            cx.meters.rows(RowTreatment::Opened, tally.clear);
+            cx.meters.rows(RowTreatment::Masked, tally.masked);
+            cx.meters.rows(RowTreatment::Sealed, tally.sealed);
+            if written && sqlstate.is_none() {
+                cx.meters.rows(RowTreatment::Written, rows);
+            }
+            cx.effects.push(Effect::Event(Box::new(event)));
+        }
+        running.step += 1;
+        running.fields = None;
+        running.tally = Tally::default();
+    }
+
+    /// A statement was refused.
+    pub(super) fn refused(&mut self, refused: &Refused, running: Option<&Running>, cx: &mut Context<'_>) {
+        let mut event = self.event(EventKind::Refused, cx);
+        event.fingerprint = Some(refused.shape.fingerprint.clone());
+        event.text = Some(refused.shape.text.clone());
+        event.touches = touches(&refused.touches, self.class(cx.rules), true);
+        event.sqlstate = Some(refused.refusal.sqlstate.as_str().to_owned());
+        event.code = Some(refused.refusal.code.as_str().to_owned());
+        if let Some(running) = running {
+            event.statement = running.number;
+            event.duration_us = cx.now.since_us(running.started);
+        }
+        cx.meters.refusal(refused.refusal.code);
+        cx.meters.statement(Access::Other, Outcome::Refused);
+        cx.effects.push(Effect::Event(Box::new(event)));
+    }
+
+    /// A cell did not open.
+    pub(super) fn tampered(&mut self, running: &Running, refusal: Option<&Refusal>, cx: &mut Context<'_>) {
+        cx.meters.open_error();
+        let mut event = self.step_event(
+            EventKind::Tamper,
+            running.current(),
+            running.fields.as_deref(),
+            running.number,
+            cx,
+        );
+        if let Some(refusal) = refusal {
+            event.sqlstate = Some(refusal.sqlstate.as_str().to_owned());
+            event.code = Some(refusal.code.as_str().to_owned());
+        }
+        cx.effects.push(Effect::Event(Box::new(event)));
+    }
+
+    /// What was still running, and the logout.
+    pub(super) fn record_end(&mut self, cx: &mut Context<'_>) {
+        for pending in std::mem::take(&mut self.pending) {
+            if let Pending::Query(mut running) | Pending::Execute(mut running) = pending {
+                if running.tally.intent || running.tally.rows > 0 {
+                    self.step_ended(&mut running, Some(*b"08006"), 0, cx);
+                }
+            }
+        }
+        if self.authenticated() {
+            let event = self.event(EventKind::Logout, cx);
+            cx.effects.push(Effect::Event(Box::new(event)));
+        }
+    }
+}
+
+/// What is known of a statement whose refusal was made here and not by the planner.
+pub(super) fn refused_step(plan: Option<&Plan>, refusal: Refusal) -> Box<Refused> {
+    let step = plan.and_then(|p| p.steps.first());
+    let shape = step.map_or_else(
+        || Arc::new(Shape { fingerprint: Arc::from("0000000000000000"), text: Arc::from("(unreadable)") }),
+        |s| s.shape.clone(),
+    );
+    let touches = step.map_or_else(|| Arc::from([]), |s| s.touches.clone());
+    Box::new(Refused { refusal, touches, shape })
+}

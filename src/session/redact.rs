@@ -1,0 +1,85 @@
+//! Errors of the server on their way to an actor who may not see everything.
+//!
+//! In: the fields of an ErrorResponse or NoticeResponse. Out: the same without the places where a value can stand.
+//! Never: a change of severity, SQLSTATE or names.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::wire::{frame, message};
+
+/// The five characters of `C`, `XX000` where there are none.
+pub(super) fn sqlstate(body: &[u8]) -> [u8; 5] {
+    let fields = message::notice_fields(body).unwrap_or_default();
+    let code = fields.iter().find(|(code, _)| *code == b'C').map(|(_, text)| *text);
+    code.and_then(|c| c.try_into().ok()).unwrap_or(*b"XX000")
+}
+
+/// `V` is `FATAL` or `PANIC`.
+pub(super) fn fatal(body: &[u8]) -> bool {
+    let fields = message::notice_fields(body).unwrap_or_default();
+    fields.iter().any(|(code, text)| *code == b'V' && (*text == b"FATAL" || *text == b"PANIC"))
+}
+
+/// Classes whose messages are built from names only (PostgreSQL, `errcodes.txt` and the messages in the source):
+/// connection, feature, transaction, syntax and access, resources, operator intervention. Messages of any other
+/// class can quote a value.
+const NAMES_ONLY: [&[u8]; 14] =
+    [b"08", b"0A", b"25", b"28", b"2B", b"34", b"26", b"3D", b"3F", b"40", b"53", b"54", b"55", b"57"];
+
+fn message_may_quote(code: &[u8]) -> bool {
+    if NAMES_ONLY.iter().any(|class| code.starts_with(class)) {
+        return false;
+    }
+    !matches!(code, b"42501" | b"42601" | b"42703" | b"42P01" | b"42P07" | b"42701" | b"42883" | b"42702" | b"42803"
+            | b"23502" | b"23503" | b"23505" | b"23514" | b"23P01")
+}
+
+/// Appends the frame without DETAIL, CONTEXT, internal query and position, and with the message replaced where it
+/// can quote a value.
+pub(super) fn append(tag: u8, body: &[u8], out: &mut BytesMut) {
+    let Ok(fields) = message::notice_fields(body) else { return };
+    let quotes = message_may_quote(&sqlstate(body));
+    let mark = frame::begin(out, tag);
+    for (code, text) in fields {
+        if matches!(code, b'D' | b'W' | b'q' | b'p') {
+            continue;
+        }
+        out.put_u8(code);
+        if code == b'M' && quotes {
+            out.put_slice(b"message withheld by pgveil: it may quote a value");
+        } else {
+            out.put_slice(text);
+        }
+        out.put_u8(0);
+    }
+    out.put_u8(0);
+    // Shorter than the frame it came from, so it fits.
+    let _ = frame::finish(out, mark);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(code: &str, message: &str, detail: &str) -> Vec<u8> {
+        format!("SERROR\0VERROR\0C{code}\0M{message}\0D{detail}\0ttable\0\0").into_bytes()
+    }
+
+    #[test]
+    fn values_go_and_names_stay() {
+        let mut out = BytesMut::new();
+        append(b'E', &body("22P02", "invalid input syntax: \"secret\"", "Key (a)=(secret)"), &mut out);
+        assert!(memchr::memmem::find(&out, b"secret").is_none());
+        assert!(memchr::memmem::find(&out, b"22P02").is_some());
+        assert!(memchr::memmem::find(&out, b"ttable").is_some());
+        let (_, size) = frame::peek(&out, 1 << 20).unwrap().unwrap();
+        assert_eq!(size, out.len());
+    }
+
+    #[test]
+    fn messages_made_of_names_are_kept() {
+        let mut out = BytesMut::new();
+        append(b'E', &body("42501", "permission denied for table users", ""), &mut out);
+        assert!(memchr::memmem::find(&out, b"permission denied for table users").is_some());
+    }
+}

@@ -1,0 +1,597 @@
+//! The server's frames once the client is logged in.
+//!
+//! In: one frame. Out: the frame, its rewritten form, or nothing. Never: a reply that no forwarded message explains.
+
+use std::sync::Arc;
+
+use bytes::BufMut;
+
+use crate::error::{Code, Refusal};
+use crate::event::{EventKind, Subject};
+use crate::plan::{Plan, Refused, Step, StepKind};
+use crate::wire::message::{self, Reader};
+use crate::wire::types::Format;
+use crate::wire::{encode, frame};
+
+use super::fields::{self, Fields, Opener, subject_key};
+use super::pending::{Own, Pending, Prepared, Running, Undo};
+use super::{Close, Context, Effect, Phase, Session, redact};
+
+impl Session {
+    pub(super) fn server_frame(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        if matches!(self.phase, Phase::Login | Phase::Starting) {
+            return self.login_server(message, cx);
+        }
+        let (muted, mark) = (self.muted, cx.to_client.len());
+        let result = self.reply(message, cx);
+        if muted && !matches!(message[0], b'Z' | b'S' | b'A' | b'N') {
+            // The client has its error already and waits for ReadyForQuery.
+            cx.to_client.truncate(mark);
+        }
+        if self.sync_held && self.pending.is_empty() {
+            self.release_sync(cx);
+        }
+        result
+    }
+
+    fn reply(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let body = &message[frame::HEADER..];
+        match message[0] {
+            // Asynchronous: any time, even inside an answer to us.
+            b'S' => return self.parameter_status(message, cx),
+            b'A' => cx.to_client.extend_from_slice(message),
+            b'N' => self.notice(message, body, cx),
+            b'E' if redact::fatal(body) => cx.to_client.extend_from_slice(message),
+            _ if matches!(self.pending.front(), Some(Pending::Own(_))) => return self.own_reply(message, body, cx),
+            b'D' => return self.data_row(message, body, cx),
+            b'C' | b'I' | b's' => self.completed(message, body, cx),
+            b'Z' => return self.ready(message, body, cx),
+            b'E' => self.error(message, body, cx),
+            b'T' => return self.row_description(message, body, cx),
+            b't' => return self.parameter_description(message, body, cx),
+            b'n' => self.no_data(message, cx),
+            b'1' | b'2' | b'3' => return self.acknowledged(message, cx),
+            b'G' | b'H' => return self.copy_begins(message, body, cx),
+            b'd' => return self.copy_row(message, body, cx),
+            b'c' | b'V' => cx.to_client.extend_from_slice(message),
+            _ => return Err(self.unexpected_reply(cx)),
+        }
+        Ok(())
+    }
+
+    fn notice(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
+        if self.class(cx.rules).restricted() {
+            redact::append(b'N', body, cx.to_client);
+        } else {
+            cx.to_client.extend_from_slice(message);
+        }
+    }
+
+    /// Takes the running statement out of the queue's front, to be put back by [`Session::put_back`].
+    pub(super) fn take_running(&mut self) -> Option<(Box<Running>, bool)> {
+        match self.pending.pop_front() {
+            Some(Pending::Query(r)) => Some((r, true)),
+            Some(Pending::Execute(r)) => Some((r, false)),
+            Some(other) => {
+                self.pending.push_front(other);
+                None
+            }
+            None => None,
+        }
+    }
+
+    pub(super) fn put_back(&mut self, running: Box<Running>, simple: bool) {
+        self.pending.push_front(if simple { Pending::Query(running) } else { Pending::Execute(running) });
+    }
+
+    fn data_row(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let Some((mut running, simple)) = self.take_running() else { return Err(self.unexpected_reply(cx)) };
+        if running.fields.is_none() && !simple {
+            running.fields = running.formats.as_ref().and_then(|p| p.statement.fields.get().cloned().flatten());
+        }
+        let interesting = running.fields.as_ref().is_some_and(|f| f.any || f.subject.is_some())
+            || running.fields.as_ref().is_some_and(|f| f.disagree)
+            || running.current().is_some_and(|s| !s.touches.is_empty());
+        if !self.muted {
+            if interesting {
+                self.protected_row(&mut running, message, body, cx);
+            } else {
+                cx.to_client.extend_from_slice(message);
+            }
+        }
+        self.put_back(running, simple);
+        Ok(())
+    }
+
+    fn protected_row(&mut self, running: &mut Running, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
+        self.intend_read(running, cx);
+        let Some(fields) = running.fields.clone() else {
+            running.tally.rows += 1;
+            running.tally.unknown_rows += 1;
+            cx.to_client.extend_from_slice(message);
+            return;
+        };
+        if fields.disagree {
+            return self.fail_running(running, disagreement(), cx);
+        }
+        let portal = running.formats.clone();
+        let formats = portal.as_ref().map_or(fields.formats.as_slice(), |p| &p.result_formats);
+        self.note_subject(running, &fields, body, formats, cx);
+        if !fields.any {
+            running.tally.rows += 1;
+            cx.to_client.extend_from_slice(message);
+            return;
+        }
+        let scratch = &mut self.scratch;
+        let mut opener = Opener {
+            keyring: cx.keyring,
+            class: cx.rules.class(self.class),
+            rules: cx.rules,
+            style: &self.style,
+            envelope: &mut scratch.envelope,
+            plain: &mut scratch.plain,
+            shown: &mut scratch.shown,
+        };
+        let mark = cx.to_client.len();
+        match opener.row(body, &fields, formats, cx.to_client) {
+            Ok(shown) => {
+                running.tally.row(shown);
+                if shown.tampered {
+                    self.tampered(running, None, cx);
+                }
+            }
+            Err(broken) => {
+                cx.to_client.truncate(mark);
+                if broken.tamper {
+                    self.tampered(running, Some(&broken.refusal), cx);
+                }
+                self.fail_running(running, broken.refusal, cx);
+            }
+        }
+    }
+
+    /// Stops delivering: the client gets the error now, the rest of the statement is swallowed.
+    pub(super) fn fail_running(&mut self, running: &mut Running, refusal: Refusal, cx: &mut Context<'_>) {
+        cx.meters.refusal(refusal.code);
+        encode::error(cx.to_client, "ERROR", &refusal);
+        running.failed = Some(refusal);
+        self.muted = true;
+        self.poisoned = true;
+    }
+
+    fn note_subject(&self, running: &mut Running, fields: &Fields, body: &[u8], formats: &[u8], cx: &Context<'_>) {
+        let Some(subject) = &fields.subject else {
+            if running.tally.people.is_empty() {
+                running.tally.unknown_rows += 1;
+            }
+            return;
+        };
+        let mut r = Reader::new(body);
+        let _ = r.count();
+        let mut value = None;
+        for _ in 0..=subject.index {
+            value = r.value().ok().flatten();
+        }
+        let format = message::format_at(formats, subject.index).unwrap_or_default();
+        match value.and_then(|v| subject_key(v, subject.type_oid, format)) {
+            Some(key) if key == running.tally.last_key => {}
+            Some(key) => {
+                let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, &key);
+                running.tally.person(Subject { kind: subject.kind.clone(), pseudonym });
+                running.tally.last_key = key;
+            }
+            None => running.tally.unknown_rows += 1,
+        }
+    }
+
+    fn completed(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
+        let Some((mut running, simple)) = self.take_running() else {
+            cx.to_client.extend_from_slice(message);
+            return;
+        };
+        self.copy.ended();
+        cx.to_client.extend_from_slice(message);
+        self.note_effects(running.current(), message[0] == b'C');
+        let sqlstate = running.failed.as_ref().map(|f| f.sqlstate.0);
+        let rows = if message[0] == b'C' { message::tag_rows(body) } else { 0 };
+        self.step_ended(&mut running, sqlstate, rows, cx);
+        if simple {
+            self.put_back(running, true);
+        }
+    }
+
+    /// What a finished statement means for names and settings.
+    fn note_effects(&mut self, step: Option<&Step>, done: bool) {
+        let Some(step) = step.filter(|_| done) else { return };
+        match &step.kind {
+            StepKind::Settings => (self.unsettled, self.settings_in_block) = (true, true),
+            StepKind::Ddl { temporary, protected } => {
+                if let Some(name) = temporary {
+                    self.temporary.insert(name.to_string());
+                }
+                self.ddl = Some(*protected || self.ddl == Some(true));
+            }
+            // ROLLBACK takes settings back.
+            StepKind::Transaction if self.settings_in_block => self.unsettled = true,
+            _ => {}
+        }
+    }
+
+    fn row_description(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        match self.pending.pop_front() {
+            Some(Pending::DescribeStatement { statement, own }) => {
+                let fields = self.understand(body, statement.as_deref(), cx)?;
+                if own { Ok(()) } else { self.append_description(message, body, &fields, cx) }
+            }
+            Some(Pending::DescribePortal { portal }) => {
+                let statement = portal.as_ref().map(|p| p.statement.clone());
+                let fields = self.understand(body, statement.as_deref(), cx)?;
+                self.append_description(message, body, &fields, cx)
+            }
+            Some(Pending::Query(mut running)) => {
+                let fields = self.describe_fields(body, running.current(), cx)?;
+                running.fields = Some(fields.clone());
+                if fields.disagree {
+                    self.fail_running(&mut running, disagreement(), cx);
+                } else {
+                    self.append_description(message, body, &fields, cx)?;
+                }
+                self.pending.push_front(Pending::Query(running));
+                Ok(())
+            }
+            other => {
+                if let Some(other) = other {
+                    self.pending.push_front(other);
+                }
+                Err(self.unexpected_reply(cx))
+            }
+        }
+    }
+
+    /// Describes a prepared statement's result and remembers it.
+    fn understand(
+        &mut self,
+        body: &[u8],
+        statement: Option<&Prepared>,
+        cx: &mut Context<'_>,
+    ) -> Result<Arc<Fields>, Close> {
+        let fields = self.describe_fields(body, statement.and_then(|s| s.plan.steps.first()), cx)?;
+        if let Some(statement) = statement {
+            let _ = statement.fields.set(Some(fields.clone()));
+        }
+        Ok(fields)
+    }
+
+    fn describe_fields(
+        &mut self,
+        body: &[u8],
+        step: Option<&Step>,
+        cx: &mut Context<'_>,
+    ) -> Result<Arc<Fields>, Close> {
+        let Ok((fields, unknown)) = fields::describe(body, step, self.class(cx.rules), cx.rules) else {
+            return Err(self.unexpected_reply(cx));
+        };
+        if unknown && self.ddl.is_none() {
+            // A relation made since the snapshot: the next statement sees it described.
+            cx.effects.push(Effect::RefreshCatalog);
+        }
+        if fields.disagree || fields.untyped {
+            let mut event = self.event(EventKind::Untyped, cx);
+            event.fingerprint = step.map(|s| s.shape.fingerprint.clone());
+            event.text = step.map(|s| s.shape.text.clone());
+            event.note = Some(if fields.disagree {
+                "resolver and server disagree on a sealed field: nothing is opened".to_owned()
+            } else {
+                "bytes of unknown origin leave as they are".to_owned()
+            });
+            cx.effects.push(Effect::Event(Box::new(event)));
+        }
+        Ok(Arc::new(fields))
+    }
+
+    fn append_description(
+        &mut self,
+        message: &[u8],
+        body: &[u8],
+        fields: &Fields,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Close> {
+        if !fields.any {
+            cx.to_client.extend_from_slice(message);
+            return Ok(());
+        }
+        fields::append_description(body, fields, cx.to_client).map_err(|_| self.unexpected_reply(cx))
+    }
+
+    fn parameter_description(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let Some(Pending::DescribeStatement { statement, own }) = self.pending.front() else {
+            return Err(self.unexpected_reply(cx));
+        };
+        if *own {
+            return Ok(());
+        }
+        let plan = statement.as_ref().map(|s| s.plan.clone());
+        let Some(plan) = plan.filter(|p| needs_parameter_types(p)) else {
+            cx.to_client.extend_from_slice(message);
+            return Ok(());
+        };
+        let Ok(oids) = message::parameter_description(body) else { return Err(self.unexpected_reply(cx)) };
+        let client = oids.len().saturating_sub(plan.hidden.len());
+        let mark = frame::begin(cx.to_client, b't');
+        // Fewer than came in.
+        cx.to_client.put_u16(client as u16);
+        for (i, oid) in oids.iter().take(client).enumerate() {
+            let logical = match plan.parameters.get(i) {
+                Some(crate::plan::Parameter::Sealed(t)) => crate::plan::described_oid(t.column.ty.kind, t.array),
+                _ => *oid,
+            };
+            cx.to_client.put_u32(logical);
+        }
+        frame::finish(cx.to_client, mark).map_err(|_| Close { reason: "a message grew beyond its limit" })
+    }
+
+    fn no_data(&mut self, message: &[u8], cx: &mut Context<'_>) {
+        match self.pending.pop_front() {
+            Some(Pending::DescribeStatement { statement, own }) => {
+                if let Some(statement) = statement {
+                    let _ = statement.fields.set(None);
+                }
+                if own {
+                    return;
+                }
+            }
+            Some(Pending::DescribePortal { .. }) | None => {}
+            Some(other) => self.pending.push_front(other),
+        }
+        cx.to_client.extend_from_slice(message);
+    }
+
+    fn acknowledged(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let matches = matches!(
+            (message[0], self.pending.front()),
+            (b'1', Some(Pending::Parse { .. })) | (b'2', Some(Pending::Bind { .. })) | (b'3', Some(Pending::Close { .. }))
+        );
+        if !matches {
+            return Err(self.unexpected_reply(cx));
+        }
+        self.pending.pop_front();
+        cx.to_client.extend_from_slice(message);
+        Ok(())
+    }
+
+    fn error(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
+        let sqlstate = redact::sqlstate(body);
+        self.copy.ended();
+        match self.pending.front_mut() {
+            Some(Pending::Query(_)) => {
+                if let Some((mut running, simple)) = self.take_running() {
+                    self.running_error(&mut running, message, body, sqlstate, cx);
+                    self.put_back(running, simple);
+                }
+            }
+            Some(Pending::Execute(_)) => {
+                if let Some((mut running, _)) = self.take_running() {
+                    self.running_error(&mut running, message, body, sqlstate, cx);
+                }
+                self.skip_to_sync();
+            }
+            Some(Pending::Call) => {
+                let refused = (sqlstate == *b"42883").then(call_refused);
+                self.answer_error(message, body, refused, None, sqlstate, cx);
+            }
+            Some(Pending::Parse { refused, .. } | Pending::Bind { refused, .. }) => {
+                let expected = matches!(&sqlstate, b"42601" | b"26000");
+                let refused = refused.take().filter(|_| expected);
+                self.answer_error(message, body, refused, None, sqlstate, cx);
+                self.skip_to_sync();
+            }
+            Some(Pending::DescribeStatement { .. } | Pending::DescribePortal { .. } | Pending::Close { .. }) => {
+                self.answer_error(message, body, None, None, sqlstate, cx);
+                self.skip_to_sync();
+            }
+            None | Some(Pending::Sync | Pending::Own(_)) => {
+                self.answer_error(message, body, None, None, sqlstate, cx);
+            }
+        }
+    }
+
+    /// The server ignores everything up to Sync: what was forwarded since has not happened.
+    fn skip_to_sync(&mut self) {
+        let end = self.pending.iter().position(|p| matches!(p, Pending::Sync));
+        self.skipping = end.is_none();
+        let mut undone: Vec<Pending> = self.pending.drain(..end.unwrap_or(self.pending.len())).collect();
+        while let Some(pending) = undone.pop() {
+            match pending {
+                Pending::Parse { undo, .. } | Pending::Bind { undo, .. } | Pending::Close { undo } => self.undo(undo),
+                _ => {}
+            }
+        }
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Statement(name, Some(before)) => {
+                self.statements.insert(name, before);
+            }
+            Undo::Statement(name, None) => {
+                self.statements.remove(&name);
+            }
+            Undo::Portal(name, Some(before)) => {
+                self.portals.insert(name, before);
+            }
+            Undo::Portal(name, None) => {
+                self.portals.remove(&name);
+            }
+            Undo::Nothing => {}
+        }
+    }
+
+    fn running_error(
+        &mut self,
+        running: &mut Running,
+        message: &[u8],
+        body: &[u8],
+        sqlstate: [u8; 5],
+        cx: &mut Context<'_>,
+    ) {
+        let expected = sqlstate == *running.expected;
+        let refused = running.refused.take().filter(|_| expected);
+        let was_refused = refused.is_some();
+        self.answer_error(message, body, refused, Some(running), sqlstate, cx);
+        if running.plan.is_some() && !was_refused {
+            self.step_ended(running, Some(sqlstate), 0, cx);
+        }
+    }
+
+    /// The client's view of an error: ours where the server was made to fail, else the server's, redacted.
+    fn answer_error(
+        &mut self,
+        message: &[u8],
+        body: &[u8],
+        refused: Option<Box<Refused>>,
+        running: Option<&Running>,
+        sqlstate: [u8; 5],
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(refused) = refused {
+            if self.transaction == b'E' {
+                encode::error(cx.to_client, "ERROR", &aborted());
+            } else {
+                encode::error(cx.to_client, "ERROR", &refused.refusal);
+            }
+            self.refused(&refused, running, cx);
+            return;
+        }
+        let denied = running.is_none() && sqlstate == *b"42501";
+        if denied {
+            let event = self.event(EventKind::Statement, cx).ended(crate::error::SqlState(sqlstate));
+            cx.effects.push(Effect::Event(Box::new(event)));
+        }
+        if self.class(cx.rules).restricted() {
+            redact::append(b'E', body, cx.to_client);
+        } else {
+            cx.to_client.extend_from_slice(message);
+        }
+    }
+
+    fn ready(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let &[status] = body else { return Err(self.unexpected_reply(cx)) };
+        match self.pending.pop_front() {
+            Some(Pending::Query(_) | Pending::Sync | Pending::Call) => {}
+            _ => return Err(self.unexpected_reply(cx)),
+        }
+        self.copy.ended();
+        self.muted = false;
+        if std::mem::take(&mut self.poisoned) && status == b'T' {
+            // The block must not go on as if the client had its rows.
+            if !self.pending.is_empty() || self.open_pipeline {
+                let refusal = Refusal::new(Code::DoesNotOpen, "a cell did not open and later statements are under way", "");
+                return Err(self.fatal(&refusal, "a cell did not open inside a pipelined transaction", cx));
+            }
+            self.pending.push_back(Pending::Own(Own::Fail));
+            self.probing = true;
+            encode::query(cx.to_server, "\"");
+            return Ok(());
+        }
+        self.transaction = status;
+        cx.to_client.extend_from_slice(message);
+        self.settled(status, cx);
+        Ok(())
+    }
+
+    /// After ReadyForQuery: portals that ended, the catalog, the settings.
+    fn settled(&mut self, status: u8, cx: &mut Context<'_>) {
+        if status == b'I' && self.pending.is_empty() && !self.open_pipeline {
+            self.portals.clear();
+        }
+        if status == b'I' && std::mem::take(&mut self.settings_in_block) {
+            self.unsettled = true;
+        }
+        if status == b'I' && self.ddl.take().is_some() {
+            self.waiting = Some(cx.rules.version);
+            cx.effects.push(Effect::RefreshCatalog);
+        }
+        if self.unsettled && status != b'E' && self.pending.is_empty() && !self.open_pipeline {
+            self.probe(cx);
+        }
+    }
+
+    /// A reply to a Query of ours.
+    fn own_reply(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let Some(Pending::Own(own)) = self.pending.front_mut() else { return Ok(()) };
+        match (message[0], *own) {
+            (b'D', Own::Probe { row }) => {
+                *own = Own::Probe { row: row.saturating_add(1) };
+                self.probed(row, body);
+            }
+            (b'1' | b'E', Own::FailPipeline) => {
+                self.pending.pop_front();
+            }
+            (b'Z', own) => {
+                let &[status] = body else { return Err(self.unexpected_reply(cx)) };
+                self.pending.pop_front();
+                self.probing = false;
+                self.transaction = status;
+                if own == Own::Fail {
+                    encode::ready_for_query(cx.to_client, status);
+                    self.settled(status, cx);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The Sync that waited for its pipeline's cells goes out once they have been delivered.
+    fn release_sync(&mut self, cx: &mut Context<'_>) {
+        self.sync_held = false;
+        if std::mem::take(&mut self.poisoned) && !self.skipping {
+            // A failing Parse goes before it, so that the implicit transaction rolls back.
+            self.pending.push_back(Pending::Own(Own::FailPipeline));
+            let _ = encode::raw(cx.to_server, b'P', b"\0\"\0\0\0");
+            self.statements.remove(&b""[..]);
+        }
+        self.send_sync(cx);
+    }
+}
+
+fn needs_parameter_types(plan: &Plan) -> bool {
+    !plan.hidden.is_empty() || plan.parameters.iter().any(|p| matches!(p, crate::plan::Parameter::Sealed(_)))
+}
+
+fn disagreement() -> Refusal {
+    Refusal::new(
+        Code::SealedUse,
+        "pgveil and the server disagree on which output column is sealed; nothing is opened",
+        "name the columns one by one",
+    )
+}
+
+fn aborted() -> Refusal {
+    Refusal::new(
+        Code::Protocol,
+        "current transaction is aborted, commands ignored until end of transaction block",
+        "",
+    )
+    .with_sqlstate(crate::error::SqlState(*b"25P02"))
+}
+
+fn call_refused() -> Box<Refused> {
+    super::record::refused_step(
+        None,
+        Refusal::new(
+            Code::FastPathRefused,
+            "function-call messages are not available on a protected database",
+            "call the function in a SELECT",
+        ),
+    )
+}
+
+/// A format that a COPY response announces.
+pub(super) fn copy_format(body: &[u8]) -> Option<Format> {
+    match body.first()? {
+        0 => Some(Format::Text),
+        1 => Some(Format::Binary),
+        _ => None,
+    }
+}

@@ -1,0 +1,163 @@
+//! The session settings that decisions depend on: reported ones as they come, the others by asking.
+//!
+//! In: ParameterStatus, and the answers to a SHOW of ours. Out: [`crate::wire::types::Style`] and the search path.
+//! Never: a transaction snapshot taken (SHOW takes none), a question in the middle of a client's pipeline.
+
+use std::sync::Arc;
+
+use crate::error::{Code, Refusal};
+use crate::wire::types::{DateForm, DateOrder, IntervalForm};
+use crate::wire::{encode, frame, message};
+
+use super::pending::{Own, Pending};
+use super::{Close, Context, Session};
+
+/// What the server does not report by itself (before PostgreSQL 18 for search_path).
+const PROBE: &str = "SHOW search_path; SHOW bytea_output; SHOW extra_float_digits; SHOW role";
+
+impl Session {
+    /// Asks for the settings; client input waits for the answer.
+    pub(super) fn probe(&mut self, cx: &mut Context<'_>) {
+        self.unsettled = false;
+        self.probing = true;
+        self.pending.push_back(Pending::Own(Own::Probe { row: 0 }));
+        encode::query(cx.to_server, PROBE);
+    }
+
+    /// One DataRow of the probe.
+    pub(super) fn probed(&mut self, row: u8, body: &[u8]) {
+        let mut r = message::Reader::new(body);
+        let Some(value) = r.count().ok().and_then(|_| r.value().ok()).flatten() else { return };
+        let Ok(value) = std::str::from_utf8(value) else { return };
+        match row {
+            0 => self.search_path = search_path(value),
+            1 => self.style.bytea_hex = value == "hex",
+            2 => self.style.extra_float_digits = value.parse().unwrap_or(1),
+            _ => self.current_role(value),
+        }
+    }
+
+    /// `"$user"` stands for the current role.
+    fn current_role(&mut self, role: &str) {
+        let role = if role == "none" { self.actor.role.as_str() } else { role };
+        for schema in &mut self.search_path {
+            if &**schema == "$user" {
+                *schema = Arc::from(role);
+            }
+        }
+    }
+
+    pub(super) fn parameter_status(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let Ok((name, value)) = message::parameter_status(&frame[frame::HEADER..]) else {
+            return Err(self.unexpected_reply(cx));
+        };
+        let value = std::str::from_utf8(value).unwrap_or_default();
+        let pinned = match name {
+            b"client_encoding" => value == "UTF8",
+            b"standard_conforming_strings" => value == "on",
+            _ => true,
+        };
+        if !pinned && !self.transparent {
+            let refusal = Refusal::new(
+                Code::Pinned,
+                "client_encoding must stay UTF8 and standard_conforming_strings must stay on",
+                "remove the setting from the session, role or database",
+            );
+            return Err(self.fatal(&refusal, "a pinned setting was changed", cx));
+        }
+        match name {
+            b"DateStyle" => (self.style.date_form, self.style.date_order) = date_style(value),
+            b"IntervalStyle" => self.style.interval = interval_style(value),
+            b"TimeZone" => self.style.time_zone = Arc::from(value),
+            b"application_name" => {
+                Arc::make_mut(&mut self.actor).application = super::login::printable(value.as_bytes());
+            }
+            _ => {}
+        }
+        cx.to_client.extend_from_slice(frame);
+        Ok(())
+    }
+}
+
+/// Splits a search_path as `SplitIdentifierString` does (PostgreSQL, `varlena.c`).
+fn search_path(value: &str) -> Vec<Arc<str>> {
+    let mut path = Vec::new();
+    let mut rest = value.trim_start();
+    while !rest.is_empty() {
+        let mut name = String::new();
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let mut chars = quoted.char_indices();
+            let mut end = quoted.len();
+            while let Some((i, c)) = chars.next() {
+                if c == '"' {
+                    if quoted[i + 1..].starts_with('"') {
+                        chars.next();
+                    } else {
+                        end = i + 1;
+                        break;
+                    }
+                }
+                name.push(c);
+            }
+            rest = &quoted[end..];
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            name = rest[..end].trim_end().to_ascii_lowercase();
+            rest = &rest[end..];
+        }
+        if !name.is_empty() {
+            path.push(Arc::from(name));
+        }
+        rest = rest.trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+    }
+    path
+}
+
+fn date_style(value: &str) -> (DateForm, DateOrder) {
+    let mut form = DateForm::Iso;
+    let mut order = DateOrder::Mdy;
+    for word in value.split(',').map(str::trim) {
+        match word {
+            "ISO" => form = DateForm::Iso,
+            "SQL" => form = DateForm::Sql,
+            "Postgres" => form = DateForm::Postgres,
+            "German" => form = DateForm::German,
+            "DMY" => order = DateOrder::Dmy,
+            "YMD" => order = DateOrder::Ymd,
+            _ => order = DateOrder::Mdy,
+        }
+    }
+    (form, order)
+}
+
+fn interval_style(value: &str) -> IntervalForm {
+    match value {
+        "postgres_verbose" => IntervalForm::PostgresVerbose,
+        "sql_standard" => IntervalForm::SqlStandard,
+        "iso_8601" => IntervalForm::Iso8601,
+        _ => IntervalForm::Postgres,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_path_is_split_as_the_server_splits_it() {
+        let path = |s| search_path(s).iter().map(|p| p.to_string()).collect::<Vec<_>>();
+        assert_eq!(path("\"$user\", public"), ["$user", "public"]);
+        assert_eq!(path("\"Mixed\"\"Quote\",b , C"), ["Mixed\"Quote", "b", "c"]);
+        assert_eq!(path(""), Vec::<String>::new());
+        assert_eq!(path("\"\""), Vec::<String>::new());
+        assert_eq!(path("\"unterminated"), ["unterminated"]);
+    }
+
+    #[test]
+    fn date_styles_are_read_as_reported() {
+        assert_eq!(date_style("ISO, DMY"), (DateForm::Iso, DateOrder::Dmy));
+        assert_eq!(date_style("Postgres, MDY"), (DateForm::Postgres, DateOrder::Mdy));
+        assert_eq!(date_style("German, YMD"), (DateForm::German, DateOrder::Ymd));
+    }
+}

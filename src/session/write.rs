@@ -1,0 +1,284 @@
+//! Values on their way in: literals and parameters sealed where they stand, stolen envelopes refused.
+//!
+//! In: the client's text or value, the plan's target. Out: envelopes. Never: a value in an error.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::crypto::{Header, Keyring, SealMode};
+use crate::error::{Code, Refusal, SqlState};
+use crate::plan::{Edit, Replacement, Span, Target};
+use crate::policy::rules::{Mode, SealedColumn};
+use crate::secret::Entropy;
+use crate::sql::lexer::{self, TokenKind};
+use crate::wire::types::{Format, Kind, SqlType, Style};
+use crate::wire::{array, value};
+
+/// Buffers reused from cell to cell.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub envelope: Vec<u8>,
+    pub plain: Vec<u8>,
+    pub shown: Vec<u8>,
+    pub row: BytesMut,
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scratch(…)")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.plain.zeroize();
+        self.shown.zeroize();
+    }
+}
+
+/// What sealing needs.
+pub(super) struct Sealer<'a> {
+    pub keyring: &'a Keyring,
+    pub entropy: &'a mut dyn Entropy,
+    pub style: &'a Style,
+    pub plain: &'a mut Vec<u8>,
+}
+
+fn name(column: &SealedColumn) -> String {
+    format!("{}.{}", column.relation, column.column)
+}
+
+fn bad_value(column: &SealedColumn, sqlstate: SqlState, what: &str) -> Refusal {
+    let code = if sqlstate.0 == *b"42804" { Code::ParameterType } else { Code::BadValue };
+    Refusal::new(
+        code,
+        format!("{}: {what}", name(column)),
+        format!("send a value of type {}", column.ty),
+    )
+    .with_sqlstate(sqlstate)
+}
+
+/// The refusal of an envelope that a client sent.
+pub(super) fn envelope_inbound() -> Refusal {
+    Refusal::new(
+        Code::EnvelopeInbound,
+        "clients may not send sealed values",
+        "send the value itself; only a role with export = \"sealed\" restores envelopes, into the column they came from",
+    )
+}
+
+/// These bytes are an envelope of a column in our keyring.
+pub(super) fn is_envelope(keyring: &Keyring, bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xfe, 0xd1]) && Header::parse(bytes).is_some_and(|h| keyring.has_column(h.column_id))
+}
+
+/// A value of a client, in text or binary form, is such an envelope.
+pub(super) fn carries_envelope(keyring: &Keyring, bytes: &[u8], format: Format) -> bool {
+    if is_envelope(keyring, bytes) {
+        return true;
+    }
+    let text = bytes.trim_ascii_start();
+    if format != Format::Text || !text.starts_with(b"\\") {
+        return false;
+    }
+    let mut raw = Vec::new();
+    super::fields::unbytea(text, &mut raw) && is_envelope(keyring, &raw)
+}
+
+/// Some string literal of the text holds an envelope in hexadecimal: magic, version and suite are looked for, then
+/// the header is read.
+pub(super) fn text_carries_envelope(keyring: &Keyring, sql: &[u8]) -> bool {
+    const MAGIC: [&[u8]; 8] = [b"fed1", b"feD1", b"fEd1", b"fED1", b"Fed1", b"FeD1", b"FEd1", b"FED1"];
+    MAGIC.iter().any(|magic| {
+        memchr::memmem::find_iter(sql, magic).any(|at| {
+            let digits = sql[at..].iter().take_while(|b| b.is_ascii_hexdigit()).count() & !1;
+            digits >= 64 && hex::decode(&sql[at..at + digits]).is_ok_and(|raw| is_envelope(keyring, &raw))
+        })
+    })
+}
+
+impl Sealer<'_> {
+    /// Seals the plaintext in `self.plain` for that column and appends the envelope.
+    fn seal(&mut self, column: &SealedColumn, exact: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        // A value that no stored one can equal is sealed with a fresh nonce, so that it matches nothing.
+        let mode = match column.mode {
+            Mode::Deterministic if exact => SealMode::Deterministic,
+            _ => SealMode::Randomized,
+        };
+        self.keyring.seal(column.id, mode, column.ty.kind.code(), self.plain, self.entropy, out).map_err(|_| {
+            Refusal::new(
+                Code::Internal,
+                format!("{} has no key that can seal this", name(column)),
+                "run pgveil keys list",
+            )
+        })
+    }
+
+    /// Seals one value given in `format` under the declared type (0 = not declared).
+    pub(super) fn value(
+        &mut self,
+        target: &Target,
+        declared: u32,
+        format: Format,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let column = &*target.column;
+        if carries_envelope(self.keyring, bytes, format) && column.ty.kind != Kind::Bytea {
+            return Err(envelope_inbound());
+        }
+        let mut exact = true;
+        self.plain.clear();
+        let stored = value::decode_declared(declared, column.ty, format, bytes, self.style, self.plain);
+        if target.search {
+            let free = SqlType { kind: column.ty.kind, typmod: -1 };
+            match stored {
+                Ok(()) if column.ty.typmod == -1 && !inexact(declared, column.ty.kind) => {}
+                stored => {
+                    let mut wide = Vec::new();
+                    value::decode_declared(declared, free, format, bytes, self.style, &mut wide)
+                        .map_err(|e| bad_value(column, e.sqlstate, e.what))?;
+                    exact = stored.is_ok() && same_value(column.ty.kind, self.plain, &wide) && !inexact(declared, column.ty.kind);
+                    if !exact {
+                        *self.plain = wide;
+                    }
+                }
+            }
+        } else {
+            stored.map_err(|e| bad_value(column, e.sqlstate, e.what))?;
+        }
+        self.seal(column, exact, out)
+    }
+
+    /// Seals every element of an array and appends a binary `bytea[]`.
+    pub(super) fn array(
+        &mut self,
+        target: &Target,
+        declared: u32,
+        format: Format,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let element = Kind::ALL.iter().find(|k| k.array_oid() == declared).map_or(0, |k| k.oid());
+        let elements = array::split(bytes, format)
+            .map_err(|e| bad_value(&target.column, e.sqlstate, e.what))?;
+        let mut sealed = Vec::with_capacity(elements.len());
+        for value in &elements {
+            sealed.push(match value {
+                None => None,
+                Some(value) => {
+                    let mut cell = Vec::new();
+                    self.value(target, element, format, value, &mut cell)?;
+                    Some(cell)
+                }
+            });
+        }
+        array::join(&sealed, Kind::Bytea.oid(), Format::Binary, out)
+            .map_err(|e| bad_value(&target.column, e.sqlstate, e.what))
+    }
+
+    /// The client's text with every edit made.
+    pub(super) fn splice(&mut self, sql: &str, edits: &[Edit]) -> Result<Vec<u8>, Refusal> {
+        let mut out = Vec::with_capacity(sql.len() + edits.len() * 200);
+        let mut at = 0;
+        for edit in edits {
+            let (start, end) = (edit.span.start as usize, edit.span.end as usize);
+            let between = sql.get(at..start).filter(|_| end >= start && end <= sql.len()).ok_or_else(mismatch)?;
+            out.extend_from_slice(between.as_bytes());
+            match &edit.with {
+                Replacement::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Replacement::Cell { target, literal, negative } => {
+                    self.literal(sql, *literal, *negative, target, &mut out)?;
+                }
+            }
+            at = end;
+        }
+        out.extend_from_slice(sql.get(at..).ok_or_else(mismatch)?.as_bytes());
+        Ok(out)
+    }
+
+    /// Appends `'\x…'::bytea`, or `'{…}'::bytea[]`, for the literal token at `span`.
+    fn literal(&mut self, sql: &str, span: Span, negative: bool, target: &Target, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let token_text = sql.get(span.start as usize..span.end as usize).ok_or_else(mismatch)?;
+        let tokens = lexer::lex(token_text, 4).map_err(|_| mismatch())?;
+        let [token] = tokens.as_slice() else { return Err(mismatch()) };
+        let mut text = if negative { "-".to_owned() } else { String::new() };
+        let declared = match token.kind {
+            TokenKind::String | TokenKind::DollarString => {
+                text.push_str(&crate::sql::literal::string_value(token_text, token).map_err(|_| mismatch())?);
+                0
+            }
+            TokenKind::Number => {
+                text.push_str(token_text);
+                if text.parse::<i32>().is_ok() {
+                    23
+                } else if text.parse::<i64>().is_ok() {
+                    20
+                } else {
+                    1700
+                }
+            }
+            TokenKind::Ident => {
+                text.push_str(token_text);
+                16
+            }
+            _ => return Err(mismatch()),
+        };
+        let mut cell = Vec::new();
+        if target.array {
+            let elements = array::split(text.as_bytes(), Format::Text)
+                .map_err(|e| bad_value(&target.column, e.sqlstate, e.what))?;
+            out.extend_from_slice(b"'{");
+            for (i, element) in elements.iter().enumerate() {
+                out.extend_from_slice(if i > 0 { b"," } else { b"" });
+                let Some(element) = element else {
+                    out.extend_from_slice(b"NULL");
+                    continue;
+                };
+                cell.clear();
+                self.value(target, 0, Format::Text, element, &mut cell)?;
+                out.extend_from_slice(b"\"\\\\x");
+                out.extend_from_slice(hex::encode(&cell).as_bytes());
+                out.push(b'"');
+            }
+            out.extend_from_slice(b"}'::pg_catalog.bytea[]");
+            return Ok(());
+        }
+        self.value(target, declared, Format::Text, text.as_bytes(), &mut cell)?;
+        out.extend_from_slice(b"'\\x");
+        out.extend_from_slice(hex::encode(&cell).as_bytes());
+        out.extend_from_slice(b"'::pg_catalog.bytea");
+        Ok(())
+    }
+}
+
+/// PostgreSQL would compare such a parameter as a wider type than the column's; converting it first could round.
+fn inexact(declared: u32, kind: Kind) -> bool {
+    matches!(declared, 700 | 701 | 1700) && matches!(kind, Kind::Int2 | Kind::Int4 | Kind::Int8)
+}
+
+/// Equal values of a type with and without its modifier: numerics may differ in display scale only.
+fn same_value(kind: Kind, stored: &[u8], wide: &[u8]) -> bool {
+    if kind == Kind::Numeric && stored.len() >= 8 && wide.len() >= 8 {
+        return stored[..6] == wide[..6] && stored[8..] == wide[8..];
+    }
+    stored == wide
+}
+
+fn mismatch() -> Refusal {
+    Refusal::new(Code::Internal, "the statement and its plan do not fit together", "please report this statement's shape")
+}
+
+/// Appends a parameter value to a Bind message.
+pub(super) fn put_parameter(out: &mut BytesMut, value: Option<&[u8]>) -> Result<(), Refusal> {
+    match value {
+        None => out.put_i32(-1),
+        Some(value) => {
+            let length = i32::try_from(value.len())
+                .map_err(|_| Refusal::new(Code::Limit, "a parameter is too long", "send a shorter value"))?;
+            out.put_i32(length);
+            out.put_slice(value);
+        }
+    }
+    Ok(())
+}
