@@ -3,7 +3,11 @@
 //! In: the client's text, declared parameter types, the actor's class, the rules. Out: a [`Decision`]. Never: keys,
 //! values, I/O. The cache is keyed by hashes and holds no text of a client's literal.
 
+mod cache;
+
 use std::sync::Arc;
+
+pub use cache::Cache;
 
 use crate::error::Refusal;
 use crate::event::Access;

@@ -79,7 +79,6 @@ impl Session {
             sql: sql.into(),
             oids: parse.oids.clone().into(),
             rules_version: cx.rules.version,
-            protected,
             plan,
             fields: OnceLock::new(),
         });
@@ -125,11 +124,7 @@ impl Session {
         match written {
             Ok(()) => {
                 let subjects = self.subjects_of_parameters(&bind, &statement, cx);
-                let portal = Arc::new(Portal {
-                    statement,
-                    result_formats: bind.result_formats.into(),
-                    subjects,
-                });
+                let portal = Arc::new(Portal { statement, result_formats: bind.result_formats.into(), subjects });
                 let undo = self.portal_changed(bind.portal, Some(portal));
                 self.pending.push_back(Pending::Bind { undo, refused: None });
                 cx.to_server.extend_from_slice(&out);
@@ -173,7 +168,11 @@ impl Session {
         }
         let full = self.portals.len() >= self.settings.portals && !self.portals.contains_key(name);
         full.then(|| {
-            Refusal::new(crate::error::Code::Limit, "too many open portals in this session", "close some, or raise [limits] portals")
+            Refusal::new(
+                crate::error::Code::Limit,
+                "too many open portals in this session",
+                "close some, or raise [limits] portals",
+            )
         })
     }
 

@@ -100,7 +100,12 @@ pub(super) fn describe(
     Ok((Fields { cells, formats, any, disagree, untyped, subject }, unknown))
 }
 
-fn cell(field: &FieldDescription<'_>, planned: Option<&Field>, rules: &Rules, unknown: &mut bool) -> Result<Cell, Disagree> {
+fn cell(
+    field: &FieldDescription<'_>,
+    planned: Option<&Field>,
+    rules: &Rules,
+    unknown: &mut bool,
+) -> Result<Cell, Disagree> {
     let array = field.type_oid == BYTEA_ARRAY || rules.schema.sealed_arrays.contains_key(&field.type_oid);
     if field.type_oid != BYTEA && !array {
         // Not bytes: the resolver must not have promised a sealed field here.
@@ -376,10 +381,8 @@ impl Opener<'_> {
         match column.map(|c| c.on_failure) {
             Some(OnFailure::Null | OnFailure::Mask) => Ok(false),
             _ => {
-                let name = column.map_or_else(
-                    || "a sealed column".to_owned(),
-                    |c| format!("{}.{}", c.relation, c.column),
-                );
+                let name =
+                    column.map_or_else(|| "a sealed column".to_owned(), |c| format!("{}.{}", c.relation, c.column));
                 Err(Broken {
                     refusal: Refusal::new(
                         Code::DoesNotOpen,

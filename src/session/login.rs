@@ -104,7 +104,8 @@ fn pin(startup: &mut Startup) -> Result<(), Refusal> {
             }
         }
         let options = startup.parameter("options").unwrap_or_default().to_ascii_lowercase();
-        let options: Vec<u8> = options.iter().filter(|b| **b != b'\\').map(|b| if *b == b'-' { b'_' } else { *b }).collect();
+        let options: Vec<u8> =
+            options.iter().filter(|b| **b != b'\\').map(|b| if *b == b'-' { b'_' } else { *b }).collect();
         if memchr::memmem::find(&options, name.as_bytes()).is_some() {
             return Err(refused(name));
         }

@@ -22,8 +22,6 @@ pub(super) struct Prepared {
     pub oids: Box<[u32]>,
     /// Decided under.
     pub rules_version: u64,
-    /// Something protected is mentioned.
-    pub protected: bool,
     /// What was decided.
     pub plan: Arc<Plan>,
     /// Its output columns, once the server has described them.
@@ -53,13 +51,26 @@ pub(super) enum Undo {
 #[derive(Debug)]
 pub(super) enum Pending {
     Query(Box<Running>),
-    Parse { undo: Undo, refused: Option<Box<Refused>> },
-    Bind { undo: Undo, refused: Option<Box<Refused>> },
+    Parse {
+        undo: Undo,
+        refused: Option<Box<Refused>>,
+    },
+    Bind {
+        undo: Undo,
+        refused: Option<Box<Refused>>,
+    },
     /// `own`: we asked, the client must not see the answer.
-    DescribeStatement { statement: Option<Arc<Prepared>>, own: bool },
-    DescribePortal { portal: Option<Arc<Portal>> },
+    DescribeStatement {
+        statement: Option<Arc<Prepared>>,
+        own: bool,
+    },
+    DescribePortal {
+        portal: Option<Arc<Portal>>,
+    },
     Execute(Box<Running>),
-    Close { undo: Undo },
+    Close {
+        undo: Undo,
+    },
     Sync,
     /// A function call made to fail.
     Call,

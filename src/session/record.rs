@@ -89,8 +89,7 @@ fn touches_of_fields(fields: &Fields, class: &ActorClass) -> Vec<Touch> {
     let mut found = Vec::new();
     for cell in &fields.cells {
         if let Cell::Open { column: Some(c), .. } = cell {
-            let touched =
-                Touched { relation: c.relation.clone(), column: c.column.clone(), id: c.id, how: How::Read };
+            let touched = Touched { relation: c.relation.clone(), column: c.column.clone(), id: c.id, how: How::Read };
             for touch in touches(&[touched], class, false) {
                 if !found.contains(&touch) {
                     found.push(touch);
@@ -132,12 +131,7 @@ impl Session {
     }
 
     /// An intent in front of what is appended to `side` from here on.
-    pub(super) fn intend(
-        &self,
-        running: &mut Running,
-        side: Side,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn intend(&self, running: &mut Running, side: Side, cx: &mut Context<'_>) {
         if running.tally.intent || !self.settings.intent {
             return;
         }
@@ -171,7 +165,13 @@ impl Session {
             let mut event = self.step_event(EventKind::Statement, step, fields, running.number, cx);
             let tally = &mut running.tally;
             let returned = tally.rows > 0;
-            event.rows = if returned { tally.rows } else if touches_protected { rows } else { 0 };
+            event.rows = if returned {
+                tally.rows
+            } else if touches_protected {
+                rows
+            } else {
+                0
+            };
             if touches_protected && tally.people.is_empty() && tally.unknown_rows == 0 {
                 tally.unknown_rows = event.rows;
             }
@@ -212,13 +212,8 @@ impl Session {
     /// A cell did not open.
     pub(super) fn tampered(&mut self, running: &Running, refusal: Option<&Refusal>, cx: &mut Context<'_>) {
         cx.meters.open_error();
-        let mut event = self.step_event(
-            EventKind::Tamper,
-            running.current(),
-            running.fields.as_deref(),
-            running.number,
-            cx,
-        );
+        let mut event =
+            self.step_event(EventKind::Tamper, running.current(), running.fields.as_deref(), running.number, cx);
         if let Some(refusal) = refusal {
             event.sqlstate = Some(refusal.sqlstate.as_str().to_owned());
             event.code = Some(refusal.code.as_str().to_owned());

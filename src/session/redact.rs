@@ -30,8 +30,23 @@ fn message_may_quote(code: &[u8]) -> bool {
     if NAMES_ONLY.iter().any(|class| code.starts_with(class)) {
         return false;
     }
-    !matches!(code, b"42501" | b"42601" | b"42703" | b"42P01" | b"42P07" | b"42701" | b"42883" | b"42702" | b"42803"
-            | b"23502" | b"23503" | b"23505" | b"23514" | b"23P01")
+    !matches!(
+        code,
+        b"42501"
+            | b"42601"
+            | b"42703"
+            | b"42P01"
+            | b"42P07"
+            | b"42701"
+            | b"42883"
+            | b"42702"
+            | b"42803"
+            | b"23502"
+            | b"23503"
+            | b"23505"
+            | b"23514"
+            | b"23P01"
+    )
 }
 
 /// Appends the frame without DETAIL, CONTEXT, internal query and position, and with the message replaced where it

@@ -349,7 +349,9 @@ impl Session {
     fn acknowledged(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
         let matches = matches!(
             (message[0], self.pending.front()),
-            (b'1', Some(Pending::Parse { .. })) | (b'2', Some(Pending::Bind { .. })) | (b'3', Some(Pending::Close { .. }))
+            (b'1', Some(Pending::Parse { .. }))
+                | (b'2', Some(Pending::Bind { .. }))
+                | (b'3', Some(Pending::Close { .. }))
         );
         if !matches {
             return Err(self.unexpected_reply(cx));
@@ -485,7 +487,8 @@ impl Session {
         if std::mem::take(&mut self.poisoned) && status == b'T' {
             // The block must not go on as if the client had its rows.
             if !self.pending.is_empty() || self.open_pipeline {
-                let refusal = Refusal::new(Code::DoesNotOpen, "a cell did not open and later statements are under way", "");
+                let refusal =
+                    Refusal::new(Code::DoesNotOpen, "a cell did not open and later statements are under way", "");
                 return Err(self.fatal(&refusal, "a cell did not open inside a pipelined transaction", cx));
             }
             self.pending.push_back(Pending::Own(Own::Fail));
@@ -568,12 +571,8 @@ fn disagreement() -> Refusal {
 }
 
 fn aborted() -> Refusal {
-    Refusal::new(
-        Code::Protocol,
-        "current transaction is aborted, commands ignored until end of transaction block",
-        "",
-    )
-    .with_sqlstate(crate::error::SqlState(*b"25P02"))
+    Refusal::new(Code::Protocol, "current transaction is aborted, commands ignored until end of transaction block", "")
+        .with_sqlstate(crate::error::SqlState(*b"25P02"))
 }
 
 fn call_refused() -> Box<Refused> {

@@ -19,7 +19,6 @@ pub(super) struct Scratch {
     pub envelope: Vec<u8>,
     pub plain: Vec<u8>,
     pub shown: Vec<u8>,
-    pub row: BytesMut,
 }
 
 impl std::fmt::Debug for Scratch {
@@ -50,12 +49,8 @@ fn name(column: &SealedColumn) -> String {
 
 fn bad_value(column: &SealedColumn, sqlstate: SqlState, what: &str) -> Refusal {
     let code = if sqlstate.0 == *b"42804" { Code::ParameterType } else { Code::BadValue };
-    Refusal::new(
-        code,
-        format!("{}: {what}", name(column)),
-        format!("send a value of type {}", column.ty),
-    )
-    .with_sqlstate(sqlstate)
+    Refusal::new(code, format!("{}: {what}", name(column)), format!("send a value of type {}", column.ty))
+        .with_sqlstate(sqlstate)
 }
 
 /// The refusal of an envelope that a client sent.
@@ -124,7 +119,7 @@ impl Sealer<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         let column = &*target.column;
-        if carries_envelope(self.keyring, bytes, format) && column.ty.kind != Kind::Bytea {
+        if carries_envelope(self.keyring, bytes, format) {
             return Err(envelope_inbound());
         }
         let mut exact = true;
@@ -138,7 +133,9 @@ impl Sealer<'_> {
                     let mut wide = Vec::new();
                     value::decode_declared(declared, free, format, bytes, self.style, &mut wide)
                         .map_err(|e| bad_value(column, e.sqlstate, e.what))?;
-                    exact = stored.is_ok() && same_value(column.ty.kind, self.plain, &wide) && !inexact(declared, column.ty.kind);
+                    exact = stored.is_ok()
+                        && same_value(column.ty.kind, self.plain, &wide)
+                        && !inexact(declared, column.ty.kind);
                     if !exact {
                         *self.plain = wide;
                     }
@@ -160,8 +157,7 @@ impl Sealer<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         let element = Kind::ALL.iter().find(|k| k.array_oid() == declared).map_or(0, |k| k.oid());
-        let elements = array::split(bytes, format)
-            .map_err(|e| bad_value(&target.column, e.sqlstate, e.what))?;
+        let elements = array::split(bytes, format).map_err(|e| bad_value(&target.column, e.sqlstate, e.what))?;
         let mut sealed = Vec::with_capacity(elements.len());
         for value in &elements {
             sealed.push(match value {
@@ -198,7 +194,14 @@ impl Sealer<'_> {
     }
 
     /// Appends `'\x…'::bytea`, or `'{…}'::bytea[]`, for the literal token at `span`.
-    fn literal(&mut self, sql: &str, span: Span, negative: bool, target: &Target, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn literal(
+        &mut self,
+        sql: &str,
+        span: Span,
+        negative: bool,
+        target: &Target,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
         let token_text = sql.get(span.start as usize..span.end as usize).ok_or_else(mismatch)?;
         let tokens = lexer::lex(token_text, 4).map_err(|_| mismatch())?;
         let [token] = tokens.as_slice() else { return Err(mismatch()) };
@@ -266,7 +269,11 @@ fn same_value(kind: Kind, stored: &[u8], wide: &[u8]) -> bool {
 }
 
 fn mismatch() -> Refusal {
-    Refusal::new(Code::Internal, "the statement and its plan do not fit together", "please report this statement's shape")
+    Refusal::new(
+        Code::Internal,
+        "the statement and its plan do not fit together",
+        "please report this statement's shape",
+    )
 }
 
 /// Appends a parameter value to a Bind message.

@@ -3,6 +3,7 @@
 //! In: bytes from either peer. Out: borrowed frames and fields, bytes appended to the caller's buffer. Never: I/O,
 //! policy, a panic on hostile bytes, a lossy decode.
 
+pub mod array;
 pub mod encode;
 pub mod frame;
 pub mod message;
