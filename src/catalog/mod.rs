@@ -1,1 +1,144 @@
-//! Reads pg_catalog on the control connection.
+//! Reads pg_catalog on the control connection and keeps the rules fresh.
+//!
+//! In: the control connection, the policy's files, the keyring's column ids. Out: immutable [`Rules`] snapshots behind
+//! one atomic pointer, each swap announced; an event for every policy loaded or refused. Never: a swap to rules that
+//! do not compile (the old ones stay and the reason is logged), a look-up without a deadline, a second writer.
+
+mod connect;
+mod files;
+mod keep;
+mod load;
+mod queries;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+
+pub use connect::{Connect, control};
+pub use files::read as read_policy;
+pub use load::{fingerprint, load};
+pub use queries::CHANNEL;
+
+use crate::crypto::Keyring;
+use crate::error::{Error, Result};
+use crate::policy::problem::render;
+use crate::policy::rules::Rules;
+use crate::policy::{self, Policy};
+use crate::sql::schema::Schema;
+
+/// What the keeper works with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The control connection.
+    pub connect: Connect,
+    /// The policy: a file or a folder.
+    pub policy: PathBuf,
+    /// How often the catalog's fingerprint is compared when nothing notifies.
+    pub poll: Duration,
+}
+
+/// How often the catalog's fingerprint is compared unless the settings say otherwise.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// The rules in force, and the only one who changes them. Cheap to clone.
+#[derive(Clone)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("version", &self.rules().version).field("ready", &self.ready()).finish()
+    }
+}
+
+struct Shared {
+    settings: Settings,
+    keyring: Arc<Keyring>,
+    rules: ArcSwap<Rules>,
+    versions: watch::Sender<u64>,
+    /// Look-ups asked for so far.
+    asked: AtomicU64,
+    /// The newest look-up that was asked for before a finished load began.
+    answered: watch::Sender<u64>,
+    /// Wakes the task: a look-up was asked for, or the server notified.
+    wake: Arc<Notify>,
+    reload: Notify,
+    connected: AtomicBool,
+    sound: AtomicBool,
+}
+
+impl Keeper {
+    /// Connects, loads policy and catalog, and compiles the first rules. Nothing is watched yet: see [`Keeper::watch`].
+    ///
+    /// # Errors
+    /// Every problem of the policy, or the control connection's.
+    pub async fn start(settings: Settings, keyring: Arc<Keyring>) -> Result<Keeper> {
+        let policy = parse(&settings)?;
+        let client = settings.connect.open(Arc::new(Notify::new())).await?;
+        let schema = load(&client).await?;
+        let rules = compile(&policy, Arc::new(schema), &keyring, 1)?;
+        let shared = Shared {
+            settings,
+            keyring,
+            rules: ArcSwap::from_pointee(rules),
+            versions: watch::Sender::new(1),
+            asked: AtomicU64::new(0),
+            answered: watch::Sender::new(0),
+            wake: Arc::new(Notify::new()),
+            reload: Notify::new(),
+            connected: AtomicBool::new(true),
+            sound: AtomicBool::new(true),
+        };
+        Ok(Keeper { shared: Arc::new(shared) })
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.shared.rules.load_full()
+    }
+
+    /// Changes whenever the rules are swapped.
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.shared.versions.subscribe()
+    }
+
+    /// The control connection stands, and catalog and policy agree.
+    pub fn ready(&self) -> bool {
+        self.shared.connected.load(Ordering::Acquire) && self.shared.sound.load(Ordering::Acquire)
+    }
+
+    /// Reads the catalog anew and waits until a load that began after this call has ended; requests that come while
+    /// one runs share the next. False when `deadline` passed first.
+    pub async fn refresh(&self, deadline: Duration) -> bool {
+        let mine = self.request();
+        let mut answered = self.shared.answered.subscribe();
+        tokio::time::timeout(deadline, answered.wait_for(|done| *done >= mine)).await.is_ok_and(|done| done.is_ok())
+    }
+
+    /// Asks for the catalog to be read anew, without waiting.
+    pub fn request(&self) -> u64 {
+        let mine = self.shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.shared.wake.notify_one();
+        mine
+    }
+
+    /// Asks for the policy's files to be read anew.
+    pub fn reload(&self) {
+        self.shared.reload.notify_one();
+    }
+}
+
+fn parse(settings: &Settings) -> Result<Policy> {
+    policy::parse(&read_policy(&settings.policy)?).map_err(|problems| Error::Config(render(&problems)))
+}
+
+fn compile(policy: &Policy, schema: Arc<Schema>, keyring: &Keyring, version: u64) -> Result<Rules> {
+    let database = schema.database.clone();
+    let ids = |column: &str| keyring.column_id(&database, column);
+    policy::compile(policy, schema, &ids, version).map_err(|problems| Error::Config(render(&problems)))
+}

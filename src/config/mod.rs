@@ -91,7 +91,7 @@ pub struct Upstream {
 pub struct UpstreamTls {
     /// libpq's `sslmode` without the modes that fall back silently.
     pub mode: TlsMode,
-    /// PEM certificates of the authorities; always there for `verify-ca` and `verify-full`.
+    /// PEM certificates of the authorities; `None` = the system's.
     pub ca: Option<PathBuf>,
 }
 

@@ -202,7 +202,7 @@ fn upstream(mut s: Section<'_>, folder: &Path) -> Option<Upstream> {
     let host = host.map(|at| at.value);
     let tls = match s.section("tls") {
         Some(tls) => upstream_tls(tls, host.as_deref().unwrap_or("localhost"), folder),
-        None => default_tls(&s, host.as_deref()),
+        None => host.as_deref().map(|host| UpstreamTls { mode: default_tls(host, false), ca: None }),
     };
     let connect_timeout = seconds(&mut s, "connect_timeout_s", 10);
     s.close();
@@ -216,29 +216,17 @@ const MODES: &[(&str, TlsMode)] = &[
     ("verify-full", TlsMode::VerifyFull),
 ];
 
-fn default_tls(s: &Section<'_>, host: Option<&str>) -> Option<UpstreamTls> {
-    if is_loopback(host?) {
-        return Some(UpstreamTls { mode: TlsMode::Disable, ca: None });
-    }
-    let message = "the server is not on this machine, so its certificate is verified, but no authority is named";
-    let hint = "tls = { mode = \"verify-full\", ca = \"server-ca.pem\" }, or choose another mode knowingly".to_owned();
-    s.problem(s.place(), message, hint);
-    None
+/// Off loopback the certificate is verified in full, by the system's authorities if none are named.
+fn default_tls(host: &str, ca: bool) -> TlsMode {
+    if is_loopback(host) && !ca { TlsMode::Disable } else { TlsMode::VerifyFull }
 }
 
 fn upstream_tls(mut s: Section<'_>, host: &str, folder: &Path) -> Option<UpstreamTls> {
-    let fallback = if is_loopback(host) && !s.has("ca") { TlsMode::Disable } else { TlsMode::VerifyFull };
-    let mode = if s.has("mode") { s.choice("mode", MODES).map(|at| at.value) } else { Some(fallback) };
+    let mode =
+        if s.has("mode") { s.choice("mode", MODES).map(|at| at.value) } else { Some(default_tls(host, s.has("ca"))) };
     let ca = path(&mut s, "ca", folder);
     s.close();
-    let mode = mode?;
-    if ca.is_none() && matches!(mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
-        let hint = "ca = \"server-ca.pem\": the authority that signed the server's certificate".to_owned();
-        let message = format!("`ca` in [{}] is missing", s.path());
-        s.problem(s.place(), message, hint);
-        return None;
-    }
-    Some(UpstreamTls { mode, ca })
+    Some(UpstreamTls { mode: mode?, ca })
 }
 
 pub(super) fn is_loopback(host: &str) -> bool {

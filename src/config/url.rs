@@ -42,9 +42,6 @@ impl ControlUrl {
             Some("allow" | "prefer") => return Err("sslmode allow and prefer fall back silently and are not offered"),
             Some(_) => return Err("sslmode is one of disable, require, verify-ca, verify-full"),
         };
-        if ca.is_none() && matches!(mode, Some(TlsMode::VerifyCa | TlsMode::VerifyFull)) {
-            return Err("this sslmode needs sslrootcert");
-        }
         Ok(Self { config, tls: mode.map(|mode| UpstreamTls { mode, ca }) })
     }
 

@@ -3,6 +3,47 @@
 //! In: policy text and a schema snapshot. Out: an immutable [`rules::Rules`], or every problem at once with file,
 //! line and a suggestion. Never: files, sockets, SQL text.
 
+mod check;
+pub mod checked;
+mod classes;
+mod compile;
+mod detect;
 pub mod problem;
+mod read;
 pub mod reader;
+pub mod reveal;
 pub mod rules;
+mod types;
+mod words;
+
+pub use checked::Policy;
+pub use compile::compile;
+pub use problem::Problem;
+pub use words::level_name;
+
+use problem::Place;
+use reader::Document;
+
+/// Reads and checks the files of one policy: (path as the user named it, text) each.
+///
+/// # Errors
+/// Every problem of every file.
+pub fn parse(files: &[(String, String)]) -> Result<Policy, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut read = Vec::new();
+    for (name, text) in files {
+        let document = Document::new(name, text);
+        read.push(document.read(read::file));
+        problems.extend(document.problems());
+    }
+    let name = files.first().map_or("policy", |(name, _)| name.as_str());
+    if files.is_empty() {
+        problems.push(Problem::whole(name, "there is no policy file", "put a .toml file into the folder".to_owned()));
+    }
+    let whole = Place { file: name.into(), line: 0 };
+    let policy = check::join(read, &whole, &mut problems);
+    if problems.is_empty() { Ok(policy) } else { Err(problems) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -213,6 +213,11 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// Counts the key as known, whatever it holds.
+    pub fn skip(&mut self, key: &'static str) {
+        self.asked.push(key);
+    }
+
     /// Whether the key is written at all; does not count as asking for it.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

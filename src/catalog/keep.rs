@@ -1,0 +1,222 @@
+//! The task that watches: the server's notifications, the catalog's fingerprint, the policy's files, SIGHUP, and
+//! look-ups that sessions ask for. It is the only writer of the rules.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+
+use super::connect::control;
+use super::files::stamp;
+use super::queries::{CHANNEL, SETTINGS};
+use super::{Keeper, compile, fingerprint, load, parse};
+use crate::clock::Now;
+use crate::error::{Error, Result};
+use crate::event::{Event, EventKind};
+use crate::policy::Policy;
+use crate::sql::schema::Schema;
+
+/// How often the policy's files are looked at. A change counts when two looks in a row agree.
+const FILES_EVERY: Duration = Duration::from_secs(1);
+
+/// Reconnecting waits this long at first, then twice as long each time …
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
+
+/// … up to this.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// A catalog query that takes longer means the connection is lost.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Keeper {
+    /// Starts watching. `tell` hands an event to the desk and resolves when the desk has it. The task ends when it is
+    /// aborted; the last rules stay in force.
+    pub fn watch<F, T>(&self, tell: F) -> JoinHandle<()>
+    where
+        F: Fn(Event) -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let watch = Watch { keeper: self.clone(), tell, client: None, policy: None, fingerprint: None, said: None };
+        tokio::spawn(watch.run())
+    }
+}
+
+struct Watch<F> {
+    keeper: Keeper,
+    tell: F,
+    client: Option<Client>,
+    /// The policy in force, once it has been read by this task.
+    policy: Option<Policy>,
+    fingerprint: Option<String>,
+    /// The last failure logged, so that polling does not repeat it.
+    said: Option<String>,
+}
+
+impl<F, T> Watch<F>
+where
+    F: Fn(Event) -> T + Send + Sync + 'static,
+    T: Future<Output = ()> + Send + 'static,
+{
+    async fn run(mut self) {
+        let shared = self.keeper.shared.clone();
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        let mut poll = tokio::time::interval(shared.settings.poll);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(FILES_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut backoff = BACKOFF_MIN;
+        let mut loaded = stamp(&shared.settings.policy);
+        let mut seen = loaded.clone();
+        self.policy = parse(&shared.settings).ok();
+        self.announce("policy loaded".into()).await;
+        loop {
+            let hung_up = async {
+                match &mut hangup {
+                    Some(signal) => signal.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = shared.wake.notified() => self.look_up(&mut backoff, true).await,
+                _ = poll.tick() => self.look_up(&mut backoff, false).await,
+                _ = hung_up => self.reload("SIGHUP").await,
+                () = shared.reload.notified() => self.reload("request").await,
+                _ = look.tick() => {
+                    let now = stamp(&shared.settings.policy);
+                    if now != loaded && now == seen {
+                        loaded.clone_from(&now);
+                        self.reload("file change").await;
+                    }
+                    seen = now;
+                }
+            }
+        }
+    }
+
+    /// Compares the fingerprint (or skips that when `asked`) and loads the catalog if it may have changed.
+    async fn look_up(&mut self, backoff: &mut Duration, asked: bool) {
+        let shared = self.keeper.shared.clone();
+        let pending = shared.asked.load(Ordering::Acquire);
+        let asked = asked || pending > *shared.answered.borrow();
+        match tokio::time::timeout(QUERY_TIMEOUT, self.catalog(asked)).await {
+            Ok(Ok(Some(schema))) => {
+                *backoff = BACKOFF_MIN;
+                self.swap(Some(Arc::new(schema)), "catalog").await;
+            }
+            Ok(Ok(None)) => *backoff = BACKOFF_MIN,
+            Ok(Err(error)) => self.lost(backoff, &error).await,
+            Err(_) => self.lost(backoff, &Error::Control("the catalog did not answer".into())).await,
+        }
+        // Whoever waits is answered even when nothing could be loaded: its statement is then decided under the old
+        // rules, which is what its deadline would lead to as well.
+        shared.answered.send_modify(|done| *done = (*done).max(pending));
+    }
+
+    async fn catalog(&mut self, asked: bool) -> Result<Option<Schema>> {
+        let shared = self.keeper.shared.clone();
+        if self.client.as_ref().is_none_or(Client::is_closed) {
+            let client = shared.settings.connect.open(shared.wake.clone()).await?;
+            let listen = format!("{SETTINGS}; listen {CHANNEL}");
+            client.batch_execute(&listen).await.map_err(|e| control(&e))?;
+            self.client = Some(client);
+            self.fingerprint = None;
+        }
+        let Some(client) = &self.client else { return Ok(None) };
+        let now = fingerprint(client).await?;
+        let schema = if asked || self.fingerprint.as_ref() != Some(&now) { Some(load(client).await?) } else { None };
+        self.fingerprint = Some(now);
+        if !shared.connected.swap(true, Ordering::AcqRel) {
+            tracing::info!("control connection restored");
+        }
+        Ok(schema)
+    }
+
+    async fn lost(&mut self, backoff: &mut Duration, error: &Error) {
+        self.client = None;
+        if self.keeper.shared.connected.swap(false, Ordering::AcqRel) {
+            tracing::error!(%error, "control connection lost; serving with the last catalog");
+        }
+        tokio::time::sleep(*backoff).await;
+        *backoff = (*backoff * 2).min(BACKOFF_MAX);
+        self.keeper.shared.wake.notify_one();
+    }
+
+    async fn reload(&mut self, why: &str) {
+        match parse(&self.keeper.shared.settings) {
+            Ok(policy) => {
+                self.said = None;
+                let before = self.policy.replace(policy);
+                if !self.swap(None, why).await {
+                    self.policy = before;
+                }
+            }
+            Err(error) => self.refuse(why, &error).await,
+        }
+    }
+
+    /// Compiles policy and catalog and puts them in force. False: they contradict each other and the old rules stay.
+    async fn swap(&mut self, schema: Option<Arc<Schema>>, why: &str) -> bool {
+        let shared = self.keeper.shared.clone();
+        let old = shared.rules.load_full();
+        if schema.as_deref().is_some_and(|new| *new == *old.schema) {
+            shared.sound.store(true, Ordering::Release);
+            return true;
+        }
+        let catalog_only = schema.is_some();
+        let Some(policy) = &self.policy else { return false };
+        let schema = schema.unwrap_or_else(|| old.schema.clone());
+        match compile(policy, schema, &shared.keyring, old.version + 1) {
+            Ok(rules) => {
+                let version = rules.version;
+                for warning in rules.warnings.iter().filter(|w| !old.warnings.contains(w)) {
+                    tracing::warn!(version, "{warning}");
+                }
+                shared.rules.store(Arc::new(rules));
+                shared.versions.send_replace(version);
+                shared.sound.store(true, Ordering::Release);
+                self.said = None;
+                if catalog_only {
+                    tracing::info!(version, "catalog changed");
+                } else {
+                    self.announce(format!("policy loaded ({why})")).await;
+                }
+                true
+            }
+            Err(error) => {
+                if catalog_only {
+                    shared.sound.store(false, Ordering::Release);
+                }
+                self.refuse(why, &error).await;
+                false
+            }
+        }
+    }
+
+    async fn announce(&self, note: String) {
+        let version = self.keeper.rules().version;
+        tracing::info!(version, "{note}");
+        self.event(version, note, false).await;
+    }
+
+    async fn refuse(&mut self, why: &str, error: &Error) {
+        let text = error.to_string();
+        if self.said.as_ref() == Some(&text) {
+            return;
+        }
+        let version = self.keeper.rules().version;
+        tracing::error!(version, "policy refused ({why}), the old rules stay in force:\n{text}");
+        self.said = Some(text);
+        self.event(version, format!("policy refused ({why}); the old rules stay in force"), true).await;
+    }
+
+    async fn event(&self, version: u64, note: String, refused: bool) {
+        let mut event = Event::new(EventKind::Policy, Now::read().unix_us);
+        event.rules_version = version;
+        event.note = Some(note);
+        event.code = refused.then(|| "policy".to_owned());
+        (self.tell)(event).await;
+    }
+}

@@ -1,0 +1,238 @@
+//! Fills a [`Schema`] from the control connection.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+use super::connect::control;
+use super::queries::{ANSWERS, Answer, BATCH, BEGIN, COMMIT, FINGERPRINT, SEALED_TYPES, SYSTEM_IDENTIFIER};
+use crate::error::{Error, Result};
+use crate::sql::schema::{Column, RelKind, Relation, Role, Schema};
+use crate::wire::types::{Kind, SqlType};
+
+/// Reads the whole catalog in one snapshot.
+///
+/// # Errors
+/// [`Error::Control`]: the connection failed, or the catalog holds something this version does not understand.
+pub async fn load(client: &Client) -> Result<Schema> {
+    // Outside the transaction: on managed servers it may be denied, and an error would end the transaction.
+    let system_identifier = match client.simple_query(SYSTEM_IDENTIFIER).await {
+        Ok(answer) => rows(&answer).next().and_then(|row| row.get(0)?.parse().ok()).unwrap_or(0),
+        Err(error) if error.as_db_error().is_some() => 0,
+        Err(error) => return Err(control(&error)),
+    };
+    ask(client, BEGIN).await?;
+    let read = read(client).await;
+    ask(client, COMMIT).await?;
+    let mut schema = read?;
+    schema.system_identifier = system_identifier;
+    Ok(schema)
+}
+
+/// One text that differs when the catalog does.
+///
+/// # Errors
+/// [`Error::Control`]
+pub async fn fingerprint(client: &Client) -> Result<String> {
+    let answer = ask(client, FINGERPRINT).await?;
+    let row = rows(&answer).next();
+    row.and_then(|row| row.get(0).map(str::to_owned)).ok_or_else(|| Error::Control("no fingerprint".into()))
+}
+
+async fn ask(client: &Client, sql: &str) -> Result<Vec<SimpleQueryMessage>> {
+    client.simple_query(sql).await.map_err(|e| control(&e))
+}
+
+fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
+    answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })
+}
+
+async fn read(client: &Client) -> Result<Schema> {
+    let answer = ask(client, BATCH).await?;
+    let mut reading = Reading::default();
+    let mut at = 0;
+    for message in &answer {
+        match message {
+            SimpleQueryMessage::Row(row) => reading.row(ANSWERS.get(at).copied(), row)?,
+            SimpleQueryMessage::CommandComplete(_) => at += 1,
+            _ => {}
+        }
+    }
+    if at != ANSWERS.len() {
+        return Err(Error::Control(format!("the catalog batch gave {at} answers")));
+    }
+    if reading.has_sealed_types {
+        for row in rows(&ask(client, SEALED_TYPES).await?) {
+            let name = cell(row, 2)?;
+            let ty = SqlType::parse(name).map_err(|reason| {
+                Error::Control(format!("pgveil.columns holds a type this version does not know: {reason}"))
+            })?;
+            reading.schema.sealed_types.insert((number(row, 0)?, number(row, 1)?), ty);
+        }
+    }
+    Ok(reading.finish())
+}
+
+fn cell(row: &SimpleQueryRow, at: usize) -> Result<&str> {
+    row.try_get(at).ok().flatten().ok_or_else(|| Error::Control(format!("the catalog has no value in field {at}")))
+}
+
+fn number<T: FromStr>(row: &SimpleQueryRow, at: usize) -> Result<T> {
+    cell(row, at)?.parse().map_err(|_| Error::Control(format!("the catalog's field {at} is not a number")))
+}
+
+fn truth(row: &SimpleQueryRow, at: usize) -> Result<bool> {
+    Ok(cell(row, at)? == "t")
+}
+
+#[derive(Default)]
+struct Reading {
+    schema: Schema,
+    has_sealed_types: bool,
+    relations: HashMap<u32, Relation>,
+    children: HashMap<u32, BTreeSet<u32>>,
+    reads: HashMap<u32, BTreeSet<u32>>,
+    groups: HashMap<String, BTreeSet<String>>,
+}
+
+impl Reading {
+    fn row(&mut self, answer: Option<Answer>, row: &SimpleQueryRow) -> Result<()> {
+        match answer {
+            Some(Answer::Database) => {
+                cell(row, 0)?.clone_into(&mut self.schema.database);
+                self.schema.server_version = number(row, 1)?;
+                self.has_sealed_types = row.get(2).is_some();
+            }
+            Some(Answer::Relations) => self.relation(row)?,
+            Some(Answer::Columns) => self.column(row)?,
+            Some(Answer::SealedDomains) => {
+                if let Some(kind) = Kind::of_domain(cell(row, 2)?) {
+                    self.schema.sealed_domains.insert(number(row, 0)?, kind);
+                    self.schema.sealed_arrays.insert(number(row, 1)?, kind);
+                }
+            }
+            Some(Answer::Inheritance) => {
+                self.children.entry(number(row, 0)?).or_default().insert(number(row, 1)?);
+            }
+            Some(Answer::ViewReads) => {
+                self.reads.entry(number(row, 0)?).or_default().insert(number(row, 1)?);
+            }
+            Some(Answer::Roles) => {
+                let role = Role { superuser: truth(row, 1)?, member_of: Vec::new() };
+                self.schema.roles.insert(cell(row, 0)?.to_owned(), role);
+            }
+            Some(Answer::Memberships) => {
+                self.groups.entry(cell(row, 0)?.to_owned()).or_default().insert(cell(row, 1)?.to_owned());
+            }
+            Some(Answer::Functions) => {
+                self.schema.user_functions.insert(cell(row, 0)?.to_owned());
+            }
+            None => return Err(Error::Control("the catalog batch gave too many answers".into())),
+        }
+        Ok(())
+    }
+
+    fn relation(&mut self, row: &SimpleQueryRow) -> Result<()> {
+        let kind = match cell(row, 3)? {
+            "r" => RelKind::Table,
+            "p" => RelKind::Partitioned,
+            "v" => RelKind::View,
+            "m" => RelKind::MatView,
+            "f" => RelKind::Foreign,
+            "S" => RelKind::Sequence,
+            _ => RelKind::Composite,
+        };
+        let oid = number(row, 0)?;
+        let primary_key =
+            row.get(4).map_or_else(Vec::new, |keys| keys.split(' ').filter_map(|key| key.parse().ok()).collect());
+        let relation = Relation {
+            oid,
+            schema: cell(row, 1)?.into(),
+            name: cell(row, 2)?.into(),
+            kind,
+            columns: Vec::new(),
+            primary_key,
+            reads: Vec::new(),
+            children: Vec::new(),
+        };
+        self.relations.insert(oid, relation);
+        Ok(())
+    }
+
+    /// Columns come ordered by relation and attnum, after the relations.
+    fn column(&mut self, row: &SimpleQueryRow) -> Result<()> {
+        let column = Column {
+            attnum: number(row, 1)?,
+            name: cell(row, 2)?.into(),
+            type_oid: number(row, 3)?,
+            type_name: cell(row, 4)?.into(),
+            typmod: number(row, 5)?,
+            not_null: truth(row, 6)?,
+            has_default: truth(row, 7)?,
+            sealed: None,
+            sealed_array: false,
+            source: None,
+        };
+        if let Some(relation) = self.relations.get_mut(&number(row, 0)?) {
+            relation.columns.push(column);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Schema {
+        for (oid, mut relation) in std::mem::take(&mut self.relations) {
+            relation.children = closure(&self.children, oid);
+            relation.reads = closure(&self.reads, oid);
+            // A view that reads a partitioned table reads its partitions.
+            let partitions: BTreeSet<u32> =
+                relation.reads.iter().flat_map(|read| closure(&self.children, *read)).collect();
+            relation.reads.extend(partitions.into_iter().filter(|p| !relation.reads.contains(p)).collect::<Vec<_>>());
+            for column in &mut relation.columns {
+                column.sealed = self.schema.sealed_domains.get(&column.type_oid).copied();
+                if let Some(kind) = self.schema.sealed_arrays.get(&column.type_oid) {
+                    column.sealed = Some(*kind);
+                    column.sealed_array = true;
+                }
+            }
+            self.schema.by_name.insert((relation.schema.clone(), relation.name.clone()), oid);
+            self.schema.relations.insert(oid, Arc::new(relation));
+        }
+        for (name, role) in &mut self.schema.roles {
+            role.member_of = closure(&self.groups, name.clone());
+        }
+        self.schema
+    }
+}
+
+/// Everything reachable from `start`, without `start`, in order.
+fn closure<T: Ord + std::hash::Hash + Clone>(edges: &HashMap<T, BTreeSet<T>>, start: T) -> Vec<T> {
+    let mut found = BTreeSet::new();
+    let mut seen = HashSet::from([start.clone()]);
+    let mut open = vec![start];
+    while let Some(node) = open.pop() {
+        for next in edges.get(&node).into_iter().flatten() {
+            if seen.insert(next.clone()) {
+                found.insert(next.clone());
+                open.push(next.clone());
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reachability_is_transitive_and_ends_in_cycles() {
+        let edges = HashMap::from([(1, BTreeSet::from([2, 3])), (2, BTreeSet::from([4, 1])), (4, BTreeSet::from([1]))]);
+        assert_eq!(closure(&edges, 1), [2, 3, 4]);
+        assert!(closure(&edges, 9).is_empty());
+    }
+}

@@ -1,0 +1,105 @@
+//! The catalog's SQL. One batch, one round trip, one snapshot; every column is read as text.
+
+/// User schemas: not the system's, not sessions' temporary ones.
+macro_rules! user_schemas {
+    () => {
+        "n.nspname not in ('pg_catalog','information_schema') and n.nspname !~ '^pg_(toast|temp)'"
+    };
+}
+
+/// Answers of [`BATCH`], in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Database,
+    Relations,
+    Columns,
+    SealedDomains,
+    Inheritance,
+    ViewReads,
+    Roles,
+    Memberships,
+    Functions,
+}
+
+pub(super) const ANSWERS: [Answer; 9] = [
+    Answer::Database,
+    Answer::Relations,
+    Answer::Columns,
+    Answer::SealedDomains,
+    Answer::Inheritance,
+    Answer::ViewReads,
+    Answer::Roles,
+    Answer::Memberships,
+    Answer::Functions,
+];
+
+/// Opens the snapshot that the batch and [`SEALED_TYPES`] read.
+pub(super) const BEGIN: &str = "begin isolation level repeatable read read only";
+pub(super) const COMMIT: &str = "commit";
+
+/// `pg_get_viewdef` qualifies every name when the search path is empty.
+pub(super) const SETTINGS: &str = "set search_path = pg_catalog; set default_transaction_read_only = off; \
+     set statement_timeout = '60s'; set lock_timeout = '5s'; set client_min_messages = warning";
+
+pub(super) const BATCH: &str = concat!(
+    // Database
+    "select current_database(), current_setting('server_version_num'), to_regclass('pgveil.columns')::oid;",
+    // Relations
+    "select c.oid, n.nspname, c.relname, c.relkind, \
+       (select array_to_string(i.indkey::int2[], ' ') from pg_index i where i.indrelid = c.oid and i.indisprimary) \
+     from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+     where c.relkind in ('r','p','v','m','f','S','c') and ",
+    user_schemas!(),
+    ";",
+    // Columns
+    "select a.attrelid, a.attnum, a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), a.atttypmod, \
+       a.attnotnull, a.atthasdef or a.attidentity <> '' or a.attgenerated <> '' \
+     from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace \
+     where a.attnum > 0 and not a.attisdropped and c.relkind in ('r','p','v','m','f','S','c') and ",
+    user_schemas!(),
+    " order by a.attrelid, a.attnum;",
+    // SealedDomains
+    "select t.oid, t.typarray, t.typname from pg_type t join pg_namespace n on n.oid = t.typnamespace \
+     where n.nspname = 'pgveil' and t.typtype = 'd';",
+    // Inheritance
+    "select inhparent, inhrelid from pg_inherits;",
+    // ViewReads
+    "select distinct r.ev_class, d.refobjid from pg_depend d join pg_rewrite r on r.oid = d.objid \
+     join pg_class c on c.oid = r.ev_class join pg_namespace n on n.oid = c.relnamespace \
+     where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass \
+       and d.refobjid <> r.ev_class and c.relkind in ('v','m') and ",
+    user_schemas!(),
+    ";",
+    // Roles
+    "select rolname, rolsuper from pg_roles;",
+    // Memberships
+    "select m.rolname, g.rolname from pg_auth_members am \
+     join pg_roles m on m.oid = am.member join pg_roles g on g.oid = am.roleid;",
+    // Functions
+    "select distinct p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
+     where n.nspname not in ('pg_catalog','information_schema','pgveil')",
+);
+
+/// Read only when `pgveil.columns` exists.
+pub(super) const SEALED_TYPES: &str = "select relation_oid, attnum, as_type from pgveil.columns";
+
+/// May be denied; then the system identifier counts as 0.
+pub(super) const SYSTEM_IDENTIFIER: &str = "select system_identifier from pg_control_system()";
+
+/// One number that changes with everything the snapshot holds: every catalog row's oid and xmin, summed as hashes.
+/// In-place updates by VACUUM and ANALYZE do not change xmin.
+pub(super) const FINGERPRINT: &str = concat!(
+    "select md5(concat(",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_class where oid >= 16384 and relkind in ('r','p','v','m','f','S','c')), '/',",
+    "(select sum(hashtextextended(attrelid::text || '.' || attnum || ':' || xmin::text, 0)) from pg_attribute where attrelid >= 16384 and attnum > 0), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_rewrite where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_namespace where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_proc where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_type where oid >= 16384 and typtype = 'd'), '/',",
+    "(select sum(hashtextextended(inhrelid::text || '<' || inhparent::text, 0)) from pg_inherits), '/',",
+    "(select sum(hashtextextended(roleid::text || '<' || member::text, 0)) from pg_auth_members), '/',",
+    "(select sum(hashtextextended(oid::text || rolname || rolsuper::text, 0)) from pg_roles)))",
+);
+
+/// The channel that `pgveil apply` and its event trigger notify.
+pub const CHANNEL: &str = "pgveil_catalog";

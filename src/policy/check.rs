@@ -1,0 +1,190 @@
+//! What concerns several parts of a policy: demands of levels, shared column ids, things written twice.
+
+use std::collections::HashMap;
+
+use super::checked::{Above, Column, Levels, Policy, Role, Table};
+use super::problem::{At, Place, Problem, suggest};
+use super::read::File;
+use super::rules::{Level, Mode};
+use super::types;
+use super::words::level_name;
+
+/// Joins the files and checks them against each other.
+pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>) -> Policy {
+    let mut once = Once { seen: HashMap::new(), problems };
+    let mut levels = Levels::default();
+    let (mut tables, mut roles, mut purposes, mut role_purposes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut default_level, mut default_role, mut detect) = (None, None, None);
+    let (mut accepted, mut demanded) = (Vec::new(), Vec::new());
+    for file in files {
+        if let Some(at) = file.default_level {
+            once.check("default_level".into(), &at.place);
+            default_level = Some(at.value);
+        }
+        for At { value: (level, written), place } in file.levels {
+            once.check(format!("[levels.{}]", level_name(level)), &place);
+            written.over(levels.of_mut(level));
+            demanded.extend(written.consent_required.filter(|at| at.value).map(|at| ("consent_required", at.place)));
+            demanded.extend(written.retention.map(|at| ("retention", at.place)));
+            demanded.extend(written.audit_frequency.map(|at| ("audit_frequency", at.place)));
+        }
+        for table in file.tables {
+            once.check(format!("[tables.\"{}\"]", table.qualified()), &table.place);
+            tables.push(table);
+        }
+        for role in file.roles {
+            once.check(format!("[roles.{}]", role.name.value), &role.name.place);
+            roles.push(role);
+        }
+        if let Some(role) = file.default_role {
+            once.check("default_role".into(), &role.name.place);
+            default_role = Some(role);
+        }
+        if let Some(at) = file.detect {
+            once.check("[detect]".into(), &at.place);
+            detect = Some(at.value);
+        }
+        accepted.extend(file.accept_unenforced.into_iter().map(|at| at.value));
+        purposes.extend(file.purposes);
+        role_purposes.extend(file.role_purposes);
+    }
+    demanded.extend(role_purposes.iter().map(|at| ("purpose", at.place.clone())));
+    let mut policy = Policy {
+        default_level: default_level.unwrap_or(Level::Restricted),
+        levels,
+        tables,
+        roles,
+        default_role: default_role.unwrap_or_else(|| nobody(whole)),
+        detect: detect.unwrap_or_default(),
+        warnings: Vec::new(),
+    };
+    unknown_purposes(&role_purposes, &purposes, problems);
+    unenforced(&demanded, &accepted, &mut policy.warnings, problems);
+    check(&policy, problems);
+    policy
+}
+
+/// `default_role` when nothing is written: nothing clear.
+fn nobody(whole: &Place) -> Role {
+    Role {
+        name: At { value: String::new(), place: whole.clone() },
+        member_of: None,
+        clearance: Level::Public,
+        above: Above::Mask,
+        write: None,
+        export_sealed: false,
+    }
+}
+
+struct Once<'p> {
+    seen: HashMap<String, Place>,
+    problems: &'p mut Vec<Problem>,
+}
+
+impl Once<'_> {
+    fn check(&mut self, what: String, place: &Place) {
+        if let Some(first) = self.seen.get(&what) {
+            let hint = format!("first written in {}:{}", first.file, first.line);
+            self.problems.push(Problem::at(place, format!("{what} is written twice"), hint));
+        } else {
+            self.seen.insert(what, place.clone());
+        }
+    }
+}
+
+fn unknown_purposes(used: &[At<String>], known: &[At<String>], problems: &mut Vec<Problem>) {
+    for at in used.iter().filter(|at| known.iter().all(|k| k.value != at.value)) {
+        let otherwise = format!("declare it: [purposes.{}] with its basis", at.value);
+        let hint = suggest(&at.value, known.iter().map(|k| k.value.as_str()), &otherwise);
+        problems.push(Problem::at(&at.place, format!("there is no purpose \"{}\"", at.value), hint));
+    }
+}
+
+/// What a level demands is enforced or the policy does not load, unless the policy says it knows.
+fn unenforced(
+    demanded: &[(&'static str, Place)],
+    accepted: &[String],
+    warnings: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut warned = Vec::new();
+    for (what, place) in demanded {
+        if !accepted.iter().any(|word| word == what) {
+            let hint = format!("remove it, or load it knowingly: accept_unenforced = [\"{what}\"]");
+            problems.push(Problem::at(place, format!("`{what}` is not enforced by this version"), hint));
+        } else if !warned.contains(what) {
+            warned.push(what);
+            warnings.push(format!("`{what}` is written but not enforced by this version"));
+        }
+    }
+}
+
+fn check(policy: &Policy, problems: &mut Vec<Problem>) {
+    for table in &policy.tables {
+        for column in &table.columns {
+            demands(policy, table, column, problems);
+            sealing(policy, table, column, problems);
+        }
+        if let Some(subject) = &table.subject {
+            let sealed = table.columns.iter().any(|c| c.name.value == subject.key.value && c.sealing.is_some());
+            if sealed {
+                let hint = "choose a key that is not encrypted, such as the primary key".to_owned();
+                let message = format!("the subject key {}.{} is encrypted", table.qualified(), subject.key.value);
+                problems.push(Problem::at(&subject.key.place, message, hint));
+            }
+        }
+    }
+}
+
+fn demands(policy: &Policy, table: &Table, column: &Column, problems: &mut Vec<Problem>) {
+    // A line that already has a problem says nothing reliable about encryption.
+    let unread = problems.iter().any(|p| p.file == column.name.place.file && p.line == column.name.place.line);
+    if policy.levels.of(column.level).encryption_required && column.sealing.is_none() && !unread {
+        let message = format!(
+            "{}.{} is {} and that level demands encryption",
+            table.qualified(),
+            column.name.value,
+            level_name(column.level)
+        );
+        let hint = "add encrypt = \"randomized\" (or \"deterministic\" to search it), or lower its level".to_owned();
+        problems.push(Problem::at(&column.name.place, message, hint));
+    }
+}
+
+fn sealing(policy: &Policy, table: &Table, column: &Column, problems: &mut Vec<Problem>) {
+    let Some(sealing) = &column.sealing else { return };
+    let name = format!("{}.{}", table.qualified(), column.name.value);
+    if let Some(ty) = &sealing.ty
+        && let Some((why, hint)) = types::unfit(ty.value, sealing.mode, sealing.accepts_equality)
+    {
+        problems.push(Problem::at(&ty.place, format!("{name}: {why}"), hint.to_owned()));
+    }
+    let Some(same_as) = &sealing.same_as else { return };
+    let mut wrong = |message: String, hint: Option<String>| problems.push(Problem::at(&same_as.place, message, hint));
+    let Some((_, other)) = policy.column(&same_as.value) else {
+        let names: Vec<String> = policy
+            .tables
+            .iter()
+            .flat_map(|t| t.columns.iter().map(move |c| format!("{}.{}", t.qualified(), c.name.value)))
+            .collect();
+        let hint = suggest(&same_as.value, names.iter().map(String::as_str), "name a column of this policy");
+        return wrong(format!("`same_as` names {}, which the policy does not list", same_as.value), hint);
+    };
+    let Some(theirs) = &other.sealing else {
+        return wrong(format!("`same_as` names {}, which is not encrypted", same_as.value), None);
+    };
+    if sealing.mode != Mode::Deterministic || theirs.mode != Mode::Deterministic {
+        let hint = "encrypt = \"deterministic\" on both".to_owned();
+        wrong(format!("{name} and {} can only share an id when both are deterministic", same_as.value), Some(hint));
+    } else if theirs.same_as.is_some() {
+        let hint = "name the column at the end of the chain".to_owned();
+        wrong(format!("`same_as` names {}, which itself has same_as", same_as.value), Some(hint));
+    } else if column.level != other.level {
+        let hint = format!("level = \"{}\" on both", level_name(other.level.max(column.level)));
+        wrong(format!("{name} and {} share an id but not a level", same_as.value), Some(hint));
+    } else if let (Some(ours), Some(theirs)) = (&sealing.ty, &theirs.ty)
+        && ours.value.kind.code() != theirs.value.kind.code()
+    {
+        wrong(format!("{name} and {} share an id but not a type", same_as.value), None);
+    }
+}

@@ -1,0 +1,324 @@
+//! The sections of a policy file, read into checked parts. What concerns one key is checked here; what concerns
+//! several tables or levels in `check`.
+
+use super::checked::{Above, Column, Demands, Role, Sealing, Subject, Table};
+use super::problem::{At, Place, suggest};
+use super::reader::Section;
+use super::rules::{Level, Mode, OnFailure};
+use super::words::{self, BadMask};
+use super::{detect, types};
+use crate::detect::Thresholds;
+use crate::mask::Mask;
+use crate::wire::types::SqlType;
+
+/// What one file says; `None` where it says nothing.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) default_level: Option<At<Level>>,
+    pub(super) accept_unenforced: Vec<At<String>>,
+    pub(super) levels: Vec<At<(Level, Written)>>,
+    pub(super) tables: Vec<Table>,
+    pub(super) roles: Vec<Role>,
+    pub(super) default_role: Option<Role>,
+    pub(super) purposes: Vec<At<String>>,
+    pub(super) role_purposes: Vec<At<String>>,
+    pub(super) detect: Option<At<Thresholds>>,
+}
+
+/// A `[levels.…]` section: only what is written.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    encryption_required: Option<bool>,
+    access_logging: Option<bool>,
+    anonymization_required: Option<bool>,
+    pub(super) consent_required: Option<At<bool>>,
+    pub(super) retention: Option<At<String>>,
+    pub(super) audit_frequency: Option<At<super::checked::AuditFrequency>>,
+}
+
+impl Written {
+    /// Lays what is written over the built-in demands.
+    pub(super) fn over(&self, demands: &mut Demands) {
+        demands.encryption_required = self.encryption_required.unwrap_or(demands.encryption_required);
+        demands.access_logging = self.access_logging.unwrap_or(demands.access_logging);
+        demands.anonymization_required = self.anonymization_required.unwrap_or(demands.anonymization_required);
+        demands.consent_required = self.consent_required.as_ref().is_some_and(|at| at.value);
+        demands.retention = self.retention.as_ref().map(|at| at.value.clone());
+        demands.audit_frequency = self.audit_frequency.as_ref().map(|at| at.value);
+    }
+}
+
+pub(super) fn file(mut root: Section<'_>) -> File {
+    version(&mut root);
+    let mut file = File {
+        default_level: root.choice("default_level", words::LEVELS),
+        accept_unenforced: accepted(&mut root),
+        ..File::default()
+    };
+    for (name, section) in root.sections("levels") {
+        file.levels.extend(level(name, section));
+    }
+    for (name, section) in root.sections("tables") {
+        file.tables.extend(table(name, section));
+    }
+    if let Some(section) = root.section("default_role") {
+        let name = At { value: String::new(), place: section.place().clone() };
+        file.default_role = Some(role(name, section, &mut file.role_purposes));
+    }
+    for (name, section) in root.sections("roles") {
+        let role = role(name, section, &mut file.role_purposes);
+        file.roles.push(role);
+    }
+    for (name, section) in root.sections("purposes") {
+        file.purposes.push(purpose(name, section));
+    }
+    if let Some(section) = root.section("detect") {
+        let place = section.place().clone();
+        file.detect = Some(At { value: detect::thresholds(section), place });
+    }
+    if root.has("mode") {
+        let hint = "remove it: this version always enforces".to_owned();
+        root.problem(&root.place_of("mode"), "[mode] is not in this version", hint);
+        root.skip("mode");
+    }
+    root.close();
+    file
+}
+
+fn version(root: &mut Section<'_>) {
+    if !root.has("version") {
+        let place = root.place().clone();
+        root.problem(&place, "the file does not say which version it is", "version = 1".to_owned());
+    }
+    root.number("version", 1..=1);
+}
+
+/// The demands that this version reads but does not enforce.
+pub(super) const UNENFORCED: &[&str] = &["consent_required", "retention", "audit_frequency", "purpose"];
+
+fn accepted(root: &mut Section<'_>) -> Vec<At<String>> {
+    let accepted = root.texts("accept_unenforced").unwrap_or_default();
+    for at in accepted.iter().filter(|at| !UNENFORCED.contains(&at.value.as_str())) {
+        let hint = suggest(&at.value, UNENFORCED.iter().copied(), &format!("one of: {}", UNENFORCED.join(", ")));
+        root.problem(&at.place, format!("`accept_unenforced` cannot contain \"{}\"", at.value), hint);
+    }
+    accepted
+}
+
+fn level(name: At<String>, mut s: Section<'_>) -> Option<At<(Level, Written)>> {
+    let written = Written {
+        encryption_required: s.flag("encryption_required").map(|at| at.value),
+        access_logging: s.flag("access_logging").map(|at| at.value),
+        anonymization_required: s.flag("anonymization_required").map(|at| at.value),
+        consent_required: s.flag("consent_required"),
+        retention: period(&mut s),
+        audit_frequency: s.choice("audit_frequency", words::FREQUENCIES),
+    };
+    s.close();
+    let names = words::LEVELS.iter().map(|(name, _)| *name);
+    match words::LEVELS.iter().find(|(word, _)| *word == name.value) {
+        Some((_, level)) => Some(At { value: (*level, written), place: name.place }),
+        None => {
+            let hint = suggest(&name.value, names, "levels are public, internal, confidential, restricted");
+            s.problem(&name.place, format!("there is no level \"{}\"", name.value), hint);
+            None
+        }
+    }
+}
+
+fn period(s: &mut Section<'_>) -> Option<At<String>> {
+    let text = s.text("retention")?;
+    let calendar = text.value.starts_with('P') && !text.value.contains('T');
+    match text.value.parse::<jiff::Span>() {
+        Ok(span) if calendar && span.is_positive() => Some(text),
+        _ => {
+            let hint = "an ISO 8601 calendar period such as \"P7Y\" or \"P90D\"".to_owned();
+            s.problem(&text.place, format!("`retention` in [{}] is not a period", s.path()), hint);
+            None
+        }
+    }
+}
+
+fn purpose(name: At<String>, mut s: Section<'_>) -> At<String> {
+    s.choice("basis", words::BASES);
+    s.text("consent_type");
+    s.close();
+    name
+}
+
+fn role(name: At<String>, mut s: Section<'_>, purposes: &mut Vec<At<String>>) -> Role {
+    if !s.has("clearance") {
+        let hint = "clearance = \"public\", \"internal\", \"confidential\" or \"restricted\"".to_owned();
+        s.problem(s.place(), format!("[{}] has no clearance", s.path()), hint);
+    }
+    let clearance = s.choice("clearance", words::LEVELS).map_or(Level::Public, |at| at.value);
+    purposes.extend(s.text("purpose"));
+    let member_of = s.text("member_of");
+    let export_sealed = s.choice("export", &[("sealed", ())]).is_some();
+    let role = Role {
+        member_of: member_of.filter(|_| !name.value.is_empty()),
+        name,
+        clearance,
+        above: s.choice("above", words::ABOVE).map_or(Above::Mask, |at| at.value),
+        write: s.flag("write").map(|at| at.value),
+        export_sealed,
+    };
+    s.close();
+    role
+}
+
+fn table(name: At<String>, mut s: Section<'_>) -> Option<Table> {
+    let subject = s.section("subject").and_then(subject);
+    let columns = s.sections("columns").into_iter().map(|(name, section)| column(name, section)).collect();
+    for later in ["retention", "on_erase"] {
+        if s.has(later) {
+            let message = format!("`{later}` in [{}] is not in this version", s.path());
+            s.problem(&s.place_of(later), message, "remove it; what is written must be enforced".to_owned());
+            s.skip(later);
+        }
+    }
+    s.close();
+    let Some((schema, table)) = words::qualified(&name.value) else {
+        let hint = "name it with its schema, like [tables.\"public.users\"]".to_owned();
+        s.problem(&name.place, format!("\"{}\" is not the name of a table", name.value), hint);
+        return None;
+    };
+    Some(Table { schema, name: table, place: name.place, subject, columns })
+}
+
+fn subject(mut s: Section<'_>) -> Option<Subject> {
+    let kind = s.text("kind");
+    let key = s.text("key");
+    for (missing, key) in [(kind.is_none(), "kind"), (key.is_none(), "key")] {
+        if missing && !s.has(key) {
+            let hint = "subject = { kind = \"user\", key = \"user_id\" }".to_owned();
+            s.problem(s.place(), format!("`{key}` in [{}] is missing", s.path()), hint);
+        }
+    }
+    s.close();
+    Some(Subject { kind: kind?.value.into(), key: key? })
+}
+
+fn column(name: At<String>, mut s: Section<'_>) -> Column {
+    if !s.has("level") {
+        let hint = "level = \"restricted\" (or public, internal, confidential)".to_owned();
+        s.problem(s.place(), format!("[{}] has no level", s.path()), hint);
+    }
+    let level = s.choice("level", words::LEVELS).map_or(Level::Restricted, |at| at.value);
+    let data = s.choice("data", words::DATA).map(|at| at.value);
+    let mask = mask(&mut s);
+    let sealing = sealing(&mut s);
+    later(&mut s);
+    s.close();
+    Column { name, level, data, sealing, mask }
+}
+
+fn mask(s: &mut Section<'_>) -> Mask {
+    let Some(word) = s.text("mask") else { return Mask::Null };
+    match words::mask(&word.value) {
+        Ok(mask) => mask,
+        Err(BadMask::Later) => {
+            let message = format!("mask \"{}\" is not in this version", word.value);
+            s.problem(&word.place, message, format!("one of: {}", words::MASK_NAMES.join(", ")));
+            Mask::Null
+        }
+        Err(BadMask::Unknown) => {
+            let known =
+                format!("one of: {} (also \"fixed:TEXT\", \"partial:START:END\")", words::MASK_NAMES.join(", "));
+            let hint = suggest(&word.value, words::MASK_NAMES.iter().copied(), &known);
+            s.problem(&word.place, format!("there is no mask \"{}\"", word.value), hint);
+            Mask::Null
+        }
+    }
+}
+
+/// `Err` marks the modes of later versions.
+const MODES: &[(&str, Result<Mode, ()>)] = &[
+    ("randomized", Ok(Mode::Randomized)),
+    ("deterministic", Ok(Mode::Deterministic)),
+    ("searchable", Err(())),
+    ("ordered", Err(())),
+    ("match", Err(())),
+];
+
+fn sealing(s: &mut Section<'_>) -> Option<Sealing> {
+    let written = s.has("encrypt");
+    let mode = s.choice("encrypt", MODES);
+    let ty = logical_type(s);
+    let on_failure = s.choice("on_failure", words::ON_FAILURE);
+    let was = full_name(s, "was");
+    let same_as = full_name(s, "same_as");
+    let leakage = s.texts("accept_leakage").unwrap_or_default();
+    for at in leakage.iter().filter(|at| at.value != "equality") {
+        let message = format!("`accept_leakage` cannot contain \"{}\"", at.value);
+        s.problem(&at.place, message, "accept_leakage = [\"equality\"]".to_owned());
+    }
+    if !written {
+        for key in ["as", "on_failure", "was", "same_as", "accept_leakage"] {
+            if s.has(key) {
+                let message = format!("`{key}` in [{}] means nothing without `encrypt`", s.path());
+                s.problem(&s.place_of(key), message, "add encrypt = \"randomized\", or remove it".to_owned());
+            }
+        }
+        return None;
+    }
+    let mode = mode?;
+    let value = match mode.value {
+        Ok(value) => value,
+        Err(()) => {
+            let hint =
+                "\"deterministic\" supports = IN GROUP BY JOIN and UNIQUE; \"randomized\" hides the most".to_owned();
+            let message = format!("this way to encrypt is not in this version ([{}])", s.path());
+            s.problem(&mode.place, message, hint);
+            return None;
+        }
+    };
+    Some(Sealing {
+        mode: value,
+        ty,
+        on_failure: on_failure.map_or(OnFailure::Error, |at| at.value),
+        was,
+        same_as,
+        accepts_equality: leakage.iter().any(|at| at.value == "equality"),
+        place: mode.place,
+    })
+}
+
+fn logical_type(s: &mut Section<'_>) -> Option<At<SqlType>> {
+    let text = s.text("as")?;
+    match SqlType::parse(&text.value) {
+        Ok(ty) => Some(At { value: ty, place: text.place }),
+        Err(reason) => {
+            let hint = suggest(&text.value, types::NAMES.iter().copied(), types::SEALABLE);
+            s.problem(&text.place, reason, hint);
+            None
+        }
+    }
+}
+
+fn full_name(s: &mut Section<'_>, key: &'static str) -> Option<At<String>> {
+    let text = s.text(key)?;
+    if text.value.split('.').count() >= 3 {
+        return Some(text);
+    }
+    let hint = format!("{key} = \"public.users.email\"");
+    s.problem(&text.place, format!("`{key}` in [{}] is not schema.table.column", s.path()), hint);
+    None
+}
+
+/// Keys of the design that this version must refuse rather than ignore.
+fn later(s: &mut Section<'_>) {
+    const LATER: &[(&str, &str)] = &[
+        ("row_bound", "reserved: envelopes are bound to their column, not to their row"),
+        ("subject_key", "per-subject keys come in a later version"),
+        ("pad", "length hiding comes in a later version"),
+        ("domain", "equality domains come in a later version; deterministic columns share an id by same_as"),
+    ];
+    for (key, hint) in LATER {
+        if s.has(key) {
+            let place: Place = s.place_of(key);
+            s.problem(&place, format!("`{key}` in [{}] is not in this version", s.path()), (*hint).to_owned());
+            s.skip(key);
+        }
+    }
+}
