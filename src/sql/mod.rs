@@ -2,16 +2,25 @@
 //!
 //! In: the client's bytes and a [`schema::Schema`]. Out: tokens, trees and byte spans. Never: policy, keys, re-printing.
 
+pub mod casts;
+mod cursor;
+pub mod kind;
 pub mod lexer;
 pub mod literal;
 pub mod name;
 pub mod parse;
 pub mod schema;
+pub mod setting;
+pub mod shape;
+pub mod splice;
 pub mod statement;
 
+pub use kind::{Kind, kind, mentions};
 pub use lexer::{LexError, Token, TokenKind, lex};
 pub use literal::string_value;
 pub use name::ident;
+pub use shape::{Shape, shape};
+pub use splice::splice;
 pub use statement::statements;
 
 /// Bytes `start..end` of the client's text.

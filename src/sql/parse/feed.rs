@@ -62,7 +62,7 @@ fn keyword(word: &str) -> Keyword {
     }
     let upper = word.to_ascii_uppercase();
     match ALL_KEYWORDS.binary_search(&upper.as_str()) {
-        Ok(index) if !FOREIGN.binary_search(&ALL_KEYWORDS_INDEX[index]).is_ok() => ALL_KEYWORDS_INDEX[index],
+        Ok(index) if FOREIGN.binary_search(&ALL_KEYWORDS_INDEX[index]).is_err() => ALL_KEYWORDS_INDEX[index],
         _ => Keyword::NoKeyword,
     }
 }
