@@ -12,7 +12,7 @@ pub use cache::Cache;
 use crate::error::Refusal;
 use crate::event::Access;
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
-pub use crate::sql::Span;
+pub use crate::sql::{Shape, Span};
 use crate::wire::types::Kind;
 
 /// Everything a decision depends on.
@@ -58,15 +58,6 @@ pub struct Refused {
     pub touches: Arc<[Touched]>,
     /// Fingerprint and text without literals.
     pub shape: Arc<Shape>,
-}
-
-/// A statement without its values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// 16 hex digits.
-    pub fingerprint: Arc<str>,
-    /// The text with literals replaced by `?` and comments cut out, cut to 2,000 characters.
-    pub text: Arc<str>,
 }
 
 /// What happens to one statement text.
