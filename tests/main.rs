@@ -4,4 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests may")]
 
 mod harness;
+mod scenario;
 mod support;
+mod tokio_client;

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::people::{Person, loads, needles};
 use super::stage::{DATABASE, Rows, Stage, Way};
 use super::table::render;
+use crate::clock::Now;
 use crate::error::{Error, Result};
 
 /// The columns shown side by side.
@@ -49,7 +50,7 @@ fn ask(stage: &Stage, role: &str, way: Way, sql: &str) -> Result<Rows> {
 
 fn load(stage: &Stage, people: &[Person]) -> Result<()> {
     heading("The application loads its data: COPY … FROM STDIN through pgveil");
-    let began = Instant::now();
+    let began = Now::read();
     let mut rows = 0;
     for load in loads(people) {
         stage.load(&load)?;
@@ -60,8 +61,8 @@ fn load(stage: &Stage, people: &[Person]) -> Result<()> {
         }
         rows += load.rows;
     }
-    let seconds = began.elapsed().as_secs_f32();
-    claim(true, format!("{rows} rows about {} people in five tables, sealed on the way, {seconds:.1} s", people.len()))
+    let ms = Now::read().since_us(began) / 1_000;
+    claim(true, format!("{rows} rows about {} people in five tables, sealed on the way, {ms} ms", people.len()))
 }
 
 fn side_by_side(stage: &Stage, people: &[Person]) -> Result<()> {

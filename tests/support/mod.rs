@@ -9,7 +9,7 @@
 mod site;
 mod stream;
 
-pub use site::{Site, SiteBuilder};
+pub use site::{Site, SiteBuilder, connect};
 pub use stream::{Frame, Wire, frame, frames, http};
 
 use std::io::Write as _;
