@@ -17,6 +17,8 @@ mod record;
 mod redact;
 mod server;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -1,0 +1,282 @@
+//! Scripts of protocol messages against the session alone, bytes split at every boundary.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+
+use super::*;
+use crate::detect::Thresholds;
+use crate::event::{ActorAuth, EventKind};
+use crate::policy::rules::ActorClass;
+use crate::sql::schema::Schema;
+use crate::wire::message;
+
+struct Fixed(u8);
+
+impl Entropy for Fixed {
+    fn fill(&mut self, out: &mut [u8]) {
+        out.fill(self.0);
+    }
+}
+
+fn rules() -> Arc<Rules> {
+    let class = ActorClass {
+        role: String::new(),
+        sealed: HashMap::new(),
+        may_search: HashSet::new(),
+        may_write: HashSet::new(),
+        hidden: HashSet::new(),
+    };
+    Arc::new(Rules {
+        version: 1,
+        schema: Arc::new(Schema { database: "app".to_owned(), ..Schema::default() }),
+        tables: HashMap::new(),
+        sealed: HashMap::new(),
+        by_id: HashMap::new(),
+        classes: vec![class],
+        class_of: HashMap::new(),
+        names: HashSet::new(),
+        detect: Thresholds::default(),
+        warnings: Vec::new(),
+    })
+}
+
+fn startup(parameters: &[(&str, &str)]) -> Startup {
+    let bytes = |s: &str| s.as_bytes().to_vec();
+    Startup { major: 3, minor: 0, parameters: parameters.iter().map(|(n, v)| (bytes(n), bytes(v))).collect() }
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    crate::wire::encode::raw(&mut out, tag, body).unwrap();
+    out.to_vec()
+}
+
+fn authentication(code: u32, rest: &[u8]) -> Vec<u8> {
+    let mut body = code.to_be_bytes().to_vec();
+    body.extend_from_slice(rest);
+    message(b'R', &body)
+}
+
+struct Desk {
+    rules: Arc<Rules>,
+    plans: plan::Cache,
+    keyring: Keyring,
+    meters: Meters,
+    entropy: Fixed,
+    to_client: BytesMut,
+    to_server: BytesMut,
+    effects: Vec<Effect>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            rules: rules(),
+            plans: plan::Cache::new(16),
+            keyring: Keyring::for_tests(&[7; 32], "app", &[(1, "public.t.c")]).unwrap(),
+            meters: Meters::detached(),
+            entropy: Fixed(9),
+            to_client: BytesMut::new(),
+            to_server: BytesMut::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    fn cx(&mut self) -> Context<'_> {
+        Context {
+            rules: &self.rules,
+            plans: &self.plans,
+            keyring: &self.keyring,
+            now: Now::default(),
+            entropy: &mut self.entropy,
+            to_client: &mut self.to_client,
+            to_server: &mut self.to_server,
+            effects: &mut self.effects,
+            meters: &self.meters,
+            catalog_deadline_passed: false,
+        }
+    }
+}
+
+fn session(parameters: &[(&str, &str)], settings: Settings) -> Result<Session, Refusal> {
+    let legs = Legs { client_local: true, ..Legs::default() };
+    Session::new(Arc::new(settings), startup(parameters), 1, None, legs, &rules())
+}
+
+fn app(settings: Settings) -> Session {
+    session(&[("user", "ann"), ("database", "app")], settings).unwrap()
+}
+
+fn tags(bytes: &[u8]) -> String {
+    let mut at = 0;
+    let mut tags = String::new();
+    while let Ok(Some((tag, size))) = frame::peek(&bytes[at..], 1 << 20) {
+        tags.push(char::from(tag));
+        at += size;
+    }
+    assert_eq!(at, bytes.len(), "whole frames only");
+    tags
+}
+
+/// What a SCRAM login looks like from the server's side.
+fn scram_login() -> Vec<Vec<u8>> {
+    vec![
+        authentication(10, b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"),
+        authentication(11, b"r=x,s=y,i=4096"),
+        authentication(12, b"v=z"),
+        authentication(0, b""),
+        message(b'S', b"client_encoding\0UTF8\0"),
+        message(b'K', &[0, 0, 0, 5, 1, 2, 3, 4]),
+        message(b'Z', b"I"),
+    ]
+}
+
+fn probe_answer() -> Vec<Vec<u8>> {
+    let row = |value: &str| {
+        let mut body = vec![0, 1];
+        body.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        body.extend_from_slice(value.as_bytes());
+        message(b'D', &body)
+    };
+    let mut frames = Vec::new();
+    for value in ["\"$user\", public", "hex", "1", "none"] {
+        frames.push(message(b'T', &[0, 0]));
+        frames.push(row(value));
+        frames.push(message(b'C', b"SHOW\0"));
+    }
+    frames.push(message(b'Z', b"I"));
+    frames
+}
+
+/// Logs in with the server's bytes cut into pieces of `piece` bytes.
+fn logged_in(piece: usize) -> (Session, Desk) {
+    let mut desk = Desk::new();
+    let mut session = app(Settings::default());
+    session.start(&mut desk.cx());
+    let stream: Vec<u8> = scram_login().into_iter().chain(probe_answer()).flatten().collect();
+    let mut input = BytesMut::new();
+    for bytes in stream.chunks(piece) {
+        input.put_slice(bytes);
+        session.server(&mut input, &mut desk.cx()).unwrap();
+    }
+    assert!(input.is_empty());
+    (session, desk)
+}
+
+#[test]
+fn a_login_is_the_same_however_its_bytes_are_cut() {
+    let (_, whole) = logged_in(usize::MAX);
+    assert_eq!(tags(&whole.to_client), "RRRRSKZ");
+    for piece in 1..40 {
+        let (session, desk) = logged_in(piece);
+        assert_eq!(desk.to_client, whole.to_client, "pieces of {piece}");
+        assert_eq!(desk.to_server, whole.to_server, "pieces of {piece}");
+        assert!(session.idle());
+        assert_eq!(&*session.search_path[0], "ann");
+    }
+}
+
+#[test]
+fn channel_binding_is_not_offered_and_the_cancel_key_is_ours() {
+    let (session, desk) = logged_in(usize::MAX);
+    assert!(memchr::memmem::find(&desk.to_client, b"PLUS").is_none());
+    let key = session.backend_key().unwrap();
+    assert_eq!(key.theirs.secret, [1, 2, 3, 4]);
+    assert_eq!(key.ours.secret, [9, 9, 9, 9]);
+    assert!(memchr::memmem::find(&desk.to_client, &[1, 2, 3, 4]).is_none());
+    assert_eq!(session.actor().auth, ActorAuth::ScramSha256);
+}
+
+#[test]
+fn a_login_without_a_password_is_refused_unless_allowed() {
+    let stream: Vec<u8> = authentication(0, b"");
+    let mut desk = Desk::new();
+    let mut session = app(Settings::default());
+    assert!(session.server(&mut BytesMut::from(&stream[..]), &mut desk.cx()).is_err());
+    assert_eq!(tags(&desk.to_client), "E");
+    assert!(matches!(&desk.effects[0], Effect::Event(e) if e.kind == EventKind::LoginFailed));
+
+    let mut desk = Desk::new();
+    let mut session = app(Settings { allow_trust: true, ..Settings::default() });
+    session.server(&mut BytesMut::from(&stream[..]), &mut desk.cx()).unwrap();
+    assert_eq!(session.actor().auth, ActorAuth::Trust);
+}
+
+#[test]
+fn scram_that_stops_before_its_proof_is_no_login() {
+    let mut desk = Desk::new();
+    let mut session = app(Settings::default());
+    let mut stream = authentication(10, b"SCRAM-SHA-256\0\0");
+    stream.extend(authentication(0, b""));
+    assert!(session.server(&mut BytesMut::from(&stream[..]), &mut desk.cx()).is_err());
+}
+
+#[test]
+fn startup_options_that_change_pins_are_refused() {
+    let refused = |n: &str, v: &str| {
+        session(&[("user", "ann"), ("database", "app"), (n, v)], Settings::default()).err().map(|r| r.code)
+    };
+    assert_eq!(refused("client_encoding", "SJIS"), Some(Code::Pinned));
+    assert_eq!(refused("client_encoding", "utf-8"), None);
+    assert_eq!(refused("options", "-c standard-conforming-strings=off"), Some(Code::Pinned));
+    assert_eq!(refused("options", "-c client_\\encoding=latin1"), Some(Code::Pinned));
+    assert_eq!(refused("options", "-c search_path=x"), None);
+    assert_eq!(refused("replication", "database"), Some(Code::ReplicationRefused));
+    let other = session(&[("user", "ann"), ("database", "other")], Settings::default()).err();
+    assert_eq!(other.map(|r| r.code), Some(Code::DatabaseNotServed));
+}
+
+#[test]
+fn a_passthrough_database_becomes_transparent_after_login() {
+    let settings = Settings { passthrough: vec!["plain".to_owned()], ..Settings::default() };
+    let mut session = session(&[("user", "ann"), ("database", "plain")], settings).unwrap();
+    let mut desk = Desk::new();
+    let mut input = BytesMut::from(&scram_login().concat()[..]);
+    input.put_slice(b"rest");
+    session.server(&mut input, &mut desk.cx()).unwrap();
+    assert!(session.transparent());
+    assert_eq!(&input[..], b"rest");
+}
+
+#[test]
+fn a_changed_encoding_ends_the_session() {
+    let (mut session, mut desk) = logged_in(usize::MAX);
+    let mut input = BytesMut::from(&message(b'S', b"client_encoding\0SJIS\0")[..]);
+    assert!(session.server(&mut input, &mut desk.cx()).is_err());
+}
+
+#[test]
+fn malformed_bodies_are_answered_by_the_server_never_forwarded() {
+    for tag in [b'Q', b'P', b'B', b'D', b'E', b'C'] {
+        let (mut session, mut desk) = logged_in(usize::MAX);
+        desk.to_server.clear();
+        session.client(&mut BytesMut::from(&message(tag, b"x")[..]), &mut desk.cx()).unwrap();
+        assert_eq!(&desk.to_server[..], &[tag, 0, 0, 0, 4], "{}", char::from(tag));
+    }
+}
+
+#[test]
+fn a_function_call_is_made_to_fail_and_the_client_told_why() {
+    let (mut session, mut desk) = logged_in(usize::MAX);
+    desk.to_client.clear();
+    desk.to_server.clear();
+    session.client(&mut BytesMut::from(&message(b'F', &[0; 20])[..]), &mut desk.cx()).unwrap();
+    assert_eq!(&desk.to_server[5..9], &[0, 0, 0, 0]);
+    let mut answer = message(b'E', b"SERROR\0VERROR\0C42883\0Mno such function\0\0");
+    answer.extend(message(b'Z', b"I"));
+    session.server(&mut BytesMut::from(&answer[..]), &mut desk.cx()).unwrap();
+    assert_eq!(tags(&desk.to_client), "EZ");
+    let fields = message::notice_fields(&desk.to_client[5..desk.to_client.len() - 6]).unwrap();
+    assert!(fields.iter().any(|(c, t)| *c == b'C' && *t == b"0A000"));
+}
+
+#[test]
+fn an_unexplained_reply_closes_the_connection() {
+    for tag in [b'1', b'2', b'3', b'T', b'D', b'Z', b'W', b'?'] {
+        let (mut session, mut desk) = logged_in(usize::MAX);
+        let result = session.server(&mut BytesMut::from(&message(tag, &[0, 0])[..]), &mut desk.cx());
+        assert!(result.is_err(), "{}", char::from(tag));
+    }
+}
