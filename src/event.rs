@@ -35,8 +35,10 @@ pub struct Actor {
     /// `application_name` as the client set it, cut to 64 characters, control characters replaced.
     pub application: String,
     /// The client's address; `None` for a Unix socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
     /// The declared purpose, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
 }
 
@@ -128,16 +130,24 @@ pub struct Subject {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subjects {
     /// Distinct people, at most [`Subjects::MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<Subject>,
     /// Rows released whose subject was not in the result or the statement.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown_rows: u64,
     /// Distinct people beyond the bound.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub more: u64,
 }
 
 impl Subjects {
     /// The most people one event names; further ones are counted.
     pub const MAX: usize = 1_000;
+
+    /// Nobody is named and nobody was left out.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.unknown_rows == 0 && self.more == 0
+    }
 }
 
 /// The detector's finding.
@@ -147,14 +157,22 @@ pub struct Alert {
     pub rule: String,
     /// `low`, `medium`, `high`, `critical`.
     pub severity: String,
-    /// What was counted.
+    /// What was counted; at least this much.
     pub observed: u64,
     /// The threshold it crossed.
     pub threshold: u64,
     /// The window, in seconds; 0 where the rule has none.
     pub window_s: u64,
+    /// The rule counted by client address instead of by role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// One sentence.
     pub message: String,
+}
+
+/// What a record leaves out.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One event. There is no field that could hold a value: text comes from the fingerprinter with literals cut out.
@@ -165,36 +183,50 @@ pub struct Event {
     /// Microseconds since the Unix epoch, UTC.
     pub at_us: i64,
     /// The proxy's connection number; 0 for the proxy itself.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub connection: u64,
     /// The statement's number within its connection, pairing an intent with its outcome; 0 if none.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub statement: u64,
     /// Who.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Arc<Actor>>,
     /// The rules it was decided under.
     pub rules_version: u64,
     /// Hash of the statement with literals and comments cut out, 16 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Arc<str>>,
     /// The statement with literals and comments cut out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Arc<str>>,
     /// What was done.
     pub access: Access,
     /// Columns touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub touches: Vec<Touch>,
     /// The statement ran code we cannot see into (DO, CALL, unknown functions).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub touches_unknown: bool,
     /// Rows released to the client, or rows written.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub rows: u64,
     /// Whose.
+    #[serde(default, skip_serializing_if = "Subjects::is_empty")]
     pub subjects: Subjects,
     /// How it ended; `None` = success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlstate: Option<String>,
     /// The PV code of a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// Wall time from the statement's arrival to its end, microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub duration_us: u64,
     /// The finding, for `Alert`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<Alert>,
     /// What the proxy has to say (policy version, reason): never from client bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 

@@ -1,1 +1,66 @@
-//! The access log: chain, segments, verify.
+//! The access log: hash-chained segments on local disk, and what checks them.
+//!
+//! In: [`crate::event::Event`]s from the desk. Out: files; [`verify`] reads them offline. Never: a value (events have
+//! no field for one), a silent repair, a dropped record.
+//!
+//! # Format, version 1
+//!
+//! A directory (0700) of segments `access-00000001.jsonl`, … (0600), a file `head`, a file `lock`. A segment is JSON
+//! lines; every line is one record:
+//!
+//! ```text
+//! {"v":1,"seq":7,"prev":"<hash of record 6>",PAYLOAD,"hash":"<64 hex digits>"}
+//! ```
+//!
+//! `hash` is SHA-256 over the line's bytes before `,"hash"`, so it covers `prev` and with it everything earlier; any
+//! sha256sum can follow the chain. `seq` counts records from 1 through all segments; the first `prev` is zeros.
+//! PAYLOAD is one of
+//!
+//! - `"segment":{number, deployment, key, created_us[, salvaged]}`, the first record of every segment. `key` names the
+//!   audit key without telling it. `salvaged` says that the segment before was given up after a failed fsync: what it
+//!   holds at or past this record's `seq` was never acknowledged and is repeated here.
+//! - `"event":{…}`, a [`crate::event::Event`].
+//! - `"checkpoint":{at_us, mac}` at the end of every group commit: `mac` = HMAC-SHA-256(audit key,
+//!   `"pgveil1/log-checkpoint\0"` ‖ deployment as written ‖ u64 seq ‖ prev). Whoever rewrites the whole chain without
+//!   the key fails here.
+//!
+//! `head` is two 512-byte slots written in turn after each group commit, each naming the newest durable record under
+//! its own MAC: a log that ends before it was cut. Only records after the head (at most the last group commit, or
+//! after a power failure the last second) can be missing unnoticed, and none of them was acknowledged as durable.
+//! What a hand with write access to the directory can still do is put back an older copy of *all* of it; that takes
+//! a witness elsewhere to notice.
+//!
+//! Each start opens a new segment. A torn tail (the process or machine died in mid-write) is moved to
+//! `torn-<segment>.bin`, and the `start` event says so. If the head names more than the files hold, the new segment
+//! is chained to the head, so [`verify`] will always find the gap.
+
+mod disk;
+mod reader;
+mod record;
+mod recover;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::path::PathBuf;
+
+pub use reader::{Events, Follow, events_since, last_events};
+pub use recover::{Recovered, Torn, open};
+pub use verify::{Break, BreakKind, Report, VerifyError, verify};
+pub use writer::{Log, Written};
+
+/// `[audit]`, as far as the files are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The log's directory.
+    pub dir: PathBuf,
+    /// A segment is closed when it has reached this many bytes.
+    pub segment_bytes: u64,
+}
+
+impl Settings {
+    /// The default size of a segment.
+    pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+}

@@ -1,6 +1,20 @@
 //! Events → alerts over exact sliding windows; the clock is an argument.
 //!
 //! In: [`crate::event::Event`]s. Out: [`crate::event::Alert`]s. Never: I/O, sketches, tumbling windows.
+//!
+//! A window of W seconds ending at t is (t − W, t]. "More than T records in W" holds exactly when the newest T+1
+//! records lie in the window, so a ring trimmed to a total weight of T+1 decides it without error, and "more than T
+//! different people" is decided by the T+1 most recently seen ones. Thresholds that grow on reload are exact again
+//! after one window.
+
+mod detector;
+mod hours;
+mod rule;
+mod window;
+
+pub use detector::{ACTORS_MAX, Detector};
+pub use hours::{Calendar, UnknownZone};
+pub use rule::Rule;
 
 /// Thresholds of the five rules (`[detect]`), the seeds' numbers by default.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,157 @@
+//! Events read back: for the detector's windows at start, for `pgveil log tail`.
+//!
+//! In: a directory. Out: events in order. Never: a check of hashes, that is `verify`'s; lines that are no event
+//! (headers, checkpoints, torn tails) are passed over.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::{disk, record};
+use crate::error::{Error, Result};
+use crate::event::Event;
+
+/// A line longer than this is no record.
+const LINE_MAX: u64 = 16 * 1024 * 1024;
+
+/// Events of some segments, in the order of the log, each with its sequence number.
+#[derive(Debug)]
+pub struct Events {
+    files: VecDeque<PathBuf>,
+    open: Option<BufReader<File>>,
+    line: Vec<u8>,
+}
+
+impl Iterator for Events {
+    type Item = (u64, Event);
+
+    fn next(&mut self) -> Option<(u64, Event)> {
+        loop {
+            let Some(reader) = self.open.as_mut() else {
+                let path = self.files.pop_front()?;
+                self.open = File::open(path).ok().map(BufReader::new);
+                continue;
+            };
+            self.line.clear();
+            match reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut self.line) {
+                Ok(read) if read > 0 => {
+                    if let Some(found) = self.line.strip_suffix(b"\n").and_then(record::event) {
+                        return Some(found);
+                    }
+                }
+                _ => self.open = None,
+            }
+        }
+    }
+}
+
+fn listed(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    disk::segments(dir).map_err(|e| Error::io(format!("reading {}", dir.display()), e))
+}
+
+/// The events of every segment that may hold one at or after `since_us`, newest segments up to `bytes_max` in all;
+/// and whether older segments were left out for their size.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn events_since(dir: &Path, since_us: i64, bytes_max: u64) -> Result<(Events, bool)> {
+    let (mut files, mut bytes, mut cut) = (VecDeque::new(), 0, false);
+    for (_, path) in listed(dir)?.into_iter().rev() {
+        let meta = fs::metadata(&path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
+        bytes += meta.len();
+        if bytes > bytes_max {
+            cut = true;
+            break;
+        }
+        let created = super::verify::first_record(&path).and_then(|first| match first.kind {
+            record::Kind::Segment(header) => Some(header.created_us),
+            _ => None,
+        });
+        files.push_front(path);
+        if created.is_some_and(|created| created < since_us) {
+            break;
+        }
+    }
+    Ok((Events { files, open: None, line: Vec::new() }, cut))
+}
+
+/// The newest `count` events, oldest first.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn last_events(dir: &Path, count: usize) -> Result<Vec<(u64, Event)>> {
+    let mut newest: VecDeque<(u64, Event)> = VecDeque::new();
+    for (_, path) in listed(dir)?.into_iter().rev() {
+        let mut here: VecDeque<(u64, Event)> = VecDeque::new();
+        for found in (Events { files: VecDeque::from([path]), open: None, line: Vec::new() }) {
+            here.push_back(found);
+            if here.len() > count - newest.len().min(count) {
+                here.pop_front();
+            }
+        }
+        here.append(&mut newest);
+        newest = here;
+        if newest.len() >= count {
+            break;
+        }
+    }
+    Ok(newest.into())
+}
+
+/// Follows a log that another process writes.
+#[derive(Debug)]
+pub struct Follow {
+    dir: PathBuf,
+    segment: u64,
+    offset: u64,
+    /// Events up to this one were already seen.
+    seen: u64,
+}
+
+impl Follow {
+    /// Follows from the event after `seen`.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn after(dir: &Path, seen: u64) -> Result<Self> {
+        let segment = listed(dir)?.last().map_or(1, |(number, _)| *number);
+        Ok(Self { dir: dir.to_owned(), segment, offset: 0, seen })
+    }
+
+    /// Events that were added since the last call.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub fn poll(&mut self) -> Result<Vec<(u64, Event)>> {
+        let mut found = Vec::new();
+        loop {
+            let next = self.dir.join(disk::segment_name(self.segment + 1)).exists();
+            self.read_segment(&mut found)?;
+            if !next {
+                return Ok(found);
+            }
+            (self.segment, self.offset) = (self.segment + 1, 0);
+        }
+    }
+
+    fn read_segment(&mut self, found: &mut Vec<(u64, Event)>) -> Result<()> {
+        let path = self.dir.join(disk::segment_name(self.segment));
+        let Ok(mut file) = File::open(&path) else { return Ok(()) };
+        let fail = |e| Error::io(format!("reading {}", path.display()), e);
+        file.seek(SeekFrom::Start(self.offset)).map_err(fail)?;
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(fail)?;
+            // A line without its end is still being written.
+            let Some(whole) = line.strip_suffix(b"\n") else { return Ok(()) };
+            self.offset += read as u64;
+            if let Some((seq, event)) = record::event(whole).filter(|(seq, _)| *seq > self.seen) {
+                self.seen = seq;
+                found.push((seq, event));
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The log against hands, crashes and full disks.
+
+pub(crate) mod fake;

@@ -1,0 +1,105 @@
+//! A disk in memory for tests: it can be full, and its fsync can fail; it remembers the order of what was asked.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use super::super::disk::{Disk, Sink};
+use super::super::writer::{Log, Tip};
+use crate::secret::Key;
+
+/// What was asked, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    Write(String),
+    Sync(String),
+    /// A test's own mark.
+    Mark(&'static str),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) ops: Vec<Op>,
+    /// Bytes that may still be written to segments.
+    pub(crate) room: Option<usize>,
+    /// How many further fsyncs of segments fail.
+    pub(crate) failing_syncs: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeDisk(pub(crate) Arc<Mutex<Inner>>);
+
+impl FakeDisk {
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.0.lock().unwrap())
+    }
+
+    pub(crate) fn log(&self, segment_bytes: u64) -> Log {
+        let tip = Tip { seq: 0, hash: [0; 32] };
+        Log::resume(Box::new(self.clone()), Key::new([7; 32]), "00".repeat(16), segment_bytes, 1, tip, 0).unwrap()
+    }
+
+    /// Writes the files where the real reader finds them.
+    pub(crate) fn dump(&self, dir: &std::path::Path) {
+        self.with(|inner| {
+            for (name, bytes) in &inner.files {
+                std::fs::write(dir.join(name), bytes).unwrap();
+            }
+        });
+    }
+}
+
+struct FakeSink(FakeDisk, String);
+
+impl Disk for FakeDisk {
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn Sink>> {
+        self.with(|inner| inner.files.insert(name.to_owned(), Vec::new()));
+        Ok(Box::new(FakeSink(self.clone(), name.to_owned())))
+    }
+
+    fn replace(&mut self, name: &str, content: &[u8]) -> io::Result<Box<dyn Sink>> {
+        self.with(|inner| inner.files.insert(name.to_owned(), content.to_vec()));
+        Ok(Box::new(FakeSink(self.clone(), name.to_owned())))
+    }
+}
+
+impl Sink for FakeSink {
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let name = &self.1;
+        self.0.with(|inner| {
+            let fits = match &mut inner.room {
+                Some(room) if name != super::super::disk::HEAD => {
+                    let fits = bytes.len().min(*room);
+                    *room -= fits;
+                    fits
+                }
+                _ => bytes.len(),
+            };
+            let file = inner.files.get_mut(name).unwrap();
+            let at = usize::try_from(at).unwrap();
+            file.resize(file.len().max(at + fits), 0);
+            file[at..at + fits].copy_from_slice(&bytes[..fits]);
+            inner.ops.push(Op::Write(name.clone()));
+            if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        })
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        let name = &self.1;
+        self.0.with(|inner| inner.files.get_mut(name).unwrap().truncate(usize::try_from(len).unwrap()));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let name = &self.1;
+        self.0.with(|inner| {
+            if inner.failing_syncs > 0 && name != super::super::disk::HEAD {
+                inner.failing_syncs -= 1;
+                return Err(io::ErrorKind::Other.into());
+            }
+            inner.ops.push(Op::Sync(name.clone()));
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,350 @@
+//! Does the log hold what was written? Offline, with or without the audit key.
+//!
+//! In: a directory. Out: a [`Report`], or the first [`Break`]. Never: a change to a file.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::disk::{self, HEAD};
+use super::record::{self, Head, Kind, Malformed, Record, SLOT};
+use super::writer::Tip;
+use crate::error::Error;
+use crate::secret::{Key, same};
+
+/// A line longer than this is no record.
+const LINE_MAX: u64 = 16 * 1024 * 1024;
+
+/// What was found in an intact log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Segments read.
+    pub segments: u64,
+    /// Records in the chain.
+    pub records: u64,
+    /// Of these, events.
+    pub events: u64,
+    /// Of these, checkpoints.
+    pub checkpoints: u64,
+    /// Sequence number of the newest record.
+    pub last_seq: u64,
+    /// The MACs were checked with a key; without one only the plain chain and the head were.
+    pub keyed: bool,
+    /// Bytes of an unfinished record after the newest durable one: a crash, or a proxy that is writing just now.
+    pub torn_bytes: u64,
+    /// Records that were repeated in the next segment after a failed fsync.
+    pub abandoned: u64,
+}
+
+/// Where and how the log is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{file} line {line} (record {seq}): {kind}")]
+pub struct Break {
+    /// File name within the directory.
+    pub file: String,
+    /// Line, from 1; 0 when the whole file is meant.
+    pub line: u64,
+    /// The record that should stand there.
+    pub seq: u64,
+    /// What happened to it.
+    pub kind: BreakKind,
+}
+
+/// What happened to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakKind {
+    /// Bytes of the record changed.
+    #[error("edited")]
+    Edited,
+    /// The record is gone, later ones are there.
+    #[error("deleted")]
+    Deleted,
+    /// A record stands here that was not written here.
+    #[error("inserted")]
+    Inserted,
+    /// The record stands further down.
+    #[error("reordered")]
+    Reordered,
+    /// The log ends before its head.
+    #[error("cut tail: the log ends before the newest record that was made durable")]
+    CutTail,
+    /// An unfinished record where none can be.
+    #[error("torn record before the end of the log")]
+    Torn,
+    /// The chain holds, but it is not the one that was written: a MAC or the head differs.
+    #[error("rewritten: the chain is consistent, its MAC is not")]
+    Rewritten,
+    /// The log was written under another key.
+    #[error("wrong key: this log was written under another audit key")]
+    WrongKey,
+    /// A segment file is missing.
+    #[error("missing segment")]
+    MissingSegment,
+    /// The head is missing or damaged.
+    #[error("the head is missing or damaged")]
+    Head,
+}
+
+/// Verification failed or could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The log is not what was written.
+    #[error(transparent)]
+    Break(#[from] Break),
+    /// A file could not be read, or there is no log.
+    #[error(transparent)]
+    Unreadable(#[from] Error),
+}
+
+/// Checks a whole log, from its first segment to its head. May run while a proxy writes it.
+///
+/// # Errors
+/// [`VerifyError::Break`] names the first place that is not as written.
+pub fn verify(dir: &Path, key: Option<&Key>) -> Result<Report, VerifyError> {
+    // The head first: a writer may add records meanwhile, never take any away.
+    let heads = heads(dir)?;
+    let segments = disk::segments(dir).map_err(|e| Error::io(format!("reading {}", dir.display()), e))?;
+    if segments.is_empty() && heads.is_none() {
+        return Err(Error::Config(format!("{}: no access log here", dir.display())).into());
+    }
+    let heads = heads.ok_or_else(|| at(HEAD, 0, 0, BreakKind::Head))?;
+    if let (Some(key), [a, b]) = (key, &heads)
+        && !(a.authentic(key) && b.authentic(key))
+    {
+        // Which of the two it is, the first segment's header tells.
+        let wrong = segments
+            .first()
+            .and_then(|(_, path)| first_record(path))
+            .is_some_and(|record| matches!(record.kind, Kind::Segment(header) if header.key != record::key_name(key)));
+        return Err(at(HEAD, 0, a.seq, if wrong { BreakKind::WrongKey } else { BreakKind::Rewritten }).into());
+    }
+    let mut walk = Walk::new(key, &heads, Tip { seq: 0, hash: [0; 32] });
+    for (index, (number, path)) in segments.iter().enumerate() {
+        let expected = index as u64 + 1;
+        if *number != expected {
+            let missing = disk::segment_name(expected);
+            return Err(at(&missing, 0, walk.tip.seq + 1, BreakKind::MissingSegment).into());
+        }
+        let next = segments.get(index + 1).map(|(_, path)| first_record(path));
+        walk.segment(*number, path, next)?;
+    }
+    walk.end()?;
+    Ok(walk.report)
+}
+
+/// The head's two slots; `None` if there is no head.
+pub(super) fn heads(dir: &Path) -> Result<Option<[Head; 2]>, VerifyError> {
+    let path = dir.join(HEAD);
+    let mut last = Err(Malformed);
+    // A writer may be in the middle of a slot.
+    for _ in 0..5 {
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(format!("reading {}", path.display()), e).into()),
+        };
+        last = two_slots(&bytes);
+        if last.is_ok() {
+            break;
+        }
+    }
+    match last {
+        Ok(heads) => Ok(Some(heads)),
+        Err(Malformed) => Err(at(HEAD, 0, 0, BreakKind::Head).into()),
+    }
+}
+
+fn two_slots(bytes: &[u8]) -> Result<[Head; 2], Malformed> {
+    if bytes.len() != 2 * SLOT {
+        return Err(Malformed);
+    }
+    Ok([Head::decode(&bytes[..SLOT])?, Head::decode(&bytes[SLOT..])?])
+}
+
+pub(super) fn first_record(path: &Path) -> Option<Record> {
+    let mut lines = Lines::open(path).ok()?;
+    let (line, whole) = lines.next().ok()??;
+    if whole { record::decode(line).ok() } else { None }
+}
+
+fn at(file: &str, line: u64, seq: u64, kind: BreakKind) -> Break {
+    Break { file: file.to_owned(), line, seq, kind }
+}
+
+/// Lines of a file with a bound on their length.
+struct Lines {
+    reader: BufReader<File>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
+        Ok(Self { reader: BufReader::with_capacity(256 * 1024, file), line: Vec::new() })
+    }
+
+    /// The next line without its newline, and whether it had one.
+    fn next(&mut self) -> Result<Option<(&[u8], bool)>, Error> {
+        self.line.clear();
+        let read = self.reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut self.line);
+        if read.map_err(|e| Error::io("reading a segment", e))? == 0 {
+            return Ok(None);
+        }
+        let whole = self.line.pop_if(|byte| *byte == b'\n').is_some();
+        Ok(Some((&self.line, whole)))
+    }
+
+    /// Bytes to the end of the file.
+    fn rest(&mut self) -> Result<u64, Error> {
+        let mut bytes = 0;
+        while let Some((line, whole)) = self.next()? {
+            bytes += line.len() as u64 + u64::from(whole);
+        }
+        Ok(bytes)
+    }
+
+    /// Whether a record of that number follows.
+    fn holds(&mut self, seq: u64) -> Result<bool, Error> {
+        while let Some((line, _)) = self.next()? {
+            if record::decode(line).is_ok_and(|record| record.seq == seq) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The walk along the chain.
+pub(super) struct Walk<'a> {
+    key: Option<&'a Key>,
+    heads: &'a [Head; 2],
+    durable: u64,
+    deployment: Option<String>,
+    pub(super) tip: Tip,
+    /// File and number of lines of the segment before.
+    before: (String, u64),
+    /// Where the torn tail of the newest segment begins.
+    pub(super) torn_at: Option<u64>,
+    pub(super) report: Report,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk that begins after `tip`.
+    pub(super) fn new(key: Option<&'a Key>, heads: &'a [Head; 2], tip: Tip) -> Self {
+        let durable = heads[0].seq.max(heads[1].seq);
+        let report = Report { keyed: key.is_some(), ..Report::default() };
+        Self { key, heads, durable, deployment: None, tip, before: (String::new(), 0), torn_at: None, report }
+    }
+
+    /// Walks one segment. `next`: the first record of the segment after it, `None` for the newest segment.
+    pub(super) fn segment(
+        &mut self,
+        number: u64,
+        path: &Path,
+        next: Option<Option<Record>>,
+    ) -> Result<(), VerifyError> {
+        let file = disk::segment_name(number);
+        let newest = next.is_none();
+        let given_up = next.flatten().and_then(|record| match record.kind {
+            Kind::Segment(ref header) if header.salvaged => Some((record.seq, record.prev)),
+            _ => None,
+        });
+        let mut lines = Lines::open(path)?;
+        let (mut line, mut offset) = (0, 0);
+        self.report.segments += 1;
+        loop {
+            let expected = self.tip.seq + 1;
+            let Some((bytes, whole)) = lines.next()? else { break };
+            line += 1;
+            let length = bytes.len() as u64 + u64::from(whole);
+            let decoded = if whole { record::decode(bytes) } else { Err(Malformed) };
+            let surplus = given_up.is_some_and(|(seq, prev)| expected == seq && same(&prev, &self.tip.hash));
+            let Ok(record) = decoded else {
+                if surplus || (newest && expected > self.durable) {
+                    self.torn_at = newest.then_some(offset);
+                    self.report.torn_bytes += length + lines.rest()?;
+                    break;
+                }
+                let kind = if whole { BreakKind::Edited } else { BreakKind::Torn };
+                return Err(at(&file, line, expected, kind).into());
+            };
+            offset += length;
+            if surplus {
+                self.report.abandoned += 1;
+                continue;
+            }
+            if record.seq != expected || !same(&record.prev, &self.tip.hash) {
+                return Err(self.misplaced(&file, line, &record, &mut lines)?.into());
+            }
+            self.accept(&file, line, number, record)?;
+        }
+        if line == 0 && !newest && given_up.is_none() {
+            return Err(at(&file, 0, self.tip.seq + 1, BreakKind::CutTail).into());
+        }
+        self.before = (file, line);
+        Ok(())
+    }
+
+    /// A record whose own hash is right but which does not follow its predecessor.
+    fn misplaced(&self, file: &str, line: u64, record: &Record, lines: &mut Lines) -> Result<Break, Error> {
+        let expected = self.tip.seq + 1;
+        let (before, lines_before) = &self.before;
+        if line == 1 && !before.is_empty() {
+            let kind = if record.seq > expected { BreakKind::CutTail } else { BreakKind::Inserted };
+            return Ok(at(before, *lines_before, expected.min(record.seq), kind));
+        }
+        let kind = if record.seq > expected {
+            if lines.holds(expected)? { BreakKind::Reordered } else { BreakKind::Deleted }
+        } else {
+            BreakKind::Inserted
+        };
+        Ok(at(file, line, expected, kind))
+    }
+
+    fn accept(&mut self, file: &str, line: u64, number: u64, record: Record) -> Result<(), Break> {
+        let wrong = |kind| Err(at(file, line, record.seq, kind));
+        if (line == 1) != matches!(record.kind, Kind::Segment(_)) {
+            return wrong(if line == 1 { BreakKind::Deleted } else { BreakKind::Inserted });
+        }
+        match &record.kind {
+            Kind::Segment(header) => {
+                if self.key.is_some_and(|key| header.key != record::key_name(key)) {
+                    return wrong(BreakKind::WrongKey);
+                }
+                let deployment = self.deployment.get_or_insert_with(|| header.deployment.clone());
+                if header.number != number || *deployment != header.deployment {
+                    return wrong(BreakKind::Rewritten);
+                }
+            }
+            Kind::Checkpoint(checkpoint) => {
+                let deployment = self.deployment.as_deref().unwrap_or_default();
+                if let Some(key) = self.key {
+                    let mac = record::checkpoint_mac(key, deployment, record.seq, &record.prev);
+                    if !same(mac.as_bytes(), checkpoint.mac.as_bytes()) {
+                        return wrong(BreakKind::Rewritten);
+                    }
+                }
+                self.report.checkpoints += 1;
+            }
+            Kind::Event => self.report.events += 1,
+        }
+        if self.heads.iter().any(|head| head.seq == record.seq && !same(&head.hash, &record.hash)) {
+            return wrong(BreakKind::Rewritten);
+        }
+        self.tip = Tip { seq: record.seq, hash: record.hash };
+        self.report.records += 1;
+        self.report.last_seq = record.seq;
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), Break> {
+        if self.tip.seq < self.durable {
+            let (file, line) = &self.before;
+            return Err(at(file, *line, self.tip.seq + 1, BreakKind::CutTail));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! The writer's side of the chain: append, flush, sync, rotate, go on after a failure.
+//!
+//! In: events. Out: lines in the current segment and the head beside it. Never: an event lost; what is not known to
+//! be on the device stays in memory until it is.
+
+use std::io;
+
+use super::disk::{Disk, Sink, segment_name};
+use super::record::{self, Checkpoint, Hash, Head, Payload, SLOT, SegmentHeader};
+use crate::event::Event;
+use crate::secret::Key;
+
+/// Where a chain stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tip {
+    pub(super) seq: u64,
+    pub(super) hash: Hash,
+}
+
+/// What one commit did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Records.
+    pub records: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// An open log. Blocking; owned by one thread.
+///
+/// Invariants: `durable.seq <= flushed tip <= tip.seq`; `pending` holds every record after `durable`.
+pub struct Log {
+    disk: Box<dyn Disk>,
+    key: Key,
+    deployment: String,
+    segment_bytes: u64,
+    segment: u64,
+    /// `None` after a failed fsync: what the file holds is unknown, the next commit opens another segment.
+    sink: Option<Box<dyn Sink>>,
+    head: Box<dyn Sink>,
+    slot: u64,
+    head_synced_us: i64,
+    tip: Tip,
+    durable: Tip,
+    durable_len: u64,
+    /// Lines after `durable`, of which the first `flushed` bytes are in the file.
+    pending: Vec<u8>,
+    flushed: usize,
+    /// Records in `pending` and not yet reported by a [`Written`].
+    unreported: u64,
+    salvaging: bool,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("segment", &self.segment).field("seq", &self.tip.seq).finish_non_exhaustive()
+    }
+}
+
+/// The head is fsynced at most this often: it only bounds what a power failure can hide.
+const HEAD_SYNC_US: i64 = 1_000_000;
+
+impl Log {
+    /// Continues the chain after `tip` in a new segment `segment`, whose header is the first pending record.
+    pub(super) fn resume(
+        mut disk: Box<dyn Disk>,
+        key: Key,
+        deployment: String,
+        segment_bytes: u64,
+        segment: u64,
+        tip: Tip,
+        now_us: i64,
+    ) -> io::Result<Self> {
+        let sink = disk.create(&segment_name(segment))?;
+        // Both slots are valid from the first byte on, so that a broken slot always means a torn write or a hand.
+        let slots = Head::new(&key, tip.seq, segment, tip.hash).encode()?.repeat(2);
+        let head = disk.replace(super::disk::HEAD, &slots)?;
+        let mut log = Self {
+            disk,
+            key,
+            deployment,
+            segment_bytes,
+            segment,
+            sink: Some(sink),
+            head,
+            slot: 0,
+            head_synced_us: now_us,
+            tip,
+            durable: tip,
+            durable_len: 0,
+            pending: Vec::new(),
+            flushed: 0,
+            unreported: 0,
+            salvaging: false,
+        };
+        log.begin_segment(now_us);
+        Ok(log)
+    }
+
+    /// Adds an event to the chain, in memory.
+    pub fn append(&mut self, event: &Event) {
+        self.push(Payload::Event(event));
+    }
+
+    /// Bytes not yet known to be on the device.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Every record is on the device.
+    pub fn is_durable(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Sequence number of the newest record.
+    pub fn seq(&self) -> u64 {
+        self.tip.seq
+    }
+
+    /// Hands pending records to the operating system; they survive the process, not the machine.
+    ///
+    /// # Errors
+    /// The write failed: nothing is lost, call again.
+    pub fn flush(&mut self, now_us: i64) -> io::Result<Written> {
+        if self.sink.is_none() {
+            self.salvage(now_us)?;
+        }
+        let Some(sink) = self.sink.as_mut() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let fresh = &self.pending[self.flushed..];
+        if fresh.is_empty() {
+            return Ok(Written::default());
+        }
+        let at = self.durable_len + self.flushed as u64;
+        if let Err(error) = sink.write_at(fresh, at) {
+            // Half a record must not stay behind it if the process dies before the retry; when cutting fails too,
+            // the retry overwrites the same offset.
+            let _ = sink.truncate(at);
+            return Err(error);
+        }
+        let written = Written { records: std::mem::take(&mut self.unreported), bytes: fresh.len() as u64 };
+        self.flushed = self.pending.len();
+        Ok(written)
+    }
+
+    /// Writes a checkpoint and returns when every record is on the device; then rotates if the segment is full.
+    ///
+    /// # Errors
+    /// The write or fsync failed: nothing is lost, call again. After a failed fsync the segment is given up, and
+    /// the next call repeats its unacknowledged records in another one.
+    pub fn sync(&mut self, now_us: i64) -> io::Result<Written> {
+        if self.is_durable() {
+            return Ok(Written::default());
+        }
+        if self.sink.is_none() {
+            self.salvage(now_us)?;
+        }
+        let mac = record::checkpoint_mac(&self.key, &self.deployment, self.tip.seq + 1, &self.tip.hash);
+        let checkpoint = Checkpoint { at_us: now_us, mac };
+        let before = (self.tip, self.pending.len(), self.unreported);
+        self.push(Payload::Checkpoint(&checkpoint));
+        let written = match self.flush(now_us) {
+            Ok(written) => written,
+            Err(error) => {
+                // The retry makes its own checkpoint.
+                (self.tip, self.unreported) = (before.0, before.2);
+                self.pending.truncate(before.1);
+                return Err(error);
+            }
+        };
+        if let Some(sink) = self.sink.as_mut()
+            && let Err(error) = sink.sync()
+        {
+            let _ = sink.truncate(self.durable_len);
+            self.sink = None;
+            return Err(error);
+        }
+        self.durable = self.tip;
+        self.durable_len += self.pending.len() as u64;
+        self.pending.clear();
+        self.flushed = 0;
+        self.write_head(now_us)?;
+        if self.durable_len >= self.segment_bytes {
+            self.rotate(now_us);
+        }
+        Ok(written)
+    }
+
+    fn push(&mut self, payload: Payload<'_>) {
+        let seq = self.tip.seq + 1;
+        let hash = record::encode(seq, &self.tip.hash, payload, &mut self.pending);
+        self.tip = Tip { seq, hash };
+        self.unreported += 1;
+    }
+
+    fn begin_segment(&mut self, now_us: i64) {
+        let header = SegmentHeader {
+            number: self.segment,
+            deployment: self.deployment.clone(),
+            key: record::key_name(&self.key),
+            created_us: now_us,
+            salvaged: std::mem::take(&mut self.salvaging),
+        };
+        self.push(Payload::Segment(&header));
+    }
+
+    /// A segment that cannot be made leaves the full one in use; the next sync tries again.
+    fn rotate(&mut self, now_us: i64) {
+        if let Ok(sink) = self.disk.create(&segment_name(self.segment + 1)) {
+            self.segment += 1;
+            self.sink = Some(sink);
+            self.durable_len = 0;
+            self.begin_segment(now_us);
+        }
+    }
+
+    /// Opens another segment after a failed fsync and chains the pending events anew after the last durable record.
+    fn salvage(&mut self, now_us: i64) -> io::Result<()> {
+        let sink = self.disk.create(&segment_name(self.segment + 1))?;
+        let old = std::mem::take(&mut self.pending);
+        self.segment += 1;
+        self.sink = Some(sink);
+        self.durable_len = 0;
+        self.flushed = 0;
+        self.unreported = 0;
+        self.tip = self.durable;
+        self.salvaging = true;
+        self.begin_segment(now_us);
+        for line in old.split(|byte| *byte == b'\n') {
+            // Checkpoints vouch for a place in the chain that no longer is; headers belong to the old segment.
+            if let Ok(payload) = record::payload(line)
+                && payload.starts_with(b"\"event\"")
+            {
+                self.push(Payload::Raw(payload));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_head(&mut self, now_us: i64) -> io::Result<()> {
+        let head = Head::new(&self.key, self.durable.seq, self.segment, self.durable.hash);
+        self.head.write_at(&head.encode()?, (self.slot % 2) * SLOT as u64)?;
+        self.slot += 1;
+        if now_us.saturating_sub(self.head_synced_us) >= HEAD_SYNC_US {
+            self.head.sync()?;
+            self.head_synced_us = now_us;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable, the head included.
+    ///
+    /// # Errors
+    /// As [`Log::sync`].
+    pub fn close(&mut self, now_us: i64) -> io::Result<Written> {
+        let written = self.sync(now_us)?;
+        self.head.sync()?;
+        Ok(written)
+    }
+}

@@ -1,0 +1,407 @@
+//! The state per actor, and the rules over it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::hours::Calendar;
+use super::rule::{Rule, Severity};
+use super::window::{Recent, Ring, Time};
+use super::{Hours, Thresholds};
+use crate::clock::Now;
+use crate::event::{Access, Actor, Alert, Event, EventKind, Shown, Subject};
+
+/// Actors with windows at the same time; past this the most idle one is dropped and counted.
+pub const ACTORS_MAX: usize = 10_000;
+
+/// Idle actors are looked for this often.
+const SWEEP: Time = 60_000_000;
+
+/// `bulk` becomes `high` at this multiple of its threshold.
+const BULK_HIGH: u64 = 5;
+
+/// When each rule last spoke, and how loudly.
+#[derive(Clone, Debug, Default)]
+struct Raised([Option<(Time, Severity)>; 6]);
+
+impl Raised {
+    /// Whether to speak now: not within the cooldown, unless it got worse.
+    fn speak(&mut self, rule: Rule, severity: Severity, now: Time, cooldown: Time) -> bool {
+        let last = &mut self.0[rule as usize];
+        if last.is_some_and(|(at, before)| now - at < cooldown && severity <= before) {
+            return false;
+        }
+        *last = Some((now, severity));
+        true
+    }
+}
+
+/// What is kept of one role that has a session.
+#[derive(Clone, Debug, Default)]
+struct State {
+    bulk: Ring,
+    export: Ring,
+    failures: Ring,
+    subjects: Recent,
+    raised: Raised,
+    seen: Time,
+}
+
+/// Who knocks: a claimed role or an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Knock {
+    Role(String),
+    Address(IpAddr),
+}
+
+/// Failed logins are counted apart from actors: names that anybody can make up must not push out real windows.
+#[derive(Clone, Debug, Default)]
+struct Door {
+    failures: Ring,
+    raised: Raised,
+    seen: Time,
+}
+
+/// The detector. One per proxy; pure.
+#[derive(Debug)]
+pub struct Detector {
+    actors: HashMap<String, State>,
+    doors: HashMap<Knock, Door>,
+    actors_max: usize,
+    latest: Time,
+    swept: Time,
+    calendar: Option<(Hours, Option<Calendar>)>,
+    evicted: u64,
+    gaps: u64,
+}
+
+/// The newest of the detector's counts, see [`Detector::counts`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Actors and login sources held now.
+    pub actors: usize,
+    /// Windows dropped at the bound, since the last call.
+    pub evicted: u64,
+    /// Events `after_hours` could not judge because its zone is unknown, since the last call.
+    pub gaps: u64,
+}
+
+impl Detector {
+    /// A detector without memory that holds at most `actors_max` roles, and as many login sources.
+    pub fn new(actors_max: usize) -> Self {
+        Self {
+            actors: HashMap::new(),
+            doors: HashMap::new(),
+            actors_max: actors_max.max(1),
+            latest: Time::MIN / 2,
+            swept: Time::MIN / 2,
+            calendar: None,
+            evicted: 0,
+            gaps: 0,
+        }
+    }
+
+    /// Takes one event in; appends what it proves to `out`. Windows run on the monotonic clock, business hours on the
+    /// event's own time.
+    pub fn observe(&mut self, event: &Event, now: Now, thresholds: &Thresholds, out: &mut Vec<Alert>) {
+        self.observe_at(event, mono_us(now), thresholds, out);
+    }
+
+    /// Fills the windows from the log's tail, oldest first. Returns alerts that the tail proves and does not contain
+    /// (the process died between the two), each with the event that proved it.
+    pub fn rebuild(
+        &mut self,
+        events: impl Iterator<Item = Event>,
+        now: Now,
+        thresholds: &Thresholds,
+    ) -> Vec<(Event, Alert)> {
+        let mut due: HashMap<(Knock, Rule), (Event, Alert)> = HashMap::new();
+        let mut found = Vec::new();
+        for event in events {
+            let age = now.unix_us.saturating_sub(event.at_us).max(0);
+            let at = mono_us(now).saturating_sub(age);
+            if let Some((knock, rule, severity)) = logged_alert(&event) {
+                self.restore(&knock, rule, severity, at.max(self.latest), thresholds);
+                due.remove(&(knock, rule));
+                continue;
+            }
+            self.observe_at(&event, at, thresholds, &mut found);
+            for alert in found.drain(..) {
+                if let (Some(actor), Some(rule)) = (&event.actor, Rule::named(&alert.rule)) {
+                    let knock = alert.address.map_or_else(|| Knock::Role(actor.role.clone()), Knock::Address);
+                    due.insert((knock, rule), (event.clone(), alert));
+                }
+            }
+        }
+        let mut due: Vec<_> = due.into_values().collect();
+        due.sort_by_key(|(event, _)| event.at_us);
+        due
+    }
+
+    /// Sizes, and what was dropped or could not be judged since the last call.
+    pub fn counts(&mut self) -> Counts {
+        Counts {
+            actors: self.actors.len() + self.doors.len(),
+            evicted: std::mem::take(&mut self.evicted),
+            gaps: std::mem::take(&mut self.gaps),
+        }
+    }
+
+    fn observe_at(&mut self, event: &Event, at: Time, thresholds: &Thresholds, out: &mut Vec<Alert>) {
+        let Some(actor) = event.actor.as_deref() else { return };
+        let now = at.max(self.latest);
+        self.latest = now;
+        if now - self.swept >= SWEEP {
+            self.sweep(now, thresholds);
+        }
+        let exempt = thresholds.exempt.contains(&actor.role);
+        match event.kind {
+            EventKind::LoginFailed => self.login_failed(actor, now, exempt, thresholds, out),
+            _ if exempt => {}
+            EventKind::Statement => {
+                if event.sqlstate.as_deref().is_some_and(is_failure) {
+                    self.failed(actor, now, thresholds, out);
+                }
+                if !event.touches.is_empty() || event.touches_unknown {
+                    self.touched(event, actor, now, thresholds, out);
+                }
+            }
+            EventKind::Refused => self.failed(actor, now, thresholds, out),
+            EventKind::Tamper => {
+                self.failed(actor, now, thresholds, out);
+                let message = || format!("a sealed cell did not open for {:?}", actor.role);
+                let found = Found { rule: Rule::Tamper, severity: Severity::Critical, observed: 1, limit: (0, 0) };
+                let raised = &mut self.actor(&actor.role, now, thresholds).raised;
+                found.say(raised, now, thresholds, message, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn touched(&mut self, event: &Event, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
+        let clear = event.touches.iter().any(|touch| touch.shown == Shown::Clear);
+        let released = clear || event.touches_unknown || event.touches.iter().any(|x| x.shown == Shown::Masked);
+        let closed = t.hours.as_ref().is_some_and(|hours| self.closed(hours, event.at_us));
+        let role = &actor.role;
+        let state = self.actor(role, now, t);
+        if released && event.rows > 0 {
+            let high = t.bulk_records.max(1).saturating_mul(BULK_HIGH);
+            state.bulk.add(now, event.rows, seconds(t.bulk_window_s), high);
+            let observed = state.bulk.total();
+            if observed > t.bulk_records {
+                let severity = if observed >= high { Severity::High } else { Severity::Medium };
+                let message = || format!("{role:?} accessed at least {observed} records in {}", span(t.bulk_window_s));
+                let limit = (t.bulk_records, t.bulk_window_s);
+                Found { rule: Rule::Bulk, severity, observed, limit }.say(&mut state.raised, now, t, message, out);
+            }
+            let window = seconds(t.subjects_window_s);
+            let keep = usize::try_from(t.subjects).unwrap_or(usize::MAX);
+            for subject in &event.subjects.known {
+                state.subjects.see(now, identity(subject), window, keep);
+            }
+            state.subjects.expire(now, window);
+            // `more` are different from the named ones of this event, which alone are `Subjects::MAX` then.
+            let observed = state.subjects.count() + event.subjects.more;
+            if observed > t.subjects && !event.subjects.known.is_empty() {
+                let for_time = span(t.subjects_window_s);
+                let message =
+                    || format!("{role:?} accessed data of at least {observed} different people in {for_time}");
+                let limit = (t.subjects, t.subjects_window_s);
+                let found = Found { rule: Rule::Subjects, severity: Severity::High, observed, limit };
+                found.say(&mut state.raised, now, t, message, out);
+            }
+        }
+        // A read so large is an export whatever it was called.
+        if event.rows > 0 && (event.access == Access::Export || (released && event.rows > t.export_records)) {
+            state.export.add(now, event.rows, seconds(t.export_window_s), t.export_records);
+            let observed = state.export.total();
+            if observed > t.export_records {
+                let message = || format!("Large data export: at least {observed} records by {role:?}");
+                let limit = (t.export_records, t.export_window_s);
+                let found = Found { rule: Rule::Export, severity: Severity::High, observed, limit };
+                found.say(&mut state.raised, now, t, message, out);
+            }
+        }
+        if closed {
+            let severity = if clear { Severity::High } else { Severity::Low };
+            let message = || format!("{role:?} accessed data outside business hours");
+            let found = Found { rule: Rule::AfterHours, severity, observed: event.rows, limit: (0, 0) };
+            found.say(&mut state.raised, now, t, message, out);
+        }
+    }
+
+    fn failed(&mut self, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
+        let state = self.actor(&actor.role, now, t);
+        let message = |n| format!("{:?} failed at least {n} times in {}", actor.role, span(t.failures_window_s));
+        failure(&mut state.failures, &mut state.raised, now, t, message, out);
+    }
+
+    fn login_failed(&mut self, actor: &Actor, now: Time, exempt: bool, t: &Thresholds, out: &mut Vec<Alert>) {
+        if let Some(address) = actor.client {
+            let door = self.door(Knock::Address(address), now, t);
+            let (before, for_time) = (out.len(), span(t.failures_window_s));
+            let message = |n| format!("at least {n} failed logins from {address} in {for_time}");
+            failure(&mut door.failures, &mut door.raised, now, t, message, out);
+            for alert in &mut out[before..] {
+                alert.address = Some(address);
+            }
+        }
+        if self.actors.contains_key(&actor.role) && !exempt {
+            self.failed(actor, now, t, out);
+        } else if !exempt {
+            let door = self.door(Knock::Role(actor.role.clone()), now, t);
+            let message = |n| format!("{:?} failed at least {n} times in {}", actor.role, span(t.failures_window_s));
+            failure(&mut door.failures, &mut door.raised, now, t, message, out);
+        }
+    }
+
+    fn closed(&mut self, hours: &Hours, at_us: i64) -> bool {
+        if self.calendar.as_ref().is_none_or(|(of, _)| of != hours) {
+            self.calendar = Some((hours.clone(), Calendar::new(hours).ok()));
+        }
+        match &self.calendar {
+            Some((_, Some(calendar))) => !calendar.open_at(at_us),
+            _ => {
+                self.gaps += 1;
+                false
+            }
+        }
+    }
+
+    /// The role's state; its failed logins move in with the first thing it does inside.
+    fn actor(&mut self, role: &str, now: Time, t: &Thresholds) -> &mut State {
+        if !self.actors.contains_key(role) {
+            if self.actors.len() >= self.actors_max {
+                self.sweep(now, t);
+                self.evicted += evict(&mut self.actors, self.actors_max, |state| state.seen);
+            }
+            let door = self.doors.remove(&Knock::Role(role.to_owned())).unwrap_or_default();
+            let state = State { failures: door.failures, raised: door.raised, ..State::default() };
+            self.actors.insert(role.to_owned(), state);
+        }
+        let state = self.actors.entry(role.to_owned()).or_default();
+        state.seen = now;
+        state
+    }
+
+    fn door(&mut self, knock: Knock, now: Time, t: &Thresholds) -> &mut Door {
+        if self.doors.len() >= self.actors_max && !self.doors.contains_key(&knock) {
+            self.sweep(now, t);
+            self.evicted += evict(&mut self.doors, self.actors_max, |door| door.seen);
+        }
+        let door = self.doors.entry(knock).or_default();
+        door.seen = now;
+        door
+    }
+
+    /// An alert found in the log counts for the cooldown.
+    fn restore(&mut self, knock: &Knock, rule: Rule, severity: Severity, at: Time, t: &Thresholds) {
+        self.latest = at;
+        let raised = match knock {
+            Knock::Role(role) if self.actors.contains_key(role) => &mut self.actor(role, at, t).raised,
+            _ => &mut self.door(knock.clone(), at, t).raised,
+        };
+        raised.0[rule as usize] = Some((at, severity));
+    }
+
+    /// Drops everybody whose windows and cooldowns are over.
+    fn sweep(&mut self, now: Time, t: &Thresholds) {
+        let windows = [t.bulk_window_s, t.subjects_window_s, t.failures_window_s, t.export_window_s, t.cooldown_s];
+        let horizon = now - seconds(windows.into_iter().max().unwrap_or(0));
+        self.actors.retain(|_, state| state.seen > horizon);
+        self.doors.retain(|_, door| door.seen > horizon);
+        self.swept = now;
+    }
+}
+
+fn evict<K: Clone + Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, max: usize, seen: impl Fn(&V) -> Time) -> u64 {
+    if map.len() < max {
+        return 0;
+    }
+    let idlest = map.iter().min_by_key(|(_, state)| seen(state)).map(|(key, _)| key.clone());
+    idlest.map_or(0, |key| u64::from(map.remove(&key).is_some()))
+}
+
+fn failure(
+    ring: &mut Ring,
+    raised: &mut Raised,
+    now: Time,
+    t: &Thresholds,
+    message: impl Fn(u64) -> String,
+    out: &mut Vec<Alert>,
+) {
+    ring.add(now, 1, seconds(t.failures_window_s), t.failures);
+    let observed = ring.total();
+    if observed > t.failures {
+        let limit = (t.failures, t.failures_window_s);
+        let found = Found { rule: Rule::Failures, severity: Severity::Medium, observed, limit };
+        found.say(raised, now, t, || message(observed), out);
+    }
+}
+
+/// A rule that is broken.
+struct Found {
+    rule: Rule,
+    severity: Severity,
+    observed: u64,
+    /// Threshold and window in seconds.
+    limit: (u64, u64),
+}
+
+impl Found {
+    fn say(
+        self,
+        raised: &mut Raised,
+        now: Time,
+        t: &Thresholds,
+        message: impl FnOnce() -> String,
+        out: &mut Vec<Alert>,
+    ) {
+        if raised.speak(self.rule, self.severity, now, seconds(t.cooldown_s)) {
+            out.push(Alert {
+                rule: self.rule.as_str().to_owned(),
+                severity: self.severity.as_str().to_owned(),
+                observed: self.observed,
+                threshold: self.limit.0,
+                window_s: self.limit.1,
+                address: None,
+                message: message(),
+            });
+        }
+    }
+}
+
+fn logged_alert(event: &Event) -> Option<(Knock, Rule, Severity)> {
+    let alert = event.alert.as_ref().filter(|_| event.kind == EventKind::Alert)?;
+    let role = event.actor.as_ref().map(|actor| actor.role.clone()).unwrap_or_default();
+    let knock = alert.address.map_or(Knock::Role(role), Knock::Address);
+    Some((knock, Rule::named(&alert.rule)?, Severity::named(&alert.severity)))
+}
+
+/// Authorisation (28xxx) and permission (42501) failures.
+fn is_failure(sqlstate: &str) -> bool {
+    sqlstate.starts_with("28") || sqlstate == "42501"
+}
+
+/// The pseudonym's 128 bits with the kind folded in; two kinds never share a pseudonym but by chance (2⁻¹²⁸).
+fn identity(subject: &Subject) -> u128 {
+    let kind = subject.kind.bytes().fold(0u128, |hash, byte| hash.rotate_left(9) ^ u128::from(byte));
+    u128::from_str_radix(&subject.pseudonym, 16).unwrap_or_default() ^ kind
+}
+
+fn mono_us(now: Now) -> Time {
+    Time::try_from(now.mono_ns / 1_000).unwrap_or(Time::MAX)
+}
+
+/// Seconds as microseconds, at most a thousand years so that sums cannot overflow.
+fn seconds(s: u64) -> Time {
+    Time::try_from(s.min(31_556_952_000)).unwrap_or(0) * 1_000_000
+}
+
+fn span(s: u64) -> String {
+    let (count, unit) = match s {
+        3_600.. if s.is_multiple_of(3_600) => (s / 3_600, "hour"),
+        60.. if s.is_multiple_of(60) => (s / 60, "minute"),
+        _ => (s, "second"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
