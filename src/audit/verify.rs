@@ -292,7 +292,7 @@ impl<'a> Walk<'a> {
     fn misplaced(&self, file: &str, line: u64, record: &Record, lines: &mut Lines) -> Result<Break, Error> {
         let expected = self.tip.seq + 1;
         let (before, lines_before) = &self.before;
-        if line == 1 && !before.is_empty() {
+        if line == 1 && !before.is_empty() && matches!(record.kind, Kind::Segment(_)) {
             let kind = if record.seq > expected { BreakKind::CutTail } else { BreakKind::Inserted };
             return Ok(at(before, *lines_before, expected.min(record.seq), kind));
         }
