@@ -4,6 +4,7 @@
 //! policy, a panic on hostile bytes, a lossy decode.
 
 pub mod array;
+pub mod copy;
 pub mod encode;
 pub mod frame;
 pub mod message;

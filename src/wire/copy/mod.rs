@@ -1,0 +1,93 @@
+//! COPY rows, text and CSV: a stream of CopyData payloads → whole rows → the same rows with some fields replaced.
+//!
+//! In: payload bytes, cut anywhere. Out: rows whose fields can be read; rows re-emitted with every untouched byte as it
+//! was. Never: a row boundary that PostgreSQL would see elsewhere (copyfromparse.c decides; where its versions differ,
+//! the input is an error), a row longer than the caller's limit.
+
+mod row;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use row::{Row, put_field, put_null};
+pub use split::Splitter;
+
+use crate::error::SqlState;
+
+/// How the rows look: the options of the COPY statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// CSV, else text.
+    pub csv: bool,
+    /// One byte.
+    pub delimiter: u8,
+    /// The NULL string.
+    pub null: Arc<str>,
+    /// CSV only.
+    pub quote: u8,
+    /// CSV only.
+    pub escape: u8,
+    /// The first row is column names.
+    pub header: bool,
+    /// CSV, COPY TO: which fields are quoted even if they need not be; missing entries are false.
+    pub force_quote: Vec<bool>,
+    /// `\.` alone on a line ends the data (always in text; in CSV from a client to servers before 18).
+    pub end_marker: bool,
+}
+
+impl Layout {
+    /// PostgreSQL's defaults for the text format.
+    pub fn text() -> Self {
+        Self {
+            csv: false,
+            delimiter: b'\t',
+            null: "\\N".into(),
+            quote: b'"',
+            escape: b'"',
+            header: false,
+            force_quote: Vec::new(),
+            end_marker: true,
+        }
+    }
+
+    /// PostgreSQL's defaults for CSV.
+    pub fn csv() -> Self {
+        Self { csv: true, delimiter: b',', null: "".into(), ..Self::text() }
+    }
+}
+
+/// What a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKind {
+    /// The column names.
+    Header,
+    /// Fields.
+    Data,
+    /// `\.`; what follows it is ignored by the server and not returned.
+    End,
+}
+
+/// The data is not rows of this layout. Never holds data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyError {
+    /// 22P04, or 54000 for a row that is too long.
+    pub sqlstate: SqlState,
+    /// PostgreSQL's words.
+    pub what: &'static str,
+}
+
+impl CopyError {
+    pub(super) const fn bad(what: &'static str) -> Self {
+        Self { sqlstate: SqlState(*b"22P04"), what }
+    }
+}
+
+impl std::fmt::Display for CopyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+impl std::error::Error for CopyError {}

@@ -1,0 +1,271 @@
+//! One row: where its fields are, what they hold, and writing it again.
+//!
+//! In: the bytes of one row. Out: decoded fields (CopyReadAttributesText, CopyReadAttributesCSV) and encoded ones
+//! (CopyAttributeOutText, CopyAttributeOutCSV). Never: a changed byte in a field that was not replaced.
+
+use std::borrow::Cow;
+
+use super::{CopyError, Layout, RowKind};
+
+/// Where a field stands in its row, and how it is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    start: usize,
+    end: usize,
+    null: bool,
+    /// It holds an escape (text) or a quote (CSV), so it is not its own value.
+    coded: bool,
+}
+
+/// A row, borrowed from the splitter.
+pub struct Row<'a> {
+    pub(super) kind: RowKind,
+    pub(super) layout: &'a Layout,
+    pub(super) raw: &'a [u8],
+    /// Without the line end.
+    pub(super) length: usize,
+    pub(super) spans: &'a [Span],
+}
+
+impl std::fmt::Debug for Row<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Row").field("kind", &self.kind).field("fields", &self.spans.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Row<'a> {
+    /// What it is; only data rows have fields.
+    pub fn kind(&self) -> RowKind {
+        self.kind
+    }
+
+    /// The bytes as they came, with the line end.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Not a data row (a data row has at least one field, if an empty one).
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The value of field `i`, escapes and quotes resolved. `None`: NULL, or no such field.
+    pub fn field(&self, i: usize) -> Option<Cow<'a, [u8]>> {
+        let span = self.spans.get(i)?;
+        let raw = &self.raw[span.start..span.end];
+        match (span.null, span.coded) {
+            (true, _) => None,
+            (false, false) => Some(Cow::Borrowed(raw)),
+            (false, true) if self.layout.csv => Some(Cow::Owned(decode_csv(self.layout, raw))),
+            (false, true) => Some(Cow::Owned(decode_text(raw))),
+        }
+    }
+
+    /// Appends the row with some fields replaced: `replacements` are (field, value or NULL), by ascending field. All
+    /// other bytes, the line end included, are copied.
+    pub fn rewrite(&self, replacements: &[(usize, Option<&[u8]>)], out: &mut Vec<u8>) {
+        let mut copied = 0;
+        for (i, value) in replacements {
+            let Some(span) = self.spans.get(*i) else { continue };
+            out.extend_from_slice(&self.raw[copied..span.start]);
+            match value {
+                Some(value) => put_field(self.layout, *i, self.spans.len(), value, out),
+                None => put_null(self.layout, out),
+            }
+            copied = span.end;
+        }
+        out.extend_from_slice(&self.raw[copied..]);
+    }
+
+    /// The bytes of the row without its line end.
+    pub fn line(&self) -> &'a [u8] {
+        &self.raw[..self.length]
+    }
+}
+
+/// Finds the fields of one line.
+pub(super) fn find_fields(layout: &Layout, line: &[u8], spans: &mut Vec<Span>) -> Result<(), CopyError> {
+    let mut start = 0;
+    loop {
+        let (end, coded) =
+            if layout.csv { csv_field_end(layout, line, start)? } else { text_field_end(layout, line, start) };
+        // The NULL string is compared with the raw field; a quoted one is never NULL.
+        let null = line[start..end] == *layout.null.as_bytes() && !(layout.csv && coded);
+        spans.push(Span { start, end, null, coded });
+        if end >= line.len() {
+            return Ok(());
+        }
+        start = end + 1;
+    }
+}
+
+fn text_field_end(layout: &Layout, line: &[u8], start: usize) -> (usize, bool) {
+    let (mut at, mut coded) = (start, false);
+    while let Some(skip) = memchr::memchr2(layout.delimiter, b'\\', &line[at..]) {
+        at += skip;
+        if line[at] == layout.delimiter {
+            return (at, coded);
+        }
+        coded = true;
+        at += 2;
+        if at >= line.len() {
+            break;
+        }
+    }
+    (line.len(), coded)
+}
+
+fn csv_field_end(layout: &Layout, line: &[u8], start: usize) -> Result<(usize, bool), CopyError> {
+    let (quote, escape) = (layout.quote, layout.escape);
+    let (mut at, mut coded) = (start, false);
+    loop {
+        match memchr::memchr2(layout.delimiter, quote, &line[at..]) {
+            None => return Ok((line.len(), coded)),
+            Some(skip) if line[at + skip] == layout.delimiter => return Ok((at + skip, coded)),
+            Some(skip) => at += skip + 1,
+        }
+        coded = true;
+        loop {
+            let Some(skip) = memchr::memchr2(quote, escape, &line[at..]) else {
+                return Err(CopyError::bad("unterminated CSV quoted field"));
+            };
+            at += skip;
+            let next = line.get(at + 1);
+            if line[at] == escape && next.is_some_and(|&n| n == escape || n == quote) {
+                at += 2;
+            } else if line[at] == quote {
+                at += 1;
+                break;
+            } else {
+                at += 1;
+            }
+        }
+    }
+}
+
+fn decode_text(raw: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        value.extend_from_slice(&rest[..at]);
+        rest = &rest[at + 1..];
+        let Some((&escape, after)) = rest.split_first() else {
+            // Cannot be: the splitter refuses a backslash at the end of the data.
+            return value;
+        };
+        rest = after;
+        let decoded = match escape {
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'v' => 11,
+            b'0'..=b'7' => digits(escape, &mut rest, 8, 2),
+            b'x' if rest.first().is_some_and(u8::is_ascii_hexdigit) => {
+                let first = rest[0];
+                rest = &rest[1..];
+                digits(first, &mut rest, 16, 1)
+            }
+            other => other,
+        };
+        value.push(decoded);
+    }
+    value.extend_from_slice(rest);
+    value
+}
+
+/// `first` and up to `more` further digits of that base, modulo 256.
+fn digits(first: u8, rest: &mut &[u8], base: u32, more: usize) -> u8 {
+    let digit = |byte: u8| char::from(byte).to_digit(base);
+    let mut value = digit(first).unwrap_or(0);
+    for _ in 0..more {
+        let Some(next) = rest.first().and_then(|&b| digit(b)) else { break };
+        value = value * base + next;
+        *rest = &rest[1..];
+    }
+    (value & 0xff) as u8
+}
+
+fn decode_csv(layout: &Layout, raw: &[u8]) -> Vec<u8> {
+    let (quote, escape) = (layout.quote, layout.escape);
+    let mut value = Vec::with_capacity(raw.len());
+    let (mut at, mut quoted) = (0, false);
+    while at < raw.len() {
+        let byte = raw[at];
+        at += 1;
+        if !quoted {
+            if byte == quote {
+                quoted = true;
+            } else {
+                value.push(byte);
+            }
+            continue;
+        }
+        match raw.get(at) {
+            Some(&next) if byte == escape && (next == escape || next == quote) => {
+                value.push(next);
+                at += 1;
+            }
+            _ if byte == quote => quoted = false,
+            _ => value.push(byte),
+        }
+    }
+    value
+}
+
+/// Appends NULL.
+pub fn put_null(layout: &Layout, out: &mut Vec<u8>) {
+    out.extend_from_slice(layout.null.as_bytes());
+}
+
+/// Appends `value` as field `i` of a row of `count`, as COPY TO writes it.
+pub fn put_field(layout: &Layout, i: usize, count: usize, value: &[u8], out: &mut Vec<u8>) {
+    if layout.csv { put_csv(layout, i, count, value, out) } else { put_text(layout, value, out) }
+}
+
+fn put_text(layout: &Layout, value: &[u8], out: &mut Vec<u8>) {
+    for &byte in value {
+        let escape = match byte {
+            8 => b'b',
+            12 => b'f',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            11 => b'v',
+            b'\\' => b'\\',
+            _ if byte == layout.delimiter => byte,
+            _ => {
+                out.push(byte);
+                continue;
+            }
+        };
+        out.extend_from_slice(&[b'\\', escape]);
+    }
+}
+
+fn put_csv(layout: &Layout, i: usize, count: usize, value: &[u8], out: &mut Vec<u8>) {
+    let (quote, escape) = (layout.quote, layout.escape);
+    let special = |&b: &u8| b == layout.delimiter || b == quote || b == b'\n' || b == b'\r';
+    let quoted = layout.force_quote.get(i).copied().unwrap_or(false)
+        || value == layout.null.as_bytes()
+        || (count == 1 && value == b"\\.")
+        || value.iter().any(special);
+    if !quoted {
+        out.extend_from_slice(value);
+        return;
+    }
+    out.push(quote);
+    for &byte in value {
+        if byte == quote || byte == escape {
+            out.push(escape);
+        }
+        out.push(byte);
+    }
+    out.push(quote);
+}

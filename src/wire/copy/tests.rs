@@ -1,0 +1,172 @@
+//! The rules of copyfromparse.c and copyto.c, and that a split anywhere is a split nowhere.
+
+use super::*;
+use proptest::prelude::*;
+
+type Rows = Vec<(RowKind, Vec<u8>, Vec<Option<Vec<u8>>>)>;
+
+fn rows_of(layout: &Layout, chunks: &[&[u8]]) -> Result<Rows, CopyError> {
+    let mut splitter = Splitter::new(Arc::new(layout.clone()), 10_000);
+    let mut rows = Vec::new();
+    let mut drain = |splitter: &mut Splitter| -> Result<(), CopyError> {
+        while let Some(row) = splitter.next()? {
+            let fields = (0..row.len()).map(|i| row.field(i).map(Cow::into_owned)).collect();
+            rows.push((row.kind(), row.raw().to_vec(), fields));
+        }
+        Ok(())
+    };
+    for chunk in chunks {
+        splitter.feed(chunk);
+        drain(&mut splitter)?;
+    }
+    splitter.finish();
+    drain(&mut splitter)?;
+    Ok(rows)
+}
+
+use std::borrow::Cow;
+
+fn fields(layout: &Layout, data: &str) -> Result<Vec<Vec<Option<String>>>, CopyError> {
+    let rows = rows_of(layout, &[data.as_bytes()])?;
+    let text = |f: Vec<u8>| String::from_utf8(f).unwrap();
+    Ok(rows
+        .into_iter()
+        .filter(|r| r.0 == RowKind::Data)
+        .map(|r| r.2.into_iter().map(|f| f.map(text)).collect())
+        .collect())
+}
+
+fn row(fields: &[&str]) -> Vec<Option<String>> {
+    fields.iter().map(|f| (*f != "NULL").then(|| (*f).to_owned())).collect()
+}
+
+#[test]
+fn text_fields() {
+    let text = Layout::text();
+    assert_eq!(fields(&text, "a\t\\N\t\n").unwrap(), [row(&["a", "NULL", ""])]);
+    assert_eq!(fields(&text, "\\b\\f\\n\\r\\t\\v\\\\\n").unwrap(), [row(&["\u{8}\u{c}\n\r\t\u{b}\\"])]);
+    assert_eq!(fields(&text, "\\101\\x41\\x4\\q\\x\\0611\n").unwrap(), [row(&["AA\u{4}qx11"])]);
+    assert_eq!(fields(&text, "a\\\tb\tc\\\nd\n").unwrap(), [row(&["a\tb", "c\nd"])]);
+    assert_eq!(fields(&text, "a\r\nb\r\n").unwrap(), [row(&["a"]), row(&["b"])]);
+    assert_eq!(fields(&text, "a\rb\r").unwrap(), [row(&["a"]), row(&["b"])]);
+    assert_eq!(fields(&text, "a\nb").unwrap(), [row(&["a"]), row(&["b"])]);
+    assert_eq!(fields(&text, "a\n\\.\nb\n").unwrap(), [row(&["a"])]);
+    assert_eq!(fields(&text, "\\\\.\n").unwrap(), [row(&["\\."])]);
+    for bad in ["a\nb\r", "a\rb\n", "a\r\nb\n", "a\r\nb\rc\r\n", "a\\.\n", "\\.a\n", "\\.", "a\r\n\\.\n", "a\n\\.\r"] {
+        assert_eq!(fields(&text, bad).unwrap_err().sqlstate.as_str(), "22P04", "{bad:?}");
+    }
+}
+
+#[test]
+fn csv_fields() {
+    let csv = Layout::csv();
+    assert_eq!(fields(&csv, "a,,\"\",\"b\"\"c\",d\"e,f\"g\n").unwrap(), [row(&["a", "NULL", "", "b\"c", "de,fg"])]);
+    assert_eq!(fields(&csv, "\"a\nb\r\",c\nd,e\n").unwrap(), [row(&["a\nb\r", "c"]), row(&["d", "e"])]);
+    assert_eq!(fields(&csv, "\\N,\\\\\n").unwrap(), [row(&["\\N", "\\\\"])]);
+    assert_eq!(fields(&csv, "a\n\\.\nb\n").unwrap(), [row(&["a"])]);
+    assert_eq!(fields(&csv, "\\.a\n\"\\.\"\nb,\\.\n").unwrap(), [row(&["\\.a"]), row(&["\\."]), row(&["b", "\\."])]);
+    let newer = Layout { end_marker: false, ..Layout::csv() };
+    assert_eq!(fields(&newer, "\\.\nb\n").unwrap(), [row(&["\\."]), row(&["b"])]);
+    let escape = Layout { escape: b'\\', null: "nil".into(), ..Layout::csv() };
+    assert_eq!(fields(&escape, "\"a\\\"b\\\\\",nil,\"nil\",\n").unwrap(), [row(&["a\"b\\", "NULL", "nil", ""])]);
+    for bad in ["a\nb\r", "\"a\n", "a\r\nb\n"] {
+        assert_eq!(fields(&csv, bad).unwrap_err().sqlstate.as_str(), "22P04", "{bad:?}");
+    }
+}
+
+#[test]
+fn header_and_limit() {
+    let header = Layout { header: true, ..Layout::csv() };
+    let rows = rows_of(&header, &[b"id,name\n1,a\n"]).unwrap();
+    assert_eq!(rows[0].0, RowKind::Header);
+    assert_eq!(rows[1].0, RowKind::Data);
+    assert_eq!(rows_of(&Layout::text(), &[&[b'a'; 20_000]]).unwrap_err().sqlstate.as_str(), "54000");
+}
+
+#[test]
+fn a_row_is_rewritten_field_by_field() {
+    let rewrite = |layout: Layout, data: &[u8], with: &[(usize, Option<&[u8]>)]| {
+        let mut splitter = Splitter::new(Arc::new(layout), 1000);
+        splitter.feed(data);
+        let mut out = Vec::new();
+        splitter.next().unwrap().unwrap().rewrite(with, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let text = rewrite(Layout::text(), b"\\x41\tb\t\\N\r\n", &[(1, Some(b"\\x00\t")), (2, Some(b""))]);
+    assert_eq!(text, "\\x41\t\\\\x00\\t\t\r\n");
+    let csv = rewrite(Layout::csv(), b" \"a\" ,b,\n", &[(1, None), (2, Some(b""))]);
+    assert_eq!(csv, " \"a\" ,,\"\"\n");
+    let csv = rewrite(Layout { force_quote: vec![true], ..Layout::csv() }, b"a\n", &[(0, Some(b"b"))]);
+    assert_eq!(csv, "\"b\"\n");
+    assert_eq!(rewrite(Layout::csv(), b"a\n", &[(0, Some(b"\\."))]), "\"\\.\"\n");
+    assert_eq!(rewrite(Layout::csv(), b"a,b\n", &[(0, Some(b"\\."))]), "\\.,b\n");
+}
+
+fn layouts() -> impl Strategy<Value = Layout> {
+    prop::sample::select(vec![
+        Layout::text(),
+        Layout { delimiter: b'|', null: "".into(), ..Layout::text() },
+        Layout::csv(),
+        Layout { escape: b'\\', ..Layout::csv() },
+        Layout { quote: b'\'', delimiter: b';', null: "x".into(), end_marker: false, header: true, ..Layout::csv() },
+    ])
+}
+
+proptest! {
+    #[test]
+    fn split_anywhere_is_split_nowhere(
+        layout in layouts(),
+        data in "[ab.,;|x\"'\\\\\n\r\t]{0,30}",
+        cuts in prop::collection::vec(0_usize..30, 0..6),
+    ) {
+        let data = data.as_bytes();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(data.len())).collect();
+        cuts.extend([0, data.len()]);
+        cuts.sort_unstable();
+        let chunks: Vec<&[u8]> = cuts.windows(2).map(|w| &data[w[0]..w[1]]).collect();
+        let whole = rows_of(&layout, &[data]);
+        prop_assert_eq!(&rows_of(&layout, &chunks), &whole);
+        if let Ok(rows) = whole && rows.last().is_none_or(|r| r.0 != RowKind::End) {
+            prop_assert_eq!(rows.concat_raw(), data);
+        }
+    }
+
+    #[test]
+    fn fields_survive_writing_and_reading(
+        layout in layouts(),
+        values in prop::collection::vec(prop::option::of("[ -~\t\r\né]{0,8}"), 1..5),
+    ) {
+        let layout = Layout { header: false, ..layout };
+        let mut line = Vec::new();
+        for (i, value) in values.iter().enumerate() {
+            if i > 0 {
+                line.push(layout.delimiter);
+            }
+            match value {
+                // COPY TO text does not protect a value that spells the NULL string.
+                Some(value) if layout.csv || **value != *layout.null => {
+                    put_field(&layout, i, values.len(), value.as_bytes(), &mut line);
+                }
+                _ => put_null(&layout, &mut line),
+            }
+        }
+        line.push(b'\n');
+        let rows = rows_of(&layout, &[&line]).unwrap();
+        prop_assert_eq!(rows.len(), 1);
+        let expected: Vec<_> = values
+            .iter()
+            .map(|v| v.clone().filter(|v| layout.csv || **v != *layout.null).map(String::into_bytes))
+            .collect();
+        prop_assert_eq!(&rows[0].2, &expected);
+    }
+}
+
+trait Raw {
+    fn concat_raw(&self) -> Vec<u8>;
+}
+
+impl Raw for Rows {
+    fn concat_raw(&self) -> Vec<u8> {
+        self.iter().flat_map(|r| r.1.clone()).collect()
+    }
+}
