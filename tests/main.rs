@@ -3,7 +3,12 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests may")]
 
+mod envelopes;
+mod frames;
 mod harness;
+mod leak;
+mod passthrough;
 mod scenario;
+mod startup;
 mod support;
 mod tokio_client;

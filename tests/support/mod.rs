@@ -10,7 +10,7 @@ mod site;
 mod stream;
 
 pub use site::{Site, SiteBuilder, connect};
-pub use stream::{Frame, Wire, frame, frames, http};
+pub use stream::{Frame, Wire, frame, frames, http, startup};
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

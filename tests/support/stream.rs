@@ -81,6 +81,10 @@ pub fn frames(mut bytes: &[u8]) -> Vec<Frame> {
     out
 }
 
+/// Nothing came.
+#[derive(Debug)]
+pub struct Silence;
+
 /// A raw connection.
 pub struct Wire {
     stream: TcpStream,
@@ -136,6 +140,24 @@ impl Wire {
                 Err(e) => panic!("no answer within 10 s: {e}"),
             }
         }
+    }
+
+    /// As [`Wire::frame`], but silence for that long is an answer too.
+    pub fn frame_within(&mut self, patience: Duration) -> Result<Option<Frame>, Silence> {
+        let complete = |buffer: &[u8]| !frames(buffer).is_empty();
+        self.stream.set_read_timeout(Some(patience)).expect("a timeout can be set");
+        while !complete(&self.buffer) {
+            let mut chunk = [0; 8192];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(None),
+                Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Err(Silence);
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(self.frame())
     }
 
     /// Messages up to and with ReadyForQuery, or up to the end of the stream.
