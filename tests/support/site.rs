@@ -178,7 +178,10 @@ impl Site {
     pub fn spawn(&mut self) {
         self.starts += 1;
         let log = File::create(self.path(&format!("proxy.{}.log", self.starts))).expect("a log file");
-        let mut serve = self.command(&["serve"]);
+        // A test may limit the size of the proxy's files; then a write fails, as on a full disk, without a signal.
+        let mut serve = Command::new("sh");
+        serve.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pgveil")]);
+        serve.current_dir(self.dir.path()).args(["serve", "--config", "pgveil.toml"]);
         serve.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.proxy = Some(Leashed::spawn(&mut serve).expect("pgveil starts"));
     }
@@ -201,6 +204,11 @@ impl Site {
     pub fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM");
         self.wait_exit(60)
+    }
+
+    /// The proxy's process id.
+    pub fn process_id(&self) -> u32 {
+        self.proxy.as_ref().expect("the proxy runs").id()
     }
 
     /// Sends a signal by name.
@@ -311,6 +319,12 @@ impl Site {
     /// The access log's folder.
     pub fn audit_dir(&self) -> PathBuf {
         self.path("audit")
+    }
+
+    /// Every event of the access log, oldest first.
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        let text = self.pgveil_ok(&["log", "tail", "--json", "-n", "10000000"]);
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
     }
 
     /// Fails if the canary is in anything the proxy wrote.

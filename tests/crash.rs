@@ -1,0 +1,167 @@
+//! The access log under kill -9 and a full disk.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::scenario::site as scenario_site;
+use crate::support::{Site, connect};
+
+const CLIENTS: usize = 4;
+
+/// Reads person after person until the connection dies; how many answers with a row arrived.
+async fn read_until_death(client: Client, number: usize) -> usize {
+    // The alias makes this client's statements recognisable in the log.
+    let sql = format!("select name as reader_{number} from people where id = $1");
+    let mut received = 0;
+    while let Ok(rows) = client.query(&sql, &[&i32::try_from(received % 50).unwrap()]).await {
+        received += rows.len();
+    }
+    received
+}
+
+async fn fill(site: &Site) {
+    let app = site.client("app").await;
+    let insert = app.prepare("insert into people (id, email, name) values ($1, $2, $3)").await.unwrap();
+    for n in 0..50 {
+        app.execute(&insert, &[&n, &format!("p{n}.kanarie@example.org"), &format!("P{n} kanarie")]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_row_a_client_received_has_its_intent_after_kill_9() {
+    let mut site = scenario_site("crash");
+    fill(&site).await;
+    for round in 0..3 {
+        let before = intents(&site);
+        let mut readers = Vec::new();
+        for number in 0..CLIENTS {
+            readers.push(tokio::spawn(read_until_death(site.client("app").await, number)));
+        }
+        tokio::time::sleep(Duration::from_millis(700 + 211 * round)).await;
+        site.kill();
+        let after = intents(&site);
+        for (number, reader) in readers.into_iter().enumerate() {
+            let received = reader.await.unwrap();
+            let recorded = after[number] - before[number];
+            assert!(received > 5, "reader {number} got only {received} rows: no load");
+            assert!(recorded >= received, "reader {number}: {received} rows received, {recorded} intents recorded");
+            assert!(
+                recorded <= received + 1,
+                "reader {number}: one statement at a time, yet {recorded} for {received}"
+            );
+        }
+        let verified = site.pgveil(&["log", "verify"]);
+        assert!(verified.status.success(), "{verified:?}");
+        site.serve();
+    }
+    let verified = site.pgveil(&["log", "verify"]);
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+/// Intent records by reader.
+fn intents(site: &Site) -> [usize; CLIENTS] {
+    let mut count = [0; CLIENTS];
+    for event in site.events().iter().filter(|event| event["kind"] == "intent") {
+        let text = event["text"].as_str().unwrap_or_default();
+        if let Some(number) = (0..CLIENTS).find(|n| text.contains(&format!("reader_{n}"))) {
+            count[number] += 1;
+        }
+    }
+    count
+}
+
+#[test]
+fn any_edit_of_the_log_is_found() {
+    let mut site = scenario_site("edited_log");
+    tokio::runtime::Runtime::new().unwrap().block_on(fill(&site));
+    site.terminate();
+    assert!(site.pgveil(&["log", "verify"]).status.success());
+    let segment = std::fs::read_dir(site.audit_dir())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .max_by_key(|path| path.metadata().map_or(0, |m| m.len()))
+        .expect("there is a segment");
+    let original = std::fs::read(&segment).unwrap();
+    let lines: Vec<&[u8]> = original.split_inclusive(|b| *b == b'\n').collect();
+    assert!(lines.len() > 10);
+    let mut flipped = original.clone();
+    flipped[original.len() / 3] ^= 1;
+    let edits = [
+        ("one bit", flipped),
+        ("a record taken out", [&lines[..5], &lines[6..]].concat().concat()),
+        ("two records exchanged", [&lines[..4], &[lines[5], lines[4]], &lines[6..]].concat().concat()),
+        ("the last records cut off", lines[..lines.len() - 3].concat()),
+        ("everything cut off", Vec::new()),
+    ];
+    for (what, bytes) in edits {
+        std::fs::write(&segment, bytes).unwrap();
+        let verified = site.pgveil(&["log", "verify"]);
+        assert_eq!(verified.status.code(), Some(1), "{what}: {}", String::from_utf8_lossy(&verified.stdout));
+    }
+    std::fs::write(&segment, original).unwrap();
+    assert!(site.pgveil(&["log", "verify"]).status.success());
+}
+
+/// A site whose proxy may write files up to a size: what a full disk is to the access log.
+fn cramped(name: &str, on_failure: &str) -> Site {
+    let mut site = Site::new(name)
+        .schema(include_str!("clients/schema.sql"))
+        .policy(include_str!("clients/policy.toml"))
+        .audit(&format!("on_failure = \"{on_failure}\"\n"))
+        .prepare();
+    site.pgveil_ok(&["apply"]);
+    site.serve();
+    site
+}
+
+/// Lets the running proxy write files only up to a little more than the log's size: an append fails with EFBIG as it
+/// would with ENOSPC. (Its own stderr is a much smaller file and goes on.)
+fn fill_disk(site: &Site) {
+    let files = std::fs::read_dir(site.audit_dir()).unwrap().flatten();
+    let largest = files.map(|file| file.metadata().unwrap().len()).max().unwrap();
+    assert!(largest > 10_000, "the log has {largest} bytes");
+    limit_files(site, &(largest + 1_000).to_string());
+}
+
+fn limit_files(site: &Site, limit: &str) {
+    let (id, limit) = (site.process_id().to_string(), format!("--fsize={limit}:unlimited"));
+    assert!(Command::new("prlimit").args(["--pid", &id, &limit]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_full_disk_denies_protected_reads_when_told_to() {
+    let site = cramped("denied", "deny_protected");
+    fill(&site).await;
+    let app = site.client("app").await;
+    fill_disk(&site);
+    let mut refused = None;
+    for _ in 0..100 {
+        if let Err(error) = app.query("select name from people where id = 1", &[]).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    let refused = refused.expect("protected reads are refused");
+    assert_eq!(refused.code().map(|c| c.code()), Some("58030"), "{refused:?}");
+    app.simple_query("select 1").await.expect("what is not protected goes on");
+    assert!(connect(&site.url("app")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_full_disk_blocks_protected_reads_by_default() {
+    let site = cramped("blocked", "block");
+    fill(&site).await;
+    let app = site.client("app").await;
+    fill_disk(&site);
+    let read = app.query("select name from people where id = 1", &[]);
+    let waited = tokio::time::timeout(Duration::from_secs(2), read).await;
+    assert!(waited.is_err(), "no row leaves without its record: {waited:?}");
+    limit_files(&site, "unlimited");
+    let other = site.client("app").await;
+    let read = other.query_one("select name from people where id = 2", &[]);
+    let row = tokio::time::timeout(Duration::from_secs(20), read).await.expect("it goes on when there is room");
+    assert_eq!(row.unwrap().get::<_, &str>(0), "P2 kanarie");
+}
