@@ -152,7 +152,8 @@ fn rewrite(file: &Path, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
 
 #[test]
 fn deleted_swapped_and_repeated_lines_are_told_apart() {
-    let cases: [(&str, fn(&mut Vec<Vec<u8>>), u64, BreakKind); 5] = [
+    type Change = fn(&mut Vec<Vec<u8>>);
+    let cases: [(&str, Change, u64, BreakKind); 5] = [
         ("delete", |lines| drop(lines.remove(4)), 5, BreakKind::Deleted),
         ("delete the header", |lines| drop(lines.remove(0)), 1, BreakKind::Deleted),
         ("swap", |lines| lines.swap(3, 4), 4, BreakKind::Reordered),

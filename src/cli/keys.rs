@@ -1,6 +1,6 @@
 //! `pgveil keys`: make, list and rotate the keys of the keyring file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -63,7 +63,7 @@ struct Rotate {
 
 /// Which keyring, and what unlocks it: as the config file says, unless said here.
 #[derive(Debug, clap::Args)]
-struct Place {
+pub(super) struct Place {
     /// The config file, whose [keys] section names the keyring and what unlocks it.
     #[arg(long, default_value = "pgveil.toml", conflicts_with = "keyring")]
     config: PathBuf,
@@ -92,7 +92,13 @@ struct UnlockArgs {
 }
 
 impl Place {
-    fn resolve(&self) -> anyhow::Result<(PathBuf, Unlock)> {
+    /// The config file, read or not.
+    pub(super) fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The keyring file and what unlocks it.
+    pub(super) fn resolve(&self) -> anyhow::Result<(PathBuf, Unlock)> {
         let given = self.unlock.given();
         if let Some(keyring) = &self.keyring {
             return Ok((keyring.clone(), given.unwrap_or(Unlock::Prompt)));

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod check;
 mod demo;
 mod keys;
+mod log;
 
 /// A transparent privacy proxy for PostgreSQL: seals tagged columns, masks by role, logs every access, watches for
 /// breaches.
@@ -29,6 +30,8 @@ enum Command {
     Demo(demo::Args),
     /// Make, list and rotate the keys of the keyring file.
     Keys(keys::Args),
+    /// Check the access log, or read it.
+    Log(log::Args),
 }
 
 /// Runs the command line's command. Wrong usage ends the process with code 2 (clap's own).
@@ -37,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Keys(args) => keys::run(&args),
+        Command::Log(args) => log::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("pgveil: {error:#}");

@@ -153,6 +153,23 @@ pub struct Audit {
     pub statements: Statements,
 }
 
+impl From<&Audit> for crate::desk::Settings {
+    fn from(audit: &Audit) -> Self {
+        use crate::desk;
+        let mut settings = desk::Settings::new(&audit.dir);
+        settings.audit.segment_bytes = u64::from(audit.segment_mb) << 20;
+        settings.durability = match audit.durability {
+            Durability::Intent => desk::Durability::Intent,
+            Durability::Async => desk::Durability::Async,
+        };
+        settings.on_failure = match audit.on_failure {
+            OnAuditFailure::Block => desk::OnFailure::Block,
+            OnAuditFailure::DenyProtected => desk::OnFailure::DenyProtected,
+        };
+        settings
+    }
+}
+
 /// `[audit] durability`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {

@@ -4,6 +4,7 @@
 //! column keys    ikm = DEK           info = "pgveil1/" ‖ purpose ‖ 00 ‖ u32 column id           purpose: enc, nonce
 //! search keys    ikm = index secret  info = "pgveil1/" ‖ purpose ‖ 00 ‖ u32 equality-domain id  purpose: token, order
 //! pseudonym key  ikm = index secret  info = "pgveil1/" ‖ "subject" ‖ 00 ‖ u32 0
+//! audit key      ikm = index secret  info = "pgveil1/" ‖ "audit" ‖ 00 ‖ u32 0
 //! commitment     ikm = DEK           info = "pgveil1/commit"
 //! keyring file   ikm = KEK           info = "pgveil1/kek-wrap" | "pgveil1/kek-mac" | "pgveil1/kek-check"
 //! ```
@@ -37,6 +38,8 @@ pub(super) enum Purpose {
     Order,
     /// Subject pseudonyms, from the index secret; its id is 0.
     Subject,
+    /// MACs of the access log, from the index secret; its id is 0.
+    Audit,
 }
 
 impl Purpose {
@@ -47,6 +50,7 @@ impl Purpose {
             Purpose::Token => b"token",
             Purpose::Order => b"order",
             Purpose::Subject => b"subject",
+            Purpose::Audit => b"audit",
         }
     }
 }

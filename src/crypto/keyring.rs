@@ -132,6 +132,7 @@ pub struct Keyring {
     /// Ascending by id.
     keys: Vec<DataKey>,
     subject: Prf,
+    audit: Key,
 }
 
 struct ColumnKeys {
@@ -224,6 +225,11 @@ impl Keyring {
     /// is an identifier and holds no zero byte, so no two (kind, key) pairs are one input.
     pub fn subject_pseudonym(&self, kind: &str, key: &[u8]) -> String {
         hex::encode(&self.subject.compute(&[kind.as_bytes(), &[0], key])[..16])
+    }
+
+    /// The key of the access log's checkpoints and head.
+    pub fn audit_key(&self) -> &Key {
+        &self.audit
     }
 
     /// Appends the envelope of `plaintext` to `out`, under the column's newest key; nothing on an error.
@@ -370,7 +376,8 @@ impl Builder {
             ring.push(ColumnKeys { column, newest, keys: count, token, order });
         }
         let subject = search(Purpose::Subject, 0);
-        Ok(Keyring { deployment_id, prefix: aad_prefix(&deployment_id), columns: ring, keys, subject })
+        let audit = derive(&deployment_id, &index_secret, Purpose::Audit, 0);
+        Ok(Keyring { deployment_id, prefix: aad_prefix(&deployment_id), columns: ring, keys, subject, audit })
     }
 }
 

@@ -1,0 +1,260 @@
+//! `pgveil log`: check the access log offline, or read it.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Subcommand;
+use jiff::Timestamp;
+
+use super::keys::Place;
+use crate::audit::{self, Follow, VerifyError};
+use crate::config;
+use crate::event::{Event, EventKind, Shown};
+use crate::keys;
+
+/// Arguments of `pgveil log`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check every record, every checkpoint and the end of the log. Exit code 1 names the first place that is not as
+    /// it was written.
+    #[command(after_help = "Examples:\n  pgveil log verify --config pgveil.toml\n  \
+        pgveil log verify --dir audit --keyring keyring.toml --key-file kek\n  \
+        pgveil log verify --dir audit --no-key")]
+    Verify(Verify),
+    /// Show the newest events.
+    #[command(after_help = "Examples:\n  pgveil log tail -n 20\n  pgveil log tail -f --json | jq .touches")]
+    Tail(Tail),
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    /// The log's directory; with it the config file's [audit] section is not needed.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Check hashes and the head only, no MACs: whoever rewrote the whole log is not noticed.
+    #[arg(long, conflicts_with = "keyring")]
+    no_key: bool,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+struct Tail {
+    /// The log's directory; the config file is then not read.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The config file, whose [audit] section names the directory.
+    #[arg(long, default_value = "pgveil.toml")]
+    config: PathBuf,
+    /// How many.
+    #[arg(short = 'n', long, default_value_t = 10, value_name = "COUNT")]
+    lines: usize,
+    /// Go on with new events as they are written.
+    #[arg(short, long)]
+    follow: bool,
+    /// One JSON object per event, as in the log.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.action {
+        Action::Verify(args) => verify(args),
+        Action::Tail(args) => tail(args),
+    }
+}
+
+fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
+    let dir = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => config::load(args.place.config())?.audit.dir,
+    };
+    let ring = if args.no_key {
+        None
+    } else {
+        let (path, unlock) = args.place.resolve()?;
+        Some(keys::load(&path, &unlock)?)
+    };
+    match audit::verify(&dir, ring.as_ref().map(|ring| ring.audit_key())) {
+        Ok(report) if args.json => {
+            let mut answer = serde_json::to_value(&report)?;
+            answer["ok"] = true.into();
+            println!("{answer}");
+        }
+        Ok(report) => {
+            println!("{}: OK", dir.display());
+            println!(
+                "{} records in {} segments: {} events, {} checkpoints{}",
+                report.records,
+                report.segments,
+                report.events,
+                report.checkpoints,
+                if report.keyed { ", every MAC right" } else { " (MACs not checked: no key)" },
+            );
+            if report.torn_bytes > 0 {
+                println!(
+                    "{} bytes of an unfinished record at the end: a crash, or a write just now",
+                    report.torn_bytes
+                );
+            }
+            if report.abandoned > 0 {
+                println!("{} records were repeated in the next segment after a failed fsync", report.abandoned);
+            }
+        }
+        Err(VerifyError::Break(found)) => {
+            if args.json {
+                println!("{}", serde_json::json!({ "ok": false, "break": found, "message": found.to_string() }));
+            } else {
+                eprintln!("{}: NOT as it was written: {found}", dir.display());
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(VerifyError::Unreadable(error)) => return Err(error.into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tail(args: &Tail) -> anyhow::Result<ExitCode> {
+    let dir = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => config::load(&args.config)?.audit.dir,
+    };
+    let mut out = std::io::stdout().lock();
+    let newest = audit::last_events(&dir, args.lines.max(1))?;
+    let seen = newest.last().map_or(0, |(seq, _)| *seq);
+    for (_, event) in newest.iter().take(args.lines) {
+        if show(&mut out, event, args.json).is_err() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    if args.follow {
+        let mut log = Follow::after(&dir, seen)?;
+        loop {
+            for (_, event) in log.poll()? {
+                if show(&mut out, &event, args.json).is_err() {
+                    // Whoever read us has gone.
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(out: &mut impl Write, event: &Event, json: bool) -> std::io::Result<()> {
+    if json {
+        writeln!(out, "{}", serde_json::to_string(event)?)?;
+    } else {
+        writeln!(out, "{}", sentence(event))?;
+    }
+    out.flush()
+}
+
+/// One line for people: when, who, what, which columns, how many, how it ended.
+fn sentence(event: &Event) -> String {
+    let at = Timestamp::from_microsecond(event.at_us).map_or_else(|_| event.at_us.to_string(), |at| format!("{at:.3}"));
+    let mut line = format!("{at}  {:<12}", kind(event.kind));
+    if let Some(actor) = &event.actor {
+        line.push_str(&format!(
+            " {}@{}#{}",
+            actor.role.escape_debug(),
+            actor.database.escape_debug(),
+            event.connection
+        ));
+    }
+    if let Some(text) = &event.text {
+        line.push_str(&format!("  {}", text.escape_debug().take(200).collect::<String>()));
+    }
+    for (shown, word) in [
+        (Shown::Clear, "clear"),
+        (Shown::Masked, "masked"),
+        (Shown::Sealed, "sealed"),
+        (Shown::Written, "written"),
+        (Shown::Searched, "searched"),
+        (Shown::Refused, "refused"),
+    ] {
+        let columns: Vec<_> = event
+            .touches
+            .iter()
+            .filter(|touch| touch.shown == shown)
+            .map(|touch| format!("{}.{}", touch.relation, touch.column))
+            .collect();
+        if !columns.is_empty() {
+            line.push_str(&format!("  {word}: {}", columns.join(", ")));
+        }
+    }
+    if event.kind == EventKind::Statement {
+        let people = event.subjects.known.len() as u64 + event.subjects.more;
+        line.push_str(&format!("  rows: {}  people: {people}", event.rows));
+        if event.subjects.unknown_rows > 0 {
+            line.push_str(&format!(" (+ {} rows of unknown people)", event.subjects.unknown_rows));
+        }
+    }
+    if let Some(alert) = &event.alert {
+        line.push_str(&format!("  {} {}: {}", alert.severity, alert.rule, alert.message));
+    }
+    for extra in [&event.code, &event.sqlstate, &event.note].into_iter().flatten() {
+        line.push_str(&format!("  {}", extra.escape_debug()));
+    }
+    line
+}
+
+fn kind(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Start => "start",
+        EventKind::Stop => "stop",
+        EventKind::Login => "login",
+        EventKind::LoginFailed => "login-failed",
+        EventKind::Logout => "logout",
+        EventKind::Intent => "intent",
+        EventKind::Statement => "statement",
+        EventKind::Refused => "refused",
+        EventKind::Tamper => "tamper",
+        EventKind::Untyped => "untyped",
+        EventKind::Policy => "policy",
+        EventKind::Alert => "ALERT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Alert, Touch};
+
+    #[test]
+    fn a_sentence_says_who_saw_what() {
+        let mut event = Event::new(EventKind::Statement, 1_700_000_000_123_456);
+        event.connection = 7;
+        event.text = Some("SELECT email FROM users\nWHERE id = $1".into());
+        event.touches = vec![Touch { relation: "public.users".into(), column: "email".into(), shown: Shown::Clear }];
+        event.rows = 3;
+        event.subjects.unknown_rows = 3;
+        let line = sentence(&event);
+        assert!(line.starts_with("2023-11-14T22:13:20.123Z  statement"), "{line}");
+        assert!(line.contains(r"users\nWHERE") && !line.contains('\n'), "{line}");
+        assert!(line.contains("clear: public.users.email  rows: 3  people: 0 (+ 3 rows of unknown people)"), "{line}");
+        let mut event = Event::new(EventKind::Alert, 0);
+        event.alert = Some(Alert {
+            rule: "bulk".into(),
+            severity: "medium".into(),
+            observed: 101,
+            threshold: 100,
+            window_s: 900,
+            address: None,
+            message: "many".into(),
+        });
+        assert!(sentence(&event).ends_with("medium bulk: many"));
+    }
+}
