@@ -17,18 +17,26 @@ use crate::wire::types::{Kind, SqlType};
 /// # Errors
 /// [`Error::Control`]: the connection failed, or the catalog holds something this version does not understand.
 pub async fn load(client: &Client) -> Result<Schema> {
-    // Outside the transaction: on managed servers it may be denied, and an error would end the transaction.
-    let system_identifier = match client.simple_query(SYSTEM_IDENTIFIER).await {
-        Ok(answer) => rows(&answer).next().and_then(|row| row.get(0)?.parse().ok()).unwrap_or(0),
-        Err(error) if error.as_db_error().is_some() => 0,
-        Err(error) => return Err(control(&error)),
-    };
+    let system_identifier = system_identifier(client).await?;
     ask(client, BEGIN).await?;
     let read = read(client).await;
     ask(client, COMMIT).await?;
     let mut schema = read?;
     schema.system_identifier = system_identifier;
     Ok(schema)
+}
+
+/// The cluster's system identifier; 0 where it may not be read. Must not run inside a transaction, which a denial
+/// would end.
+///
+/// # Errors
+/// [`Error::Control`]: the connection failed.
+pub async fn system_identifier(client: &Client) -> Result<u64> {
+    match client.simple_query(SYSTEM_IDENTIFIER).await {
+        Ok(answer) => Ok(rows(&answer).next().and_then(|row| row.get(0)?.parse().ok()).unwrap_or(0)),
+        Err(error) if error.as_db_error().is_some() => Ok(0),
+        Err(error) => Err(control(&error)),
+    }
 }
 
 /// One text that differs when the catalog does.
@@ -52,7 +60,11 @@ fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> 
     })
 }
 
-async fn read(client: &Client) -> Result<Schema> {
+/// Reads the catalog as the caller's transaction sees it; the system identifier is left 0.
+///
+/// # Errors
+/// As [`load`].
+pub async fn read(client: &Client) -> Result<Schema> {
     let answer = ask(client, BATCH).await?;
     let mut reading = Reading::default();
     let mut at = 0;

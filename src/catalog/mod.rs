@@ -20,8 +20,8 @@ use tokio::sync::{Notify, watch};
 
 pub use connect::{Connect, control};
 pub use files::read as read_policy;
-pub use load::{fingerprint, load};
-pub use queries::CHANNEL;
+pub use load::{fingerprint, load, read, system_identifier};
+pub use queries::{CHANNEL, SETTINGS};
 
 use crate::crypto::Keyring;
 use crate::error::{Error, Result};

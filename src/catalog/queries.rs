@@ -37,8 +37,8 @@ pub(super) const ANSWERS: [Answer; 9] = [
 pub(super) const BEGIN: &str = "begin isolation level repeatable read read only";
 pub(super) const COMMIT: &str = "commit";
 
-/// `pg_get_viewdef` qualifies every name when the search path is empty.
-pub(super) const SETTINGS: &str = "set search_path = pg_catalog; set default_transaction_read_only = off; \
+/// Every name in our own SQL is the system's or qualified; a look-up never waits long for a lock.
+pub const SETTINGS: &str = "set search_path = pg_catalog; set default_transaction_read_only = off; \
      set statement_timeout = '60s'; set lock_timeout = '5s'; set client_min_messages = warning";
 
 pub(super) const BATCH: &str = concat!(

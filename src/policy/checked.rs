@@ -120,6 +120,8 @@ pub struct Table {
     pub subject: Option<Subject>,
     /// Listed columns.
     pub columns: Vec<Column>,
+    /// Its triggers never look at sealed columns; somebody has checked.
+    pub triggers_reviewed: bool,
 }
 
 impl Table {

@@ -170,6 +170,7 @@ fn role(name: At<String>, mut s: Section<'_>, purposes: &mut Vec<At<String>>) ->
 fn table(name: At<String>, mut s: Section<'_>) -> Option<Table> {
     let subject = s.section("subject").and_then(subject);
     let columns = s.sections("columns").into_iter().map(|(name, section)| column(name, section)).collect();
+    let triggers_reviewed = s.flag("triggers_reviewed").is_some_and(|at| at.value);
     for later in ["retention", "on_erase"] {
         if s.has(later) {
             let message = format!("`{later}` in [{}] is not in this version", s.path());
@@ -183,7 +184,7 @@ fn table(name: At<String>, mut s: Section<'_>) -> Option<Table> {
         s.problem(&name.place, format!("\"{}\" is not the name of a table", name.value), hint);
         return None;
     };
-    Some(Table { schema, name: table, place: name.place, subject, columns })
+    Some(Table { schema, name: table, place: name.place, subject, columns, triggers_reviewed })
 }
 
 fn subject(mut s: Section<'_>) -> Option<Subject> {
