@@ -1,1 +1,100 @@
-fn main() {}
+//! Benches of the pure rooms: `cargo bench --bench rooms`, or `make bench`.
+//!
+//! One function per room; each adds its benches to the shared `Criterion`. The first lines printed say which of the
+//! processor's cryptographic instructions are there: without them sealing is many times slower.
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and stops when its set-up fails")]
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use pgveil::crypto::{Keyring, OrderValue, SealMode};
+use pgveil::secret::Entropy;
+
+criterion_group!(rooms, hardware, crypto);
+criterion_main!(rooms);
+
+/// Which instructions the ciphers' run-time detection finds.
+fn hardware(_: &mut Criterion) {
+    #[cfg(target_arch = "x86_64")]
+    let found = [
+        ("AES", std::arch::is_x86_feature_detected!("aes")),
+        ("PCLMULQDQ (POLYVAL)", std::arch::is_x86_feature_detected!("pclmulqdq")),
+        ("SHA", std::arch::is_x86_feature_detected!("sha")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let found = [
+        ("AES", std::arch::is_aarch64_feature_detected!("aes")),
+        ("PMULL (POLYVAL)", std::arch::is_aarch64_feature_detected!("pmull")),
+        ("SHA2", std::arch::is_aarch64_feature_detected!("sha2")),
+    ];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let found: [(&str, bool); 0] = [];
+    for (name, there) in found {
+        println!("hardware {name}: {}", if there { "yes" } else { "NO, expect ten times the figures below" });
+    }
+    if cfg!(debug_assertions) {
+        println!("built without optimisation: the figures mean nothing");
+    }
+}
+
+/// Counts: a bench needs fresh nonces, not unpredictable ones.
+struct Counter(u64);
+
+impl Entropy for Counter {
+    fn fill(&mut self, out: &mut [u8]) {
+        self.0 += 1;
+        for (byte, count) in out.iter_mut().zip(self.0.to_le_bytes().into_iter().cycle()) {
+            *byte = count;
+        }
+    }
+}
+
+fn crypto(c: &mut Criterion) {
+    let ring = Keyring::for_tests(&[1; 32], "app", &[(1, "public.users.email"), (2, "public.users.ssn")]).unwrap();
+    let ssn = b"123-45-6789";
+    let mut entropy = Counter(0);
+    let mut out = Vec::with_capacity(4096);
+
+    for (name, mode) in
+        [("seal_short_cell", SealMode::Randomized), ("seal_short_cell_deterministic", SealMode::Deterministic)]
+    {
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                out.clear();
+                ring.seal(2, mode, 1, black_box(ssn), &mut entropy, &mut out).unwrap();
+                black_box(&out);
+            });
+        });
+    }
+
+    let mut cell = Vec::new();
+    ring.seal(2, SealMode::Randomized, 1, ssn, &mut entropy, &mut cell).unwrap();
+    c.bench_function("open_short_cell", |b| {
+        b.iter(|| {
+            out.clear();
+            ring.open(black_box(&cell), &mut out).unwrap();
+            black_box(&out);
+        });
+    });
+
+    let mut kilobyte = Vec::new();
+    ring.seal(2, SealMode::Randomized, 1, &[b'x'; 1024], &mut entropy, &mut kilobyte).unwrap();
+    c.bench_function("open_1_KiB_cell", |b| {
+        b.iter(|| {
+            out.clear();
+            ring.open(black_box(&kilobyte), &mut out).unwrap();
+            black_box(&out);
+        });
+    });
+
+    c.bench_function("token", |b| b.iter(|| ring.equality_token(2, black_box(ssn))));
+    c.bench_function("order_token_date", |b| b.iter(|| ring.order_token(2, OrderValue::int4(black_box(8825)))));
+    c.bench_function("pseudonym", |b| b.iter(|| ring.subject_pseudonym("user", black_box(b"4711"))));
+
+    c.bench_function("refuse_flipped_cell", |b| {
+        let mut flipped = cell.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        b.iter_batched(Vec::new, |mut out| ring.open(&flipped, &mut out).unwrap_err(), BatchSize::SmallInput);
+    });
+}
