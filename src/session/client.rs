@@ -121,14 +121,14 @@ impl Session {
             ));
         }
         for step in &plan.steps {
-            if let StepKind::Ddl { temporary: Some(name), .. } = &step.kind {
-                if cx.rules.names.contains(&name.to_lowercase()) {
-                    return Some(Refusal::new(
-                        Code::ReservedName,
-                        "a temporary table may not hide a protected one",
-                        "give it another name",
-                    ));
-                }
+            if let StepKind::Ddl { temporary: Some(name), .. } = &step.kind
+                && cx.rules.names.contains(&name.to_lowercase())
+            {
+                return Some(Refusal::new(
+                    Code::ReservedName,
+                    "a temporary table may not hide a protected one",
+                    "give it another name",
+                ));
             }
         }
         text_carries_envelope(cx.keyring, sql.as_bytes()).then(envelope_inbound)

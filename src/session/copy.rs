@@ -1,25 +1,370 @@
-//! COPY both ways (stub while wire::copy lands).
-use super::{Close, Context, Session};
+//! COPY both ways: rows cut out of the stream, sealed cells sealed or opened, everything else untouched.
+//!
+//! In: CopyData of either peer and the plan's layout. Out: CopyData with some fields replaced. Never: a row whose
+//! fields do not match the plan (the server would quote it in its log), an unsealed cell of a sealed column.
+
+use std::sync::Arc;
+
+use bytes::BufMut;
+
+use crate::crypto::Header;
+use crate::error::{Code, Refusal, SqlState};
+use crate::event::Subject;
+use crate::plan::{CopyPlan, StepKind, SubjectFrom, Target};
+use crate::policy::rules::Treatment;
+use crate::wire::copy::{CopyError, Layout, Row, RowKind, Splitter};
+use crate::wire::types::Format;
+use crate::wire::{encode, frame};
+
+use super::fields::{Opener, RowShown};
+use super::pending::Running;
+use super::record::refused_step;
+use super::write::{Sealer, carries_envelope, envelope_inbound, is_envelope, text_carries_envelope};
+use super::{Close, Context, Session, Side};
+
+/// What the data stream is at the moment.
 #[derive(Debug)]
 pub(super) enum Copying {
     None,
-    In,
+    /// COPY IN of nothing protected.
+    PlainIn,
+    /// COPY OUT of nothing protected.
+    PlainOut,
+    In(Box<Stream>),
+    Out(Box<Stream>),
+    /// COPY IN that was refused: the client's remaining data goes nowhere.
+    Refused,
 }
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    splitter: Splitter,
+    plan: CopyPlan,
+}
+
 impl Copying {
+    /// The server expects CopyData: it ignores Sync and Flush.
     pub(super) fn inbound(&self) -> bool {
-        matches!(self, Copying::In)
+        matches!(self, Copying::PlainIn | Copying::In(_))
     }
+
     pub(super) fn ended(&mut self) {
         *self = Copying::None;
     }
 }
+
+fn layout(plan: &CopyPlan, end_marker: bool) -> Arc<Layout> {
+    Arc::new(Layout {
+        csv: plan.csv,
+        delimiter: plan.delimiter,
+        null: plan.null.clone(),
+        quote: plan.quote,
+        escape: plan.escape,
+        header: plan.header,
+        force_quote: plan.force_quote.clone(),
+        end_marker,
+    })
+}
+
+fn bad_rows(error: CopyError) -> Refusal {
+    Refusal::new(Code::BadValue, error.what, "compare the data with the COPY statement's columns and options")
+        .with_sqlstate(error.sqlstate)
+}
+
+fn wrong_columns() -> Refusal {
+    Refusal::new(
+        Code::BadValue,
+        "a row has more or fewer fields than the COPY has columns",
+        "compare the data with the COPY statement's columns and options",
+    )
+    .with_sqlstate(SqlState(*b"22P04"))
+}
+
 impl Session {
-    pub(super) fn copy_data(&mut self, _b: &[u8], _cx: &mut Context<'_>) {}
-    pub(super) fn copy_end(&mut self, _b: &[u8], _cx: &mut Context<'_>) {}
-    pub(super) fn copy_begins(&mut self, _m: &[u8], _b: &[u8], _cx: &mut Context<'_>) -> Result<(), Close> {
+    /// CopyInResponse or CopyOutResponse.
+    pub(super) fn copy_begins(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let Some((mut running, simple)) = self.take_running() else { return Err(self.unexpected_reply(cx)) };
+        let kind = running.current().map(|s| s.kind.clone());
+        // Format byte, then the number of columns.
+        let text = body.first() == Some(&0);
+        let columns = body.get(1..3).map(|n| usize::from(u16::from_be_bytes([n[0], n[1]])));
+        let row_max = self.settings.message_bytes;
+        let (inbound, plan) = match kind {
+            Some(StepKind::CopyIn(plan)) => (true, Some(plan)),
+            Some(StepKind::CopyOut(plan)) => (false, Some(plan)),
+            _ => (message[0] == b'G', None),
+        };
+        let agrees = plan.as_ref().is_none_or(|p| text && columns == Some(p.columns.len()));
+        if inbound != (message[0] == b'G') || (!agrees && !inbound) {
+            self.put_back(running, simple);
+            return Err(self.unexpected_reply(cx));
+        }
+        cx.to_client.extend_from_slice(message);
+        let before_18 = cx.rules.schema.server_version < 180_000;
+        self.copy = match plan {
+            None if inbound => Copying::PlainIn,
+            None => Copying::PlainOut,
+            Some(plan) => {
+                let end_marker = inbound && (!plan.csv || before_18);
+                let splitter = Splitter::new(layout(&plan, end_marker), row_max);
+                let stream = Box::new(Stream { splitter, plan });
+                if inbound { Copying::In(stream) } else { Copying::Out(stream) }
+            }
+        };
+        if !agrees {
+            self.refuse_copy(&mut running, wrong_columns(), cx);
+        }
+        self.put_back(running, simple);
         Ok(())
     }
-    pub(super) fn copy_row(&mut self, _m: &[u8], _b: &[u8], _cx: &mut Context<'_>) -> Result<(), Close> {
+
+    /// CopyData of the client.
+    pub(super) fn copy_data(&mut self, body: &[u8], cx: &mut Context<'_>) {
+        match std::mem::replace(&mut self.copy, Copying::None) {
+            Copying::In(stream) => self.rows_in(stream, Some(body), cx),
+            Copying::PlainIn => {
+                self.copy = Copying::PlainIn;
+                if text_carries_envelope(cx.keyring, body) {
+                    self.refuse_running_copy(envelope_inbound(), cx);
+                } else {
+                    // As long as it came in.
+                    let _ = encode::raw(cx.to_server, b'd', body);
+                }
+            }
+            Copying::Refused => self.copy = Copying::Refused,
+            other => {
+                // Outside COPY IN the server ignores it, after an error for instance.
+                self.copy = other;
+                let _ = encode::raw(cx.to_server, b'd', body);
+            }
+        }
+    }
+
+    /// CopyDone or CopyFail of the client.
+    pub(super) fn copy_end(&mut self, message: &[u8], cx: &mut Context<'_>) {
+        match std::mem::replace(&mut self.copy, Copying::None) {
+            Copying::In(stream) if message[0] == b'c' => {
+                self.rows_in(stream, None, cx);
+                if !matches!(self.copy, Copying::Refused) {
+                    self.forward(message, cx);
+                    self.copy = Copying::None;
+                }
+            }
+            Copying::Refused => self.copy = Copying::Refused,
+            _ => self.forward(message, cx),
+        }
+    }
+
+    /// Seals what has come in whole rows; `None`: there is no more.
+    fn rows_in(&mut self, mut stream: Box<Stream>, chunk: Option<&[u8]>, cx: &mut Context<'_>) {
+        match chunk {
+            Some(chunk) => stream.splitter.feed(chunk),
+            None => stream.splitter.finish(),
+        }
+        let Some((mut running, simple)) = self.take_running() else { return };
+        self.intend(&mut running, Side::Server, cx);
+        let mut out = Vec::new();
+        let result = self.seal_rows(&mut stream, &mut running, &mut out, cx);
+        self.copy = Copying::In(stream);
+        match result {
+            Ok(()) => {
+                if !out.is_empty() && encode::raw(cx.to_server, b'd', &out).is_err() {
+                    self.refuse_copy(&mut running, super::client::too_long(), cx);
+                }
+            }
+            Err(refusal) => {
+                cx.meters.seal_error();
+                self.refuse_copy(&mut running, refusal, cx);
+            }
+        }
+        self.put_back(running, simple);
+    }
+
+    fn seal_rows(
+        &mut self,
+        stream: &mut Stream,
+        running: &mut Running,
+        out: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Refusal> {
+        let exports: Vec<bool> = stream
+            .plan
+            .columns
+            .iter()
+            .map(|c| c.as_ref().is_some_and(|c| self.class(cx.rules).treatment(c.id) == Treatment::Sealed))
+            .collect();
+        while let Some(row) = stream.splitter.next().map_err(bad_rows)? {
+            if row.kind() != RowKind::Data {
+                out.extend_from_slice(row.raw());
+                continue;
+            }
+            if row.len() != stream.plan.columns.len() {
+                return Err(wrong_columns());
+            }
+            note_subject(running, &row, cx);
+            let mut plain = std::mem::take(&mut self.scratch.plain);
+            let mut sealer =
+                Sealer { keyring: cx.keyring, entropy: &mut *cx.entropy, style: &self.style, plain: &mut plain };
+            let result = seal_row(&mut sealer, &stream.plan, &exports, &row, out);
+            self.scratch.plain = plain;
+            result?;
+        }
         Ok(())
+    }
+
+    /// The server is told to fail the COPY; its error becomes ours on the way back.
+    fn refuse_copy(&mut self, running: &mut Running, refusal: Refusal, cx: &mut Context<'_>) {
+        running.refused = Some(refused_step(running.plan.as_deref(), refusal));
+        running.expected = b"57014";
+        encode::copy_fail(cx.to_server, "refused by pgveil");
+        self.copy = Copying::Refused;
+    }
+
+    fn refuse_running_copy(&mut self, refusal: Refusal, cx: &mut Context<'_>) {
+        if let Some((mut running, simple)) = self.take_running() {
+            self.refuse_copy(&mut running, refusal, cx);
+            self.put_back(running, simple);
+        }
+    }
+
+    /// CopyData of the server.
+    pub(super) fn copy_row(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let Copying::Out(mut stream) = std::mem::replace(&mut self.copy, Copying::None) else {
+            if !matches!(self.copy, Copying::None) || !self.pending.is_empty() {
+                self.copy = Copying::PlainOut;
+            }
+            cx.to_client.extend_from_slice(message);
+            return Ok(());
+        };
+        let Some((mut running, simple)) = self.take_running() else { return Err(self.unexpected_reply(cx)) };
+        if !self.muted {
+            self.intend(&mut running, Side::Client, cx);
+            stream.splitter.feed(body);
+            let mark = cx.to_client.len();
+            if let Err((refusal, tamper)) = self.open_rows(&mut stream, &mut running, cx) {
+                cx.to_client.truncate(mark);
+                if tamper {
+                    self.tampered(&running, Some(&refusal), cx);
+                }
+                self.fail_running(&mut running, refusal, cx);
+            }
+        }
+        self.copy = Copying::Out(stream);
+        self.put_back(running, simple);
+        Ok(())
+    }
+
+    fn open_rows(
+        &mut self,
+        stream: &mut Stream,
+        running: &mut Running,
+        cx: &mut Context<'_>,
+    ) -> Result<(), (Refusal, bool)> {
+        // The server sends one row in one message and ends each with a newline.
+        while let Some(row) = stream.splitter.next().map_err(|e| (bad_rows(e), false))? {
+            let mark = frame::begin(cx.to_client, b'd');
+            if row.kind() != RowKind::Data {
+                cx.to_client.put_slice(row.raw());
+            } else {
+                if row.len() != stream.plan.columns.len() {
+                    return Err((wrong_columns(), false));
+                }
+                note_subject(running, &row, cx);
+                let scratch = &mut self.scratch;
+                let mut opener = Opener {
+                    keyring: cx.keyring,
+                    class: cx.rules.class(self.class),
+                    rules: cx.rules,
+                    style: &self.style,
+                    envelope: &mut scratch.envelope,
+                    plain: &mut scratch.plain,
+                    shown: &mut scratch.shown,
+                };
+                let (line, shown) = open_row(&mut opener, &stream.plan, &row)?;
+                cx.to_client.put_slice(&line);
+                running.tally.row(shown);
+                if shown.tampered {
+                    self.tampered(running, None, cx);
+                }
+            }
+            if frame::finish(cx.to_client, mark).is_err() {
+                return Err((super::client::too_long(), false));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seal_row(
+    sealer: &mut Sealer<'_>,
+    plan: &CopyPlan,
+    exports: &[bool],
+    row: &Row<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    let mut replaced: Vec<(usize, Option<Vec<u8>>)> = Vec::new();
+    for (i, column) in plan.columns.iter().enumerate() {
+        let Some(value) = row.field(i) else { continue };
+        let Some(column) = column else {
+            if carries_envelope(sealer.keyring, &value, Format::Text) {
+                return Err(envelope_inbound());
+            }
+            continue;
+        };
+        if exports[i] && restores(sealer, column.id, &value) {
+            continue;
+        }
+        let target = Target { column: column.clone(), array: false, search: false };
+        let mut cell = Vec::new();
+        sealer.value(&target, 0, Format::Text, &value, &mut cell)?;
+        replaced.push((i, Some(format!("\\x{}", hex::encode(&cell)).into_bytes())));
+    }
+    let replacements: Vec<(usize, Option<&[u8]>)> = replaced.iter().map(|(i, v)| (*i, v.as_deref())).collect();
+    row.rewrite(&replacements, out);
+    Ok(())
+}
+
+/// An envelope of the same column, from a role that exports and restores envelopes.
+fn restores(sealer: &Sealer<'_>, column_id: u32, value: &[u8]) -> bool {
+    let mut raw = Vec::new();
+    super::fields::unbytea(value, &mut raw)
+        && is_envelope(sealer.keyring, &raw)
+        && Header::parse(&raw).is_some_and(|h| h.column_id == column_id)
+}
+
+fn open_row(opener: &mut Opener<'_>, plan: &CopyPlan, row: &Row<'_>) -> Result<(Vec<u8>, RowShown), (Refusal, bool)> {
+    let mut shown = RowShown::default();
+    let mut replaced: Vec<(usize, Option<Vec<u8>>)> = Vec::new();
+    for (i, column) in plan.columns.iter().enumerate() {
+        let (Some(column), Some(value)) = (column, row.field(i)) else { continue };
+        if opener.class.treatment(column.id) == Treatment::Sealed {
+            shown.sealed = true;
+            continue;
+        }
+        opener.shown.clear();
+        let opened = opener
+            .cell(&value, Some(column), column.ty, Format::Text, &mut shown)
+            .map_err(|broken| (broken.refusal, broken.tamper))?;
+        replaced.push((i, opened.then(|| opener.shown.clone())));
+    }
+    let replacements: Vec<(usize, Option<&[u8]>)> = replaced.iter().map(|(i, v)| (*i, v.as_deref())).collect();
+    let mut line = Vec::with_capacity(row.raw().len());
+    row.rewrite(&replacements, &mut line);
+    Ok((line, shown))
+}
+
+/// The person a row is about, if the COPY has the key's column.
+fn note_subject(running: &mut Running, row: &Row<'_>, cx: &Context<'_>) {
+    let subject = running.current().and_then(|s| s.subject.clone());
+    let key = subject.as_ref().and_then(|s| match s.from {
+        SubjectFrom::Field(index) => row.field(usize::from(index)),
+        _ => None,
+    });
+    match (subject, key) {
+        (Some(subject), Some(key)) => {
+            let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, &key);
+            running.tally.person(Subject { kind: subject.kind, pseudonym });
+        }
+        _ => running.tally.unknown_rows += 1,
     }
 }

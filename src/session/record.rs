@@ -119,12 +119,12 @@ impl Session {
             event.touches = touches(&step.touches, class, false);
             event.touches_unknown = step.touches_unknown;
         }
-        if event.touches.is_empty() {
-            if let Some(fields) = fields {
-                event.touches = touches_of_fields(fields, class);
-                if !event.touches.is_empty() && event.access == Access::Other {
-                    event.access = Access::Read;
-                }
+        if event.touches.is_empty()
+            && let Some(fields) = fields
+        {
+            event.touches = touches_of_fields(fields, class);
+            if !event.touches.is_empty() && event.access == Access::Other {
+                event.access = Access::Read;
             }
         }
         event
@@ -224,10 +224,10 @@ impl Session {
     /// What was still running, and the logout.
     pub(super) fn record_end(&mut self, cx: &mut Context<'_>) {
         for pending in std::mem::take(&mut self.pending) {
-            if let Pending::Query(mut running) | Pending::Execute(mut running) = pending {
-                if running.tally.intent || running.tally.rows > 0 {
-                    self.step_ended(&mut running, Some(*b"08006"), 0, cx);
-                }
+            if let Pending::Query(mut running) | Pending::Execute(mut running) = pending
+                && (running.tally.intent || running.tally.rows > 0)
+            {
+                self.step_ended(&mut running, Some(*b"08006"), 0, cx);
             }
         }
         if self.authenticated() {

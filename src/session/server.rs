@@ -10,7 +10,6 @@ use crate::error::{Code, Refusal};
 use crate::event::{EventKind, Subject};
 use crate::plan::{Plan, Refused, Step, StepKind};
 use crate::wire::message::{self, Reader};
-use crate::wire::types::Format;
 use crate::wire::{encode, frame};
 
 use super::fields::{self, Fields, Opener, subject_key};
@@ -584,13 +583,4 @@ fn call_refused() -> Box<Refused> {
             "call the function in a SELECT",
         ),
     )
-}
-
-/// A format that a COPY response announces.
-pub(super) fn copy_format(body: &[u8]) -> Option<Format> {
-    match body.first()? {
-        0 => Some(Format::Text),
-        1 => Some(Format::Binary),
-        _ => None,
-    }
 }
