@@ -1,1 +1,90 @@
-//! Sockets, TLS, pump, cancel, drain.
+//! Sockets, TLS, pump, cancel, drain: everything between a client's socket and PostgreSQL's that is not
+//! understanding.
+//!
+//! In: accepted sockets, settings, a [`mind::Host`] that makes sessions. Out: bytes both ways, in order; events and
+//! intents handed to the desk. Never: a decision about a statement, a byte read before TLS used after it, a buffer
+//! without a bound, a wait for one peer that keeps the other from being heard.
+//!
+//! A connection: `listen` accepts → `admit` gives it a place → `greet` hears who it is → `connection` finds it a
+//! mind and a server → `pump` moves frames through the mind, or `splice` moves bytes when nothing is to be looked at.
+
+mod admit;
+mod cancel;
+mod connection;
+mod drain;
+mod farewell;
+mod greet;
+mod listen;
+mod mind;
+mod pump;
+mod splice;
+mod stream;
+mod tls;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+pub use drain::{Drain, Phase};
+pub use tls::{ClientTls, ServerFiles, ServerTls, Verify};
+pub use upstream::Upstream;
+
+use crate::error::Result;
+
+/// What the configuration says about sockets.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// TLS towards clients.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Where PostgreSQL is.
+    pub upstream: Upstream,
+    /// Worker threads.
+    pub workers: usize,
+    /// Sessions at the same time.
+    pub sessions_max: usize,
+    /// Sockets at the same time that have not logged in.
+    pub strangers_max: usize,
+    /// From accept to the end of the login.
+    pub startup_timeout: Duration,
+}
+
+/// What every connection shares.
+struct Shared<H> {
+    settings: Settings,
+    host: H,
+    gate: Arc<admit::Gate>,
+    cancels: Arc<cancel::Registry>,
+    drain: Arc<Drain>,
+    connections: AtomicU64,
+}
+
+/// A bound listener, not serving yet.
+struct Relay<H> {
+    listener: std::net::TcpListener,
+    shared: Arc<Shared<H>>,
+}
+
+impl<H: mind::Host> Relay<H> {
+    fn bind(settings: Settings, host: H, drain: Arc<Drain>) -> Result<Self> {
+        let listener = listen::bind(settings.listen)?;
+        let gate = admit::Gate::new(settings.sessions_max, settings.strangers_max);
+        let cancels = Arc::new(cancel::Registry::default());
+        let shared = Shared { settings, host, gate, cancels, drain, connections: AtomicU64::new(0) };
+        Ok(Self { listener, shared: Arc::new(shared) })
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.shared.settings.listen)
+    }
+
+    async fn run(self) -> Result<()> {
+        listen::run(self.listener, self.shared).await
+    }
+}

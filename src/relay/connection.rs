@@ -1,0 +1,181 @@
+//! One connection's life: greeting, welcome, upstream, login, pump, farewell.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::admit::{Seat, Stranger};
+use super::cancel::{Backend, Ticket};
+use super::drain::Phase;
+use super::farewell::{draining, lost, no_seat, refuse};
+use super::greet::{Guest, Parting, greet};
+use super::mind::{Host, Mind};
+use super::pump::{self, Pump};
+use super::splice::{self, Splice};
+use super::stream::Stream;
+use crate::error::{Code, Refusal};
+use crate::metrics::Meters;
+use crate::session::Legs;
+use crate::wire::startup::{CancelKey, Startup};
+
+/// Counts the connection while it lives, however it ends.
+struct Counted<'a>(&'a Meters);
+
+impl<'a> Counted<'a> {
+    fn new(meters: &'a Meters) -> Self {
+        meters.connection_opened();
+        Self(meters)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.connection_closed();
+    }
+}
+
+/// Serves one accepted socket to its end.
+pub(crate) async fn serve<H: Host>(shared: Arc<Shared<H>>, socket: TcpStream, peer: SocketAddr, stranger: Stranger) {
+    let _counted = Counted::new(shared.host.meters());
+    let deadline = Instant::now() + shared.settings.startup_timeout;
+    let greeting = greet(socket, shared.settings.tls.as_deref());
+    let guest = match tokio::time::timeout_at(deadline, greeting).await {
+        Err(_) => Err(Parting::Silent("startup took too long")),
+        Ok(guest) => guest,
+    };
+    match guest {
+        Ok(Guest::Cancel(key, _stream)) => cancel(&shared, &key).await,
+        Ok(Guest::Session { startup, stream, early }) => {
+            let arrival = Arrival { startup, client: stream, early, peer, deadline };
+            if let Err((refusal, stream)) = session(&shared, arrival, stranger).await {
+                turn_away(&shared, &refusal, stream, peer).await;
+            }
+        }
+        Err(Parting::Refused(refusal, stream)) => turn_away(&shared, &refusal, stream, peer).await,
+        Err(Parting::Silent(reason)) => {
+            tracing::debug!(%peer, reason, "connection closed before startup");
+        }
+    }
+}
+
+async fn turn_away<H: Host>(shared: &Shared<H>, refusal: &Refusal, stream: Stream, peer: SocketAddr) {
+    shared.host.meters().connection_refused(refusal.code);
+    tracing::info!(%peer, code = refusal.code.as_str(), "connection refused");
+    refuse(stream, refusal).await;
+}
+
+/// Whether the key matched or not, the answer is the same: the connection closes.
+async fn cancel<H: Host>(shared: &Shared<H>, key: &CancelKey) {
+    shared.host.meters().cancel_requested();
+    if let Some(backend) = shared.cancels.find(key) {
+        // Not reached: the statement goes on, as with PostgreSQL when a CancelRequest is lost.
+        let _ = shared.settings.upstream.cancel(backend.address, &backend.key).await;
+    }
+}
+
+/// A client that has said who it is.
+struct Arrival {
+    startup: Startup,
+    client: Stream,
+    early: BytesMut,
+    peer: SocketAddr,
+    deadline: Instant,
+}
+
+async fn session<H: Host>(
+    shared: &Arc<Shared<H>>,
+    arrival: Arrival,
+    stranger: Stranger,
+) -> Result<(), (Refusal, Stream)> {
+    let Arrival { startup, client, early, peer, deadline } = arrival;
+    if !stranger.gate().has_seat() {
+        return Err((no_seat(), client));
+    }
+    if shared.drain.phase() != Phase::Serving {
+        return Err((draining(), client));
+    }
+    let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let legs = Legs {
+        client_tls: client.is_tls(),
+        client_local: peer.ip().to_canonical().is_loopback(),
+        server_tls: shared.settings.upstream.tls.is_some(),
+    };
+    let mind = match shared.host.welcome(startup, number, Some(peer.ip().to_canonical()), legs) {
+        Ok(mind) => mind,
+        Err(refusal) => return Err((refusal, client)),
+    };
+    let reached = shared.settings.upstream.connect().await;
+    shared.host.meters().upstream(reached.is_ok());
+    let (server, address) = match reached {
+        Ok(reached) => reached,
+        Err(refusal) => return Err((refusal, client)),
+    };
+    let pump = Pump::new(mind, client, server, early, deadline, shared.drain.clone());
+    let reason = Served { shared, number, address, ticket: None, seat: None }.run(pump, stranger).await;
+    tracing::debug!(connection = number, reason, "connection closed");
+    Ok(())
+}
+
+/// A connection with both legs.
+struct Served<'a, H: Host> {
+    shared: &'a Arc<Shared<H>>,
+    number: u64,
+    address: SocketAddr,
+    ticket: Option<Ticket>,
+    seat: Option<Seat>,
+}
+
+impl<H: Host> Served<'_, H> {
+    async fn run(mut self, mut pump: Pump<H::Mind>, stranger: Stranger) -> &'static str {
+        let mut stranger = Some(stranger);
+        loop {
+            match pump.run().await {
+                pump::End::LoggedIn => {
+                    self.seat = stranger.take().and_then(Stranger::seat);
+                    if self.seat.is_none() {
+                        self.shared.host.meters().connection_refused(Code::TooManyConnections);
+                        pump.turn_away(&no_seat(), "no seat");
+                    }
+                }
+                pump::End::KeyKnown => self.register(&pump.mind),
+                pump::End::Closed(reason) => {
+                    pump.finish();
+                    return reason;
+                }
+                pump::End::Transparent => {
+                    let (mut mind, client, server) = pump.into_legs();
+                    let reason = self.splice(client, server).await;
+                    mind.finish(&mut super::mind::Out::default());
+                    return reason;
+                }
+            }
+        }
+    }
+
+    fn register(&mut self, mind: &H::Mind) {
+        if let Some(key) = mind.backend_key() {
+            let backend = Backend { address: self.address, key: key.theirs.clone() };
+            self.ticket = Some(self.shared.cancels.enter(self.number, key.ours.clone(), backend));
+        }
+    }
+
+    async fn splice(&self, client: (Stream, BytesMut), server: (Stream, BytesMut)) -> &'static str {
+        let mut splice = Splice::new(client, server, self.shared.drain.clone());
+        match splice.run().await {
+            splice::End::Closed => "closed",
+            splice::End::ServerLost => {
+                refuse(splice.client, &lost()).await;
+                "the server closed the connection"
+            }
+            splice::End::Drained => {
+                refuse(splice.client, &draining()).await;
+                "drained"
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The seam between moving bytes and understanding them: the pump moves, a [`Mind`] understands.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use bytes::BytesMut;
+
+use crate::error::Refusal;
+use crate::event::Event;
+use crate::metrics::Meters;
+use crate::session::{BackendKey, Close, Effect, Legs};
+use crate::wire::startup::Startup;
+
+/// Resolves when an intent is on disk, or when it can never be.
+pub(crate) type Receipt = Pin<Box<dyn Future<Output = Result<(), LogDown>> + Send>>;
+
+/// Resolves when a look-up has ended or its deadline has passed.
+pub(crate) type LookUp = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The access log could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogDown;
+
+/// What a step of the mind left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Out {
+    pub(crate) to_client: BytesMut,
+    pub(crate) to_server: BytesMut,
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// One connection's understanding; [`crate::session::Session`] with what it needs of the world.
+pub(crate) trait Mind: Send {
+    /// Appends what opens the upstream leg.
+    fn start(&mut self, out: &mut Out);
+    /// Consumes whole frames of the client.
+    fn client(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close>;
+    /// Consumes whole frames of the server.
+    fn server(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close>;
+    /// Bytes may be copied without looking from here on.
+    fn transparent(&self) -> bool;
+    /// The server has let the client in.
+    fn authenticated(&self) -> bool;
+    /// Nothing runs and no transaction is open.
+    fn idle(&self) -> bool;
+    /// Client input waits for a look-up.
+    fn waiting(&self) -> bool;
+    /// The look-up it waits for; afterwards [`Mind::looked_up`], then [`Mind::client`] again.
+    fn look_up(&mut self) -> LookUp;
+    /// The look-up has ended.
+    fn looked_up(&mut self);
+    /// Ask for the catalog to be read again.
+    fn refresh(&mut self);
+    /// Our cancel key and the server's, once known.
+    fn backend_key(&self) -> Option<&BackendKey>;
+    /// Tell the desk.
+    fn record(&mut self, event: Event);
+    /// Tell the desk, and say when it is on disk.
+    fn intend(&mut self, event: Event) -> Receipt;
+    /// The access log is down: appends what the client is told.
+    fn log_down(&mut self, out: &mut Out) -> Close;
+    /// The connection is over: appends the last events.
+    fn finish(&mut self, out: &mut Out);
+}
+
+/// Where minds come from.
+pub(crate) trait Host: Send + Sync + 'static {
+    type Mind: Mind;
+    /// A mind for that startup packet, or why there is none.
+    fn welcome(
+        &self,
+        startup: Startup,
+        connection: u64,
+        client: Option<IpAddr>,
+        legs: Legs,
+    ) -> Result<Self::Mind, Refusal>;
+    fn meters(&self) -> &Meters;
+}

@@ -1,0 +1,442 @@
+//! The pump of connections whose frames are looked at.
+//!
+//! In: two legs and a [`Mind`]. Out: the mind's bytes, in order, each direction's as soon as it can take them; the
+//! mind's effects, carried out. One poll looks at both reads, both writes, every receipt, the look-up, the login's
+//! deadline and the drain; nothing is awaited alone. Never: a buffer that grows because its reader is slow (the
+//! opposite side is not read above [`HIGH`]), a byte released before the intent it belongs to is on disk.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use super::drain::{Drain, Ear, Phase};
+use super::farewell::{draining, lost};
+use super::mind::{LookUp, Mind, Out, Receipt};
+use super::stream::Stream;
+use crate::error::Refusal;
+use crate::session::{Effect, Side};
+use crate::wire::{encode, frame};
+
+/// Above this much output for one side, the other side is not read.
+const HIGH: usize = 256 * 1024;
+/// The least room offered to a read.
+const READ: usize = 16 * 1024;
+/// Buffers of an idle connection are given back above this capacity.
+const KEEP: usize = 32 * 1024;
+/// How long a closing connection may take to deliver its last bytes.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Why the pump stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The mind says that bytes may be copied without looking from here on.
+    Transparent,
+    /// The login is through; call [`Pump::run`] again.
+    LoggedIn,
+    /// [`Mind::backend_key`] is known from now on; call [`Pump::run`] again.
+    KeyKnown,
+    /// Over. The reason is for the log.
+    Closed(&'static str),
+}
+
+/// Output towards one side.
+#[derive(Debug, Default)]
+struct Lane {
+    unflushed: bool,
+    /// Bytes that may leave before the receipts are in; `None`: all.
+    held: Option<usize>,
+    gone: bool,
+}
+
+impl Lane {
+    fn sendable(&self, bytes: &BytesMut) -> usize {
+        self.held.unwrap_or(bytes.len())
+    }
+
+    /// Writes what may leave. `true` if something moved.
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut, to: &mut Stream) -> bool {
+        if self.gone {
+            self.held = None;
+            bytes.clear();
+            return false;
+        }
+        let mut moved = false;
+        while self.sendable(bytes) > 0 {
+            let sendable = self.sendable(bytes);
+            match Pin::new(&mut *to).poll_write(cx, &bytes[..sendable]) {
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    bytes.advance(written);
+                    self.held = self.held.map(|held| held - written);
+                    self.unflushed = to.is_tls();
+                    moved = true;
+                }
+                Poll::Ready(_) => {
+                    self.gone = true;
+                    return true;
+                }
+                Poll::Pending => return moved,
+            }
+        }
+        if self.unflushed {
+            match Pin::new(to).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => self.gone = true,
+                Poll::Pending => {}
+            }
+        }
+        moved
+    }
+
+    fn empty(&self, bytes: &BytesMut) -> bool {
+        self.gone || (bytes.is_empty() && !self.unflushed)
+    }
+}
+
+/// Input from one side.
+#[derive(Debug, Default)]
+struct Inlet {
+    bytes: BytesMut,
+    /// There may be something in it that the mind has not seen or could not take before.
+    due: bool,
+    ended: bool,
+    /// The last read filled its room, so the next gets more.
+    room: usize,
+}
+
+impl Inlet {
+    /// Reads once. `true` if something came, the end included.
+    fn read(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> bool {
+        self.bytes.reserve(self.room.max(READ));
+        let room = self.bytes.capacity() - self.bytes.len();
+        let polled = {
+            let read = from.read_buf(&mut self.bytes);
+            let mut read = std::pin::pin!(read);
+            read.as_mut().poll(cx)
+        };
+        match polled {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(read)) if read > 0 => {
+                self.room = if read == room { HIGH / 4 } else { READ };
+            }
+            Poll::Ready(_) => self.ended = true,
+        }
+        self.due = true;
+        true
+    }
+
+    /// The mind has been offered everything and has left a whole frame: it holds.
+    fn stuck(&self) -> bool {
+        matches!(frame::peek(&self.bytes, usize::MAX), Ok(Some((_, size))) if size <= self.bytes.len())
+    }
+
+    /// More may be read although `held` says the mind takes nothing at the moment.
+    fn has_room(&self, held: bool) -> bool {
+        !self.ended && (self.bytes.len() < HIGH || !(held || self.stuck()))
+    }
+}
+
+/// One connection between accept and close.
+pub(crate) struct Pump<M> {
+    pub(crate) mind: M,
+    pub(crate) client: Stream,
+    pub(crate) server: Stream,
+    from_client: Inlet,
+    from_server: Inlet,
+    out: Out,
+    to_client: Lane,
+    to_server: Lane,
+    receipts: Vec<(Side, Receipt)>,
+    look_up: Option<LookUp>,
+    login_deadline: Option<Pin<Box<Sleep>>>,
+    closing: Option<(&'static str, Pin<Box<Sleep>>)>,
+    /// The server's last message was fatal: the client knows already.
+    farewell_sent: bool,
+    key_known: bool,
+    ear: Ear,
+}
+
+impl<M: Mind> Pump<M> {
+    /// Sends the upstream StartupMessage. `early` came from the client together with its own.
+    pub(crate) fn new(
+        mut mind: M,
+        client: Stream,
+        server: Stream,
+        early: BytesMut,
+        login_deadline: Instant,
+        drain: Arc<Drain>,
+    ) -> Self {
+        let mut out = Out::default();
+        mind.start(&mut out);
+        Self {
+            mind,
+            client,
+            server,
+            from_client: Inlet { due: !early.is_empty(), bytes: early, ..Inlet::default() },
+            from_server: Inlet::default(),
+            out,
+            to_client: Lane::default(),
+            to_server: Lane::default(),
+            receipts: Vec::new(),
+            look_up: None,
+            login_deadline: Some(Box::pin(tokio::time::sleep_until(login_deadline))),
+            closing: None,
+            farewell_sent: false,
+            key_known: false,
+            ear: Ear::new(drain),
+        }
+    }
+
+    /// Runs until something must be decided elsewhere.
+    pub(crate) async fn run(&mut self) -> End {
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Both legs, each with the bytes that are on their way to it. For [`End::Transparent`].
+    pub(crate) fn into_legs(mut self) -> (M, (Stream, BytesMut), (Stream, BytesMut)) {
+        self.out.to_client.extend_from_slice(&self.from_server.bytes);
+        self.out.to_server.extend_from_slice(&self.from_client.bytes);
+        (self.mind, (self.client, self.out.to_client), (self.server, self.out.to_server))
+    }
+
+    /// Closes with that refusal.
+    pub(crate) fn turn_away(&mut self, refusal: &Refusal, reason: &'static str) {
+        self.say_goodbye(refusal, reason);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let mut moved = self.poll_receipts(cx);
+            if self.closing.is_none() {
+                moved |= self.poll_client(cx);
+            }
+            moved |= self.to_server.write(cx, &mut self.out.to_server, &mut self.server);
+            if self.closing.is_none() {
+                moved |= self.poll_server(cx);
+            }
+            moved |= self.to_client.write(cx, &mut self.out.to_client, &mut self.client);
+            if let Some((reason, deadline)) = &mut self.closing {
+                let told = self.to_client.empty(&self.out.to_client) && self.to_server.empty(&self.out.to_server);
+                if told || deadline.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(End::Closed(reason));
+                }
+            } else if self.login_deadline.is_some() && self.mind.authenticated() {
+                self.login_deadline = None;
+                return Poll::Ready(End::LoggedIn);
+            } else if !self.key_known && self.mind.backend_key().is_some() {
+                self.key_known = true;
+                return Poll::Ready(End::KeyKnown);
+            } else if self.mind.transparent() && self.receipts.is_empty() {
+                return Poll::Ready(End::Transparent);
+            }
+            if !moved && (self.closing.is_some() || !self.watch_time(cx)) {
+                self.rest();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The login's deadline and the drain, once everything that was there has been moved. `true` if the connection
+    /// ends now.
+    fn watch_time(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.login_deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+            self.close("login took too long");
+        }
+        let phase = self.ear.poll(cx);
+        let quiet = self.mind.idle() && self.from_client.bytes.is_empty() && self.out.to_server.is_empty();
+        if phase == Phase::Over || (phase == Phase::Draining && (quiet || self.login_deadline.is_some())) {
+            self.say_goodbye(&draining(), "drained");
+        }
+        self.closing.is_some()
+    }
+
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        if let Some(look_up) = &mut self.look_up
+            && look_up.as_mut().poll(cx).is_ready()
+        {
+            self.look_up = None;
+            self.mind.looked_up();
+            self.from_client.due = true;
+        }
+        let held = self.to_server.held.is_some();
+        if self.out.to_server.len() < HIGH && self.from_client.has_room(held) {
+            moved |= self.from_client.read(cx, &mut self.client);
+        }
+        if !held && self.look_up.is_none() && std::mem::take(&mut self.from_client.due) {
+            moved = true;
+            let done = self.mind.client(&mut self.from_client.bytes, &mut self.out);
+            self.carry_out();
+            if let Err(close) = done {
+                self.close(close.reason);
+            } else if self.mind.waiting() {
+                self.look_up = Some(self.mind.look_up());
+            }
+        }
+        // The end is passed on when the mind has taken everything before it.
+        if self.from_client.ended && self.closing.is_none() && !held && !self.from_client.stuck() {
+            moved |= self.client_ended(cx);
+        }
+        moved
+    }
+
+    /// The client will not say anything more. What it said is delivered and answered; then both sides end.
+    fn client_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.mind.authenticated() || self.to_client.gone {
+            self.close("the client is gone");
+            return true;
+        }
+        if self.to_server.empty(&self.out.to_server) && !self.to_server.gone {
+            let shut = Pin::new(&mut self.server).poll_shutdown(cx).is_ready();
+            self.to_server.gone = shut;
+            return shut;
+        }
+        false
+    }
+
+    fn poll_server(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        let held = self.to_client.held.is_some();
+        if self.out.to_client.len() < HIGH && self.from_server.has_room(held) {
+            moved |= self.from_server.read(cx, &mut self.server);
+        }
+        if !held && std::mem::take(&mut self.from_server.due) {
+            moved = true;
+            let mark = self.out.to_client.len();
+            let done = self.mind.server(&mut self.from_server.bytes, &mut self.out);
+            if let Some(said @ [_, ..]) = self.out.to_client.get(mark..) {
+                self.farewell_sent = fatal(said);
+            }
+            self.carry_out();
+            // A reply may be what held the client's next message.
+            self.from_client.due |= !self.from_client.bytes.is_empty();
+            if let Err(close) = done {
+                self.close(close.reason);
+            } else if self.from_server.ended {
+                self.server_ended();
+            }
+        }
+        if self.to_client.gone && self.closing.is_none() {
+            self.close("the client is gone");
+            moved = true;
+        }
+        moved
+    }
+
+    fn server_ended(&mut self) {
+        if self.farewell_sent || self.from_client.ended {
+            self.close("the server closed the connection");
+        } else {
+            self.say_goodbye(&lost(), "the server closed the connection");
+        }
+    }
+
+    /// Carries out what the mind asked for.
+    fn carry_out(&mut self) {
+        let mut effects = std::mem::take(&mut self.out.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Event(event) => self.mind.record(*event),
+                Effect::RefreshCatalog => self.mind.refresh(),
+                Effect::Intent { event, side, from } => {
+                    let receipt = self.mind.intend(*event);
+                    let lane = match side {
+                        Side::Client => &mut self.to_client,
+                        Side::Server => &mut self.to_server,
+                    };
+                    lane.held = Some(lane.held.map_or(from, |held| held.min(from)));
+                    self.receipts.push((side, receipt));
+                }
+            }
+        }
+        self.out.effects = effects;
+    }
+
+    /// A side's bytes are released when every receipt of that side is in.
+    fn poll_receipts(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.receipts.is_empty() {
+            return false;
+        }
+        let mut lost = false;
+        self.receipts.retain_mut(|(_, receipt)| match receipt.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(written) => {
+                lost |= written.is_err();
+                false
+            }
+        });
+        if lost {
+            self.log_lost();
+            return true;
+        }
+        let mut released = false;
+        let waits = |side| self.receipts.iter().any(|(s, _)| *s == side);
+        if self.to_client.held.is_some() && !waits(Side::Client) {
+            self.to_client.held = None;
+            self.from_server.due = true;
+            released = true;
+        }
+        if self.to_server.held.is_some() && !waits(Side::Server) {
+            self.to_server.held = None;
+            self.from_client.due = true;
+            released = true;
+        }
+        released
+    }
+
+    /// What was held is dropped, on both sides; nothing protected leaves unlogged.
+    fn log_lost(&mut self) {
+        self.receipts.clear();
+        let held = self.to_client.held.take().unwrap_or(self.out.to_client.len());
+        self.out.to_client.truncate(held);
+        let held = self.to_server.held.take().unwrap_or(self.out.to_server.len());
+        self.out.to_server.truncate(held);
+        let close = self.mind.log_down(&mut self.out);
+        self.carry_out();
+        self.close(close.reason);
+    }
+
+    fn say_goodbye(&mut self, refusal: &Refusal, reason: &'static str) {
+        encode::error(&mut self.out.to_client, "FATAL", refusal);
+        self.close(reason);
+    }
+
+    /// Delivers what is left, then ends.
+    fn close(&mut self, reason: &'static str) {
+        if self.closing.is_none() {
+            self.closing = Some((reason, Box::pin(tokio::time::sleep(FLUSH))));
+        }
+    }
+
+    /// Gives memory back when nothing is going on.
+    fn rest(&mut self) {
+        let Out { to_client, to_server, .. } = &mut self.out;
+        for buffer in [to_client, to_server, &mut self.from_client.bytes, &mut self.from_server.bytes] {
+            if buffer.is_empty() && buffer.capacity() > KEEP && self.mind.idle() {
+                *buffer = BytesMut::new();
+            }
+        }
+    }
+}
+
+impl<M> Pump<M> {
+    /// The mind's last step: what it has to record.
+    pub(crate) fn finish(&mut self)
+    where
+        M: Mind,
+    {
+        self.mind.finish(&mut self.out);
+        self.carry_out();
+    }
+}
+
+/// The first of these messages is an ErrorResponse of severity FATAL or PANIC.
+fn fatal(messages: &[u8]) -> bool {
+    let Ok(Some((b'E', size))) = frame::peek(messages, HIGH) else { return false };
+    let body = messages.get(frame::HEADER..size).unwrap_or_default();
+    body.split(|b| *b == 0).any(|field| field == b"VFATAL" || field == b"VPANIC")
+}

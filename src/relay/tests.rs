@@ -1,0 +1,5 @@
+//! The relay against hostile clients and a scripted server, with a mind that understands only enough.
+
+mod double;
+mod flow;
+mod hostile;
