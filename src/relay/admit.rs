@@ -55,11 +55,6 @@ impl Gate {
         self.sessions.load(Ordering::Relaxed) < self.sessions_max
     }
 
-    /// Sessions now.
-    pub(crate) fn sessions(&self) -> usize {
-        self.sessions.load(Ordering::Relaxed)
-    }
-
     fn crowd(&self) -> MutexGuard<'_, Crowd> {
         // A crowd is whole after every statement that changes it, so a panic elsewhere cannot have torn it.
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -156,7 +151,7 @@ mod tests {
         let first = gate.admit().seat().unwrap();
         assert!(!gate.has_seat());
         assert!(gate.admit().seat().is_none());
-        assert_eq!(gate.sessions(), 1);
+        assert_eq!(gate.sessions.load(Ordering::Relaxed), 1);
         drop(first);
         assert!(gate.has_seat());
         assert!(gate.crowd().members.is_empty());

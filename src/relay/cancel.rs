@@ -17,11 +17,14 @@ pub(crate) struct Backend {
     pub(crate) key: CancelKey,
 }
 
+/// By process id: connection, its key, its backend.
+type Entries = HashMap<u32, Vec<(u64, CancelKey, Backend)>>;
+
 /// All keys in use.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     /// By the process id we invented. Random ids collide rarely; then the secret decides.
-    entries: Mutex<HashMap<u32, Vec<(u64, CancelKey, Backend)>>>,
+    entries: Mutex<Entries>,
 }
 
 impl Registry {
@@ -39,7 +42,7 @@ impl Registry {
         found.map(|(_, _, backend)| backend.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Vec<(u64, CancelKey, Backend)>>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

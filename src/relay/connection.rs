@@ -14,7 +14,7 @@ use super::cancel::{Backend, Ticket};
 use super::drain::Phase;
 use super::farewell::{draining, lost, no_seat, refuse};
 use super::greet::{Guest, Parting, greet};
-use super::mind::{Host, Mind};
+use super::mind::{Host, Mind, conclude};
 use super::pump::{self, Pump};
 use super::splice::{self, Splice};
 use super::stream::Stream;
@@ -144,13 +144,13 @@ impl<H: Host> Served<'_, H> {
                 }
                 pump::End::KeyKnown => self.register(&pump.mind),
                 pump::End::Closed(reason) => {
-                    pump.finish();
+                    conclude(&mut pump.mind).await;
                     return reason;
                 }
                 pump::End::Transparent => {
                     let (mut mind, client, server) = pump.into_legs();
                     let reason = self.splice(client, server).await;
-                    mind.finish(&mut super::mind::Out::default());
+                    conclude(&mut mind).await;
                     return reason;
                 }
             }

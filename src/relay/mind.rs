@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use bytes::BytesMut;
 
+use crate::desk::AuditDown;
 use crate::error::Refusal;
 use crate::event::Event;
 use crate::metrics::Meters;
@@ -12,14 +13,10 @@ use crate::session::{BackendKey, Close, Effect, Legs};
 use crate::wire::startup::Startup;
 
 /// Resolves when an intent is on disk, or when it can never be.
-pub(crate) type Receipt = Pin<Box<dyn Future<Output = Result<(), LogDown>> + Send>>;
+pub(crate) type Receipt = Pin<Box<dyn Future<Output = Result<(), AuditDown>> + Send>>;
 
 /// Resolves when a look-up has ended or its deadline has passed.
 pub(crate) type LookUp = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// The access log could not be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LogDown;
 
 /// What a step of the mind left behind.
 #[derive(Debug, Default)]
@@ -53,14 +50,27 @@ pub(crate) trait Mind: Send {
     fn refresh(&mut self);
     /// Our cancel key and the server's, once known.
     fn backend_key(&self) -> Option<&BackendKey>;
-    /// Tell the desk.
-    fn record(&mut self, event: Event);
+    /// Tell the desk. A receipt: its queue is full, and nothing new is to be taken on until the receipt is in.
+    fn record(&mut self, event: Box<Event>) -> Option<Receipt>;
     /// Tell the desk, and say when it is on disk.
-    fn intend(&mut self, event: Event) -> Receipt;
+    fn intend(&mut self, event: Box<Event>) -> Receipt;
     /// The access log is down: appends what the client is told.
     fn log_down(&mut self, out: &mut Out) -> Close;
-    /// The connection is over: appends the last events.
+    /// The connection is over: appends the last events. For [`conclude`].
     fn finish(&mut self, out: &mut Out);
+}
+
+/// A connection's last step: its last events are with the desk when this returns.
+pub(crate) async fn conclude(mind: &mut impl Mind) {
+    let mut out = Out::default();
+    mind.finish(&mut out);
+    for effect in out.effects {
+        let (Effect::Event(event) | Effect::Intent { event, .. }) = effect else { continue };
+        if let Some(receipt) = mind.record(event) {
+            // The desk is gone: there is nobody left to tell.
+            let _ = receipt.await;
+        }
+    }
 }
 
 /// Where minds come from.

@@ -21,6 +21,7 @@ mod splice;
 mod stream;
 mod tls;
 mod upstream;
+mod world;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use std::time::Duration;
 pub use drain::{Drain, Phase};
 pub use tls::{ClientTls, ServerFiles, ServerTls, Verify};
 pub use upstream::Upstream;
+pub use world::World;
 
 use crate::error::Result;
 
@@ -86,5 +88,37 @@ impl<H: mind::Host> Relay<H> {
 
     async fn run(self) -> Result<()> {
         listen::run(self.listener, self.shared).await
+    }
+}
+
+/// The relay with real sessions: a bound listener, not serving yet.
+pub struct Proxy(Relay<World>);
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Proxy({})", self.address())
+    }
+}
+
+impl Proxy {
+    /// Binds the listening socket.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn bind(settings: Settings, world: World, drain: Arc<Drain>) -> Result<Self> {
+        Relay::bind(settings, world, drain).map(Self)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// Serves until the drain begins, and returns when the last connection has ended.
+    ///
+    /// # Errors
+    /// A worker that cannot be started.
+    pub async fn run(self) -> Result<()> {
+        self.0.run().await
     }
 }

@@ -150,7 +150,8 @@ pub(crate) struct Pump<M> {
     out: Out,
     to_client: Lane,
     to_server: Lane,
-    receipts: Vec<(Side, Receipt)>,
+    /// What the desk owes: for intents, by the side that waits; `None`: its queue is full.
+    receipts: Vec<(Option<Side>, Receipt)>,
     look_up: Option<LookUp>,
     login_deadline: Option<Pin<Box<Sleep>>>,
     closing: Option<(&'static str, Pin<Box<Sleep>>)>,
@@ -263,7 +264,7 @@ impl<M: Mind> Pump<M> {
             self.mind.looked_up();
             self.from_client.due = true;
         }
-        let held = self.to_server.held.is_some();
+        let held = self.to_server.held.is_some() || self.desk_is_full();
         if self.out.to_server.len() < HIGH && self.from_client.has_room(held) {
             moved |= self.from_client.read(cx, &mut self.client);
         }
@@ -300,7 +301,7 @@ impl<M: Mind> Pump<M> {
 
     fn poll_server(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        let held = self.to_client.held.is_some();
+        let held = self.to_client.held.is_some() || self.desk_is_full();
         if self.out.to_client.len() < HIGH && self.from_server.has_room(held) {
             moved |= self.from_server.read(cx, &mut self.server);
         }
@@ -340,20 +341,24 @@ impl<M: Mind> Pump<M> {
         let mut effects = std::mem::take(&mut self.out.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Event(event) => self.mind.record(*event),
+                Effect::Event(event) => self.receipts.extend(self.mind.record(event).map(|receipt| (None, receipt))),
                 Effect::RefreshCatalog => self.mind.refresh(),
                 Effect::Intent { event, side, from } => {
-                    let receipt = self.mind.intend(*event);
+                    let receipt = self.mind.intend(event);
                     let lane = match side {
                         Side::Client => &mut self.to_client,
                         Side::Server => &mut self.to_server,
                     };
                     lane.held = Some(lane.held.map_or(from, |held| held.min(from)));
-                    self.receipts.push((side, receipt));
+                    self.receipts.push((Some(side), receipt));
                 }
             }
         }
         self.out.effects = effects;
+    }
+
+    fn desk_is_full(&self) -> bool {
+        self.receipts.iter().any(|(side, _)| side.is_none())
     }
 
     /// A side's bytes are released when every receipt of that side is in.
@@ -361,7 +366,7 @@ impl<M: Mind> Pump<M> {
         if self.receipts.is_empty() {
             return false;
         }
-        let mut lost = false;
+        let (mut lost, before) = (false, self.receipts.len());
         self.receipts.retain_mut(|(_, receipt)| match receipt.as_mut().poll(cx) {
             Poll::Pending => true,
             Poll::Ready(written) => {
@@ -373,19 +378,21 @@ impl<M: Mind> Pump<M> {
             self.log_lost();
             return true;
         }
-        let mut released = false;
-        let waits = |side| self.receipts.iter().any(|(s, _)| *s == side);
-        if self.to_client.held.is_some() && !waits(Side::Client) {
+        if self.receipts.len() == before {
+            return false;
+        }
+        let waits = |side| self.receipts.iter().any(|(s, _)| *s == Some(side));
+        let (client, server) = (waits(Side::Client), waits(Side::Server));
+        if !client {
             self.to_client.held = None;
-            self.from_server.due = true;
-            released = true;
         }
-        if self.to_server.held.is_some() && !waits(Side::Server) {
+        if !server {
             self.to_server.held = None;
-            self.from_client.due = true;
-            released = true;
         }
-        released
+        // Input that waited for this may go on.
+        self.from_server.due |= !self.from_server.bytes.is_empty() || self.from_server.ended;
+        self.from_client.due |= !self.from_client.bytes.is_empty();
+        true
     }
 
     /// What was held is dropped, on both sides; nothing protected leaves unlogged.
@@ -420,17 +427,6 @@ impl<M: Mind> Pump<M> {
                 *buffer = BytesMut::new();
             }
         }
-    }
-}
-
-impl<M> Pump<M> {
-    /// The mind's last step: what it has to record.
-    pub(crate) fn finish(&mut self)
-    where
-        M: Mind,
-    {
-        self.mind.finish(&mut self.out);
-        self.carry_out();
     }
 }
 

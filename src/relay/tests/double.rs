@@ -9,10 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
+use crate::desk::AuditDown;
 use crate::error::{Code, Refusal};
 use crate::event::{Event, EventKind};
 use crate::metrics::Meters;
-use crate::relay::mind::{Host, LogDown, LookUp, Mind, Out, Receipt};
+use crate::relay::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::relay::{Drain, Relay, Settings, Upstream};
 use crate::session::{BackendKey, Close, Effect, Legs, Side};
 use crate::wire::startup::{CancelKey, Startup};
@@ -154,12 +155,14 @@ impl Mind for DoubleMind {
         self.key.as_ref()
     }
 
-    fn record(&mut self, _: Event) {}
+    fn record(&mut self, _: Box<Event>) -> Option<Receipt> {
+        None
+    }
 
-    fn intend(&mut self, _: Event) -> Receipt {
+    fn intend(&mut self, _: Box<Event>) -> Receipt {
         let (sender, receipt) = oneshot::channel();
         self.world.intents.lock().unwrap().push(sender);
-        Box::pin(async move { if receipt.await == Ok(true) { Ok(()) } else { Err(LogDown) } })
+        Box::pin(async move { if receipt.await == Ok(true) { Ok(()) } else { Err(AuditDown) } })
     }
 
     fn log_down(&mut self, out: &mut Out) -> Close {

@@ -34,7 +34,7 @@ async fn bytes_go_both_ways_whole_and_in_order() {
             }
             to
         };
-        let up = tokio::spawn(send.clone()(client_out, message.clone()));
+        let up = tokio::spawn(send(client_out, message.clone()));
         let down = tokio::spawn(send(server_out, message.clone()));
         let receive = |mut from: tokio::net::tcp::OwnedReadHalf| async move {
             let mut got = vec![0; total];

@@ -1,0 +1,195 @@
+//! The real host: sessions with the rules, keys, plans, desk and catalog they need.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rand::Rng;
+
+use super::mind::{Host, LookUp, Mind, Out, Receipt};
+use crate::catalog::Keeper;
+use crate::clock::Now;
+use crate::crypto::Keyring;
+use crate::desk::Desk;
+use crate::error::Refusal;
+use crate::event::Event;
+use crate::metrics::Meters;
+use crate::plan;
+use crate::policy::rules::Rules;
+use crate::secret::Entropy;
+use crate::session::{self, BackendKey, Close, Context, Effect, Legs, Session};
+use crate::wire::startup::Startup;
+
+/// How long a statement waits for the catalog to be read again.
+const LOOK_UP: Duration = Duration::from_secs(2);
+
+/// What sessions need of the world.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// `[listen] allow_trust`, `[limits]`, …
+    pub session: Arc<session::Settings>,
+    /// The rules in force.
+    pub keeper: Keeper,
+    /// Decisions made before.
+    pub plans: Arc<plan::Cache>,
+    /// The keys.
+    pub keyring: Arc<Keyring>,
+    /// Where events go.
+    pub desk: Desk,
+    /// Where counts go.
+    pub meters: Arc<Meters>,
+}
+
+/// The thread's reseeding ChaCha generator.
+#[derive(Debug)]
+struct ThreadEntropy;
+
+impl Entropy for ThreadEntropy {
+    fn fill(&mut self, out: &mut [u8]) {
+        rand::rng().fill_bytes(out);
+    }
+}
+
+/// One session and its world.
+pub(crate) struct Live {
+    session: Session,
+    world: World,
+    looked_up: bool,
+    finished: bool,
+}
+
+impl Host for World {
+    type Mind = Live;
+
+    fn welcome(&self, startup: Startup, connection: u64, client: Option<IpAddr>, legs: Legs) -> Result<Live, Refusal> {
+        let rules = self.keeper.rules();
+        let session = Session::new(self.session.clone(), startup, connection, client, legs, &rules)?;
+        Ok(Live { session, world: self.clone(), looked_up: false, finished: false })
+    }
+
+    fn meters(&self) -> &Meters {
+        &self.meters
+    }
+}
+
+impl Live {
+    /// One step of the session, timed.
+    fn step<T>(&mut self, out: &mut Out, step: impl FnOnce(&mut Session, &mut Context<'_>) -> T) -> T {
+        let rules: Arc<Rules> = self.world.keeper.rules();
+        let began = Now::read();
+        let mut context = Context {
+            rules: &rules,
+            plans: &self.world.plans,
+            keyring: &self.world.keyring,
+            now: began,
+            entropy: &mut ThreadEntropy,
+            to_client: &mut out.to_client,
+            to_server: &mut out.to_server,
+            effects: &mut out.effects,
+            meters: &self.world.meters,
+            catalog_deadline_passed: std::mem::take(&mut self.looked_up),
+        };
+        let done = step(&mut self.session, &mut context);
+        self.world.meters.added_latency_ns(Now::read().mono_ns.saturating_sub(began.mono_ns));
+        done
+    }
+}
+
+impl Mind for Live {
+    fn start(&mut self, out: &mut Out) {
+        self.step(out, |session, cx| session.start(cx));
+    }
+
+    fn client(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close> {
+        self.step(out, |session, cx| session.client(input, cx))
+    }
+
+    fn server(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close> {
+        // What a look-up brought concerns the client's next message, not the server's.
+        let looked_up = std::mem::take(&mut self.looked_up);
+        let done = self.step(out, |session, cx| session.server(input, cx));
+        self.looked_up = looked_up;
+        done
+    }
+
+    fn transparent(&self) -> bool {
+        self.session.transparent()
+    }
+
+    fn authenticated(&self) -> bool {
+        self.session.authenticated()
+    }
+
+    fn idle(&self) -> bool {
+        self.session.idle()
+    }
+
+    fn waiting(&self) -> bool {
+        self.session.waiting_for_catalog()
+    }
+
+    fn look_up(&mut self) -> LookUp {
+        let keeper = self.world.keeper.clone();
+        Box::pin(async move {
+            keeper.refresh(LOOK_UP).await;
+        })
+    }
+
+    fn looked_up(&mut self) {
+        self.looked_up = true;
+    }
+
+    fn refresh(&mut self) {
+        // A session that waits asks through `look_up`.
+        if !self.session.waiting_for_catalog() {
+            self.world.keeper.request();
+        }
+    }
+
+    fn backend_key(&self) -> Option<&BackendKey> {
+        self.session.backend_key()
+    }
+
+    fn record(&mut self, event: Box<Event>) -> Option<Receipt> {
+        let receipt = self.world.desk.event(event);
+        // An event that the desk cannot take because the log is broken for good stops nothing by itself: intents do.
+        receipt.done().is_none().then(|| {
+            Box::pin(async move {
+                let _ = receipt.await;
+                Ok(())
+            }) as Receipt
+        })
+    }
+
+    fn intend(&mut self, event: Box<Event>) -> Receipt {
+        Box::pin(self.world.desk.intent(event))
+    }
+
+    fn log_down(&mut self, out: &mut Out) -> Close {
+        self.step(out, |session, cx| session.audit_down(cx))
+    }
+
+    fn finish(&mut self, out: &mut Out) {
+        self.finished = true;
+        self.step(out, |session, cx| session.finish(cx));
+    }
+}
+
+impl Drop for Live {
+    /// A task that was cut (a stranger that gave way, a panic) still records how its connection ended.
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        let mut out = Out::default();
+        self.finish(&mut out);
+        for effect in out.effects {
+            let (Effect::Event(event) | Effect::Intent { event, .. }) = effect else { continue };
+            let receipt = self.record(event);
+            if let (Some(receipt), Ok(runtime)) = (receipt, tokio::runtime::Handle::try_current()) {
+                runtime.spawn(receipt);
+            }
+        }
+    }
+}
