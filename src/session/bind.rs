@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::error::Refusal;
 use crate::event::Subject;
-use crate::plan::{Parameter, Plan, SubjectFrom, Target};
+use crate::plan::{Parameter, Plan, StepKind, SubjectFrom, Target};
 use crate::wire::message::{self, Bind, Parse, Reader};
 use crate::wire::types::Format;
 use crate::wire::{encode, frame};
@@ -310,8 +310,15 @@ impl Session {
         debug_assert_eq!(message.first(), Some(&b'S'), "only Sync ends a pipeline");
     }
 
+    /// Something runs, and nothing waits for the client: during COPY FROM STDIN the server ignores Sync, and the
+    /// client has to go on.
     fn runs_something(&self) -> bool {
-        self.pending.iter().any(|p| matches!(p, Pending::Execute(_)))
+        let copies = |r: &Running| r.current().is_some_and(|s| matches!(s.kind, StepKind::CopyIn(_)));
+        let mut executes = self.pending.iter().filter_map(|p| match p {
+            Pending::Execute(running) => Some(running),
+            _ => None,
+        });
+        self.pending.iter().any(|p| matches!(p, Pending::Execute(_))) && !executes.any(|r| copies(r))
     }
 
     pub(super) fn send_sync(&mut self, cx: &mut Context<'_>) {

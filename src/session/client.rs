@@ -36,6 +36,10 @@ impl Session {
         let body = &message[frame::HEADER..];
         match message[0] {
             b'S' | b'H' if self.copy.inbound() => self.forward(message, cx),
+            b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F' if self.copy.inbound() => {
+                let refusal = Refusal::new(Code::Protocol, "unexpected message during COPY from stdin", "");
+                return Err(self.fatal(&refusal, "the client sent an unexpected message during COPY", cx));
+            }
             b'S' => self.sync(message, cx),
             b'Q' if !self.skipping => return self.query(body, cx),
             b'P' if !self.skipping => return self.parse(body, cx),
@@ -130,6 +134,10 @@ impl Session {
                     "give it another name",
                 ));
             }
+        }
+        let settings = plan.steps.iter().any(|s| matches!(s.kind, StepKind::Settings));
+        if let Some(refusal) = settings.then(|| super::settings::pinned(sql)).flatten() {
+            return Some(refusal);
         }
         text_carries_envelope(cx.keyring, sql.as_bytes()).then(envelope_inbound)
     }

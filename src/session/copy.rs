@@ -17,7 +17,7 @@ use crate::wire::types::Format;
 use crate::wire::{encode, frame};
 
 use super::fields::{Opener, RowShown};
-use super::pending::Running;
+use super::pending::{Pending, Running};
 use super::record::refused_step;
 use super::write::{Sealer, carries_envelope, envelope_inbound, is_envelope, text_carries_envelope};
 use super::{Close, Context, Session, Side};
@@ -98,6 +98,11 @@ impl Session {
         if inbound != (message[0] == b'G') || (!agrees && !inbound) {
             self.put_back(running, simple);
             return Err(self.unexpected_reply(cx));
+        }
+        if inbound {
+            // The server ignores a Sync that came before the data; the client sends another one after it.
+            self.pending.retain(|p| !matches!(p, Pending::Sync));
+            self.open_pipeline = !simple;
         }
         cx.to_client.extend_from_slice(message);
         let before_18 = cx.rules.schema.server_version < 180_000;

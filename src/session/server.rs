@@ -483,6 +483,9 @@ impl Session {
         }
         self.copy.ended();
         self.muted = false;
+        if !self.open_pipeline {
+            (self.pipeline_writes, self.pipeline_opens) = (false, false);
+        }
         if std::mem::take(&mut self.poisoned) && status == b'T' {
             // The block must not go on as if the client had its rows.
             if !self.pending.is_empty() || self.open_pipeline {

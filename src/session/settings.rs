@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use crate::error::{Code, Refusal};
+use crate::sql;
+use crate::sql::setting::{self, Change, Value};
 use crate::wire::types::{DateForm, DateOrder, IntervalForm};
 use crate::wire::{encode, frame, message};
 
@@ -14,6 +16,37 @@ use super::{Close, Context, Session};
 
 /// What the server does not report by itself (before PostgreSQL 18 for search_path).
 const PROBE: &str = "SHOW search_path; SHOW bytea_output; SHOW extra_float_digits; SHOW role";
+
+/// What a SET or set_config of that text may not do.
+pub(super) fn pinned(sql: &str) -> Option<Refusal> {
+    let tokens = sql::lex(sql, usize::MAX).ok()?;
+    let sets = sql::statements(&tokens, sql).into_iter().filter_map(|range| setting::change(sql, &tokens, range));
+    for change in sets {
+        let Change::Set { name, value: Value::List(items), .. } = change else { continue };
+        let [item] = items.as_slice() else { continue };
+        let item = item.trim().to_ascii_lowercase();
+        let refused = match name.as_str() {
+            "client_encoding" => !matches!(item.as_str(), "utf8" | "utf-8" | "unicode"),
+            "standard_conforming_strings" => !matches!(item.as_str(), "on" | "true" | "yes" | "1"),
+            "extra_float_digits" => item.parse::<i32>().is_ok_and(|digits| digits < 1),
+            _ => false,
+        };
+        if refused {
+            return Some(pin(&name));
+        }
+    }
+    let called = setting::set_config(sql, &tokens).into_iter().flatten();
+    let pins = ["client_encoding", "standard_conforming_strings", "extra_float_digits"];
+    called.into_iter().find(|name| pins.contains(&name.as_str())).map(|name| pin(&name))
+}
+
+fn pin(name: &str) -> Refusal {
+    Refusal::new(
+        Code::Pinned,
+        format!("pgveil pins {name}"),
+        "keep client_encoding = UTF8, standard_conforming_strings = on and extra_float_digits at 1 or more",
+    )
+}
 
 impl Session {
     /// Asks for the settings; client input waits for the answer.
@@ -152,6 +185,25 @@ mod tests {
         assert_eq!(path(""), Vec::<String>::new());
         assert_eq!(path("\"\""), Vec::<String>::new());
         assert_eq!(path("\"unterminated"), ["unterminated"]);
+    }
+
+    #[test]
+    fn pins_hold_in_every_spelling() {
+        for sql in [
+            "SET client_encoding = 'LATIN1'",
+            "set names 'sjis'",
+            "select 1; SET LOCAL \"client_encoding\" TO sjis",
+            "set standard_conforming_strings to off",
+            "set extra_float_digits = 0",
+            "select set_config('client_encoding', 'x', false)",
+        ] {
+            assert_eq!(pinned(sql).map(|r| r.code), Some(Code::Pinned), "{sql}");
+        }
+        for sql in
+            ["set client_encoding to 'UTF8'", "set names 'utf-8'", "set search_path = x", "set extra_float_digits = 3"]
+        {
+            assert_eq!(pinned(sql), None, "{sql}");
+        }
     }
 
     #[test]
