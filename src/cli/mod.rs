@@ -13,6 +13,7 @@ mod connect;
 mod demo;
 mod keys;
 mod log;
+mod serve;
 
 /// A transparent privacy proxy for PostgreSQL: seals tagged columns, masks by role, logs every access, watches for
 /// breaches.
@@ -33,6 +34,8 @@ enum Command {
     Keys(keys::Args),
     /// Check the access log, or read it.
     Log(log::Args),
+    /// Serve: clients connect here instead of to PostgreSQL.
+    Serve(serve::Args),
 }
 
 /// Runs the command line's command. Wrong usage ends the process with code 2 (clap's own).
@@ -42,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Serve(args) => serve::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("pgveil: {error:#}");

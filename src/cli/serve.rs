@@ -1,0 +1,223 @@
+//! `pgveil serve`: configuration → keys → rules → desk → admin port → relay, in that order; each refuses to go on with
+//! what it found wrong. Ends in the opposite order.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::connect;
+use crate::catalog::{self, Keeper};
+use crate::config::{self, Config, LogFormat, Statements, TlsMode};
+use crate::crypto::Keyring;
+use crate::desk::{self, Desk};
+use crate::keys;
+use crate::metrics::Meters;
+use crate::plan;
+use crate::relay::{ClientTls, Drain, Phase, Proxy, ServerFiles, ServerTls, Settings, Upstream, Verify, World};
+use crate::session;
+
+/// How long the access log may take to write what is queued when everything else has ended.
+const LOG_DEADLINE: Duration = Duration::from_secs(30);
+/// Sockets that have not logged in, at the same time, when few sessions are allowed.
+const STRANGERS_MIN: usize = 128;
+
+/// Arguments of `pgveil serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  pgveil serve --config pgveil.toml\n\n\
+    SIGTERM: stop accepting, end idle sessions, let statements finish ([listen] drain_timeout_s). A second one: now.\n\
+    SIGHUP: read the policy and the TLS certificates anew; what is wrong changes nothing.")]
+pub(super) struct Args {
+    /// The config file.
+    #[arg(long, default_value = "pgveil.toml")]
+    config: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = config::load(&args.config)?;
+    start_logging(&config);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let keyring = Arc::new(keys::load(&config.keys.path, &keys::Unlock::from(&config.keys.unlock))?);
+    // The relay has threads of its own; these two carry the catalog, the admin port and the acceptor.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(config, keyring))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Log lines go to stderr; values are in none of them, so `RUST_LOG` may ask for more than `[log] level`.
+fn start_logging(config: &Config) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(config.log.level));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => lines.with_ansi(false).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}
+
+async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
+    // Signals that come while starting up are not lost.
+    let mut stop = Stop::new()?;
+    let meters = Arc::new(Meters::new());
+    for info in keyring.columns() {
+        meters.key_created(&info.column.column, info.newest_key_unix_s);
+    }
+    let settings = relay_settings(&config)?;
+    let keeper = Keeper::start(catalog_settings(&config)?, keyring.clone()).await?;
+    let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters).await?;
+    let watching = keeper.watch(tell(desk.clone()));
+    let world = World {
+        session: Arc::new(session_settings(&config)),
+        keeper: keeper.clone(),
+        plans: Arc::new(plan::Cache::new(config.limits.plan_cache as usize)),
+        keyring,
+        desk,
+        meters,
+    };
+    let (drain, tls) = (Arc::new(Drain::default()), settings.tls.clone());
+    let proxy = Proxy::bind(settings, world, drain.clone())?;
+    println!("pgveil serves PostgreSQL on {}", proxy.address());
+    let reloading = tokio::spawn(reload_certificates(tls));
+    let mut relay = tokio::spawn(proxy.run());
+    tokio::select! {
+        ended = &mut relay => ended??,
+        () = stop.called() => {
+            tracing::info!("draining: idle sessions end, running statements may finish");
+            drain.advance(Phase::Draining);
+            tokio::select! {
+                ended = &mut relay => ended??,
+                () = patience(&config, &mut stop) => {
+                    tracing::warn!("draining has taken too long, or was told to hurry: ending every session");
+                    drain.advance(Phase::Over);
+                    relay.await??;
+                }
+            }
+        }
+    }
+    reloading.abort();
+    watching.abort();
+    if !desk_thread.stop(LOG_DEADLINE).await {
+        anyhow::bail!("the access log did not take everything within {} s", LOG_DEADLINE.as_secs());
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn patience(config: &Config, stop: &mut Stop) {
+    tokio::select! {
+        () = tokio::time::sleep(config.listen.drain_timeout) => {}
+        () = stop.called() => {}
+    }
+}
+
+/// SIGTERM or SIGINT.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn called(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The policy's reload on SIGHUP is the keeper's.
+async fn reload_certificates(tls: Option<Arc<ServerTls>>) {
+    let (Some(tls), Ok(mut hangup)) = (tls, signal(SignalKind::hangup())) else { return };
+    while hangup.recv().await.is_some() {
+        match tls.reload() {
+            Ok(()) => tracing::info!("TLS certificate reloaded"),
+            Err(error) => tracing::error!(%error, "TLS certificate not reloaded, the old one stays"),
+        }
+    }
+}
+
+fn tell(desk: Desk) -> impl Fn(crate::event::Event) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+    move |event| {
+        let receipt = desk.event(event);
+        Box::pin(async move {
+            let _ = receipt.await;
+        })
+    }
+}
+
+/// Reading the log's tail takes a while on a large log.
+async fn open_desk(
+    config: &Config,
+    keyring: &Arc<Keyring>,
+    keeper: &Keeper,
+    meters: &Arc<Meters>,
+) -> anyhow::Result<(Desk, desk::Thread)> {
+    let settings = desk::Settings::from(&config.audit);
+    let (keyring, keeper, meters) = (keyring.clone(), keeper.clone(), meters.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let rules = move || keeper.rules();
+        desk::start(settings, keyring.audit_key().clone(), keyring.deployment_id(), rules, meters)
+    });
+    Ok(opened.await??)
+}
+
+fn catalog_settings(config: &Config) -> anyhow::Result<catalog::Settings> {
+    Ok(catalog::Settings {
+        connect: connect::control(&config.control)?,
+        policy: config.policy.clone(),
+        poll: catalog::POLL,
+    })
+}
+
+fn session_settings(config: &Config) -> session::Settings {
+    session::Settings {
+        allow_trust: config.listen.allow_trust,
+        passthrough: config.passthrough.clone(),
+        // Under `async` durability too: the desk then acknowledges without an fsync, and still says when it cannot.
+        intent: true,
+        log_all: config.audit.statements == Statements::All,
+        message_bytes: config.limits.message_bytes as usize,
+        prepared_statements: config.limits.prepared_statements as usize,
+        portals: config.limits.portals as usize,
+    }
+}
+
+fn relay_settings(config: &Config) -> anyhow::Result<Settings> {
+    let tls = match &config.listen.tls {
+        None => None,
+        Some(tls) => {
+            let files = ServerFiles { cert: tls.cert.clone(), key: tls.key.clone(), client_ca: tls.client_ca.clone() };
+            Some(Arc::new(ServerTls::load(files, tls.required)?))
+        }
+    };
+    let upstream = &config.upstream;
+    let verify = match upstream.tls.mode {
+        TlsMode::Disable => None,
+        TlsMode::Require => Some(Verify::Nothing),
+        TlsMode::VerifyCa => Some(Verify::Authority),
+        TlsMode::VerifyFull => Some(Verify::Full),
+    };
+    let sessions_max = config.listen.connections_max as usize;
+    Ok(Settings {
+        listen: config.listen.postgres,
+        tls,
+        upstream: Upstream {
+            host: upstream.host.clone(),
+            port: upstream.port,
+            tls: verify.map(|v| ClientTls::new(&upstream.host, v, upstream.tls.ca.as_deref())).transpose()?,
+            connect_timeout: upstream.connect_timeout,
+        },
+        workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        sessions_max,
+        strangers_max: sessions_max.max(STRANGERS_MIN),
+        startup_timeout: config.listen.startup_timeout,
+    })
+}
