@@ -10,6 +10,7 @@ mod frames;
 mod harness;
 mod leak;
 mod passthrough;
+mod readme;
 mod scenario;
 mod startup;
 mod support;
