@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests may")]
 
 mod catalog;
+mod alerts;
 mod crash;
 mod envelopes;
 mod frames;
 mod harness;
 mod leak;
+mod metrics;
 mod passthrough;
 mod readme;
 mod scenario;

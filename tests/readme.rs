@@ -59,4 +59,7 @@ fn its_policy_and_configuration_load() {
     let config = blocks.iter().find(|block| block.contains("[listen]")).expect("an example of pgveil.toml");
     let parsed = pgveil::config::parse(std::path::Path::new("pgveil.toml"), config);
     assert!(parsed.is_ok(), "{parsed:?}");
+    let policy = blocks.iter().find(|block| block.contains("version = 1")).expect("an example of a policy");
+    let parsed = pgveil::policy::parse(&[("policy.toml".to_owned(), policy.clone())]);
+    assert!(parsed.is_ok(), "{:?}", parsed.err());
 }

@@ -1,0 +1,61 @@
+//! What Prometheus reads: the format parses, every series is described, no label holds a value.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use pgveil::metrics::CATALOGUE;
+
+use crate::scenario::site;
+use crate::support::{http, skip};
+
+#[tokio::test]
+async fn the_metrics_parse_and_are_described() {
+    let site = site("metrics");
+    let app = site.client("app").await;
+    app.execute("insert into people (id, email, name) values (1, 'a.kanarie@example.org', 'A kanarie')", &[])
+        .await
+        .unwrap();
+    app.query("select name from people where email = 'a.kanarie@example.org'", &[]).await.unwrap();
+    app.query("select name from people where upper(name) = 'kanarie'", &[]).await.unwrap_err();
+    site.client("analyst").await.query("select name from people", &[]).await.unwrap();
+    let text = site.metrics();
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let base = name.trim_end_matches("_bucket").trim_end_matches("_sum").trim_end_matches("_count");
+        let described = CATALOGUE.iter().any(|metric| metric.name == name || metric.name == base);
+        assert!(described, "{name} is not described");
+        assert!(
+            text.contains(&format!("# TYPE {name} ")) || text.contains(&format!("# TYPE {base} ")),
+            "{name} has no type"
+        );
+    }
+    for metric in CATALOGUE {
+        assert!(text.contains(&format!("# HELP {} ", metric.name)), "{} is not exposed\\n{text}", metric.name);
+    }
+    assert!(site.metric("pgveil_rows_total", "treatment=\"written\"") >= 1.0);
+    assert!(site.metric("pgveil_rows_total", "treatment=\"opened\"") >= 1.0);
+    assert!(site.metric("pgveil_rows_total", "treatment=\"masked\"") >= 1.0);
+    assert!(site.metric("pgveil_refusals_total", "code=\"PV011\"") >= 1.0);
+    assert!(site.metric("pgveil_connections_accepted_total", "") >= 2.0);
+    assert!(site.metric("pgveil_key_created_timestamp_seconds", "") > 0.0);
+    for (path, expected) in [("/healthz", 200), ("/readyz", 200), ("/nothing", 404)] {
+        assert_eq!(http(site.admin_port(), path).map(|(status, _)| status), Some(expected), "{path}");
+    }
+    promtool(&text);
+}
+
+fn promtool(text: &str) {
+    let spawned = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = spawned else {
+        return skip("metrics::promtool", "promtool is not installed (apt-get install prometheus)");
+    };
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+}
