@@ -6,6 +6,7 @@
 mod catalog;
 mod alerts;
 mod crash;
+mod docker;
 mod envelopes;
 mod frames;
 mod harness;

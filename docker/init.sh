@@ -1,0 +1,14 @@
+#!/bin/sh
+# Runs once, in the database container's first start: roles with the passwords of .env, and the clinic's tables.
+set -eu
+psql -v ON_ERROR_STOP=1 -U postgres -v control="$PGVEIL_CONTROL_PASSWORD" -v app="$APP_PASSWORD" \
+    -v analyst="$ANALYST_PASSWORD" -v support="$SUPPORT_PASSWORD" <<'SQL'
+create role pgveil login password :'control';
+create role app login password :'app';
+create role analyst login password :'analyst';
+create role support login password :'support';
+create database medico owner pgveil;
+\c medico
+set role pgveil;
+\i /schema.sql
+SQL
