@@ -80,8 +80,12 @@ pub(super) const BATCH: &str = concat!(
      where n.nspname not in ('pg_catalog','information_schema','pgveil')",
 );
 
-/// Read only when `pgveil.columns` exists.
-pub(super) const SEALED_TYPES: &str = "select relation_oid, attnum, as_type from pgveil.columns";
+/// Read only when `pgveil.columns` exists. The recorded name decides (it survives dump and restore), then the number
+/// (it survives a rename).
+pub(super) const SEALED_TYPES: &str = "select a.attrelid, a.attnum, c.as_type from pgveil.columns c \
+     join pg_attribute a on a.attrelid = c.relation and not a.attisdropped and (a.attname = c.column_name or \
+       (a.attnum = c.attnum and not exists (select from pg_attribute b where b.attrelid = c.relation \
+        and b.attname = c.column_name and not b.attisdropped)))";
 
 /// May be denied; then the system identifier counts as 0.
 pub(super) const SYSTEM_IDENTIFIER: &str = "select system_identifier from pg_control_system()";

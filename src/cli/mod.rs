@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod apply;
 mod check;
 mod connect;
 mod demo;
@@ -26,6 +27,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make the database what the policy says: domains, sealed columns. One transaction; `--dry-run` prints it.
+    Apply(apply::Args),
     /// Read config and policy, say every problem at once; against the live catalog too if it can be reached.
     Check(check::Args),
     /// A private PostgreSQL with invented patients, the proxy in front, and a tour that checks every claim it makes.
@@ -41,6 +44,7 @@ enum Command {
 /// Runs the command line's command. Wrong usage ends the process with code 2 (clap's own).
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Apply(args) => apply::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Keys(args) => keys::run(&args),

@@ -1,4 +1,179 @@
-//! Policy → DDL: domains, schema pgveil, sealed columns.
+//! Policy → DDL: schema `pgveil`, the sealed domains, sealed columns, and who may read around the proxy.
 //!
-//! TAKEN by the coordinator (2026-11-22 00:18): src/lens/** and src/cli/apply.rs. The policy engineer keeps policy,
-//! config, catalog and cli/check, and wires `apply` into the command enum when this has landed.
+//! In: checked policy, catalog, column ids. Out: a plan that can be read as SQL, and its execution in one transaction.
+//! Never: a statement that could lose a value (a table with rows is left alone, and a race fails the transaction), a
+//! revoke from a role that was not named.
+
+mod apply;
+mod columns;
+mod ddl;
+mod facts;
+mod grants;
+
+use std::collections::HashMap;
+
+pub use apply::{Applied, Mode as ApplyMode, Progress, apply};
+pub use ddl::Statement;
+pub use facts::{Facts, read as read_facts};
+
+use crate::crypto::SealMode;
+use crate::keys::ColumnBinding;
+use crate::policy::Policy;
+use crate::policy::problem::Problem;
+use crate::policy::rules::Mode;
+use crate::sql::schema::Schema;
+use crate::wire::types::Kind;
+use columns::{Wanted, foreign_keys_to_remake, judge, wanted};
+
+/// What `pgveil apply` would do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// In order; empty when nothing is to be done.
+    pub statements: Vec<Statement>,
+    /// Columns sealed by it, `schema.table.column`.
+    pub sealed: Vec<String>,
+    /// Columns of tables that hold rows: they wait for `pgveil seal`.
+    pub waiting: Vec<String>,
+    /// Columns that cannot be sealed as things stand.
+    pub refused: Vec<Problem>,
+    /// Direct rights on plaintext that the proxy hides; run only on request.
+    pub grants: Vec<Statement>,
+    /// Other ways to that plaintext, with the SQL that closes them.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Every column the policy encrypts is sealed once the statements have run.
+    pub fn complete(&self) -> bool {
+        self.waiting.is_empty() && self.refused.is_empty()
+    }
+}
+
+/// The columns that need an id in the keyring: those that are sealed or can be sealed now.
+pub fn bindings(policy: &Policy, schema: &Schema, facts: &Facts) -> Vec<ColumnBinding> {
+    let all = wanted(policy, schema);
+    let verdict = judge(&all, schema, facts);
+    let mut bindings: Vec<ColumnBinding> = Vec::new();
+    for column in all.iter().filter(|w| w.sealed).chain(&verdict.ready) {
+        let owner = column.owner();
+        // `same_as` always names a listed column; its own `was` decides about its id.
+        let own = all.iter().find(|w| w.full() == owner).unwrap_or(column);
+        if bindings.iter().all(|b| b.column != owner) {
+            bindings.push(ColumnBinding {
+                system_identifier: schema.system_identifier,
+                database: schema.database.clone(),
+                column: owner,
+                mode: match column.sealing.mode {
+                    Mode::Randomized => SealMode::Randomized,
+                    Mode::Deterministic => SealMode::Deterministic,
+                },
+                was: own.sealing.was.as_ref().map(|at| at.value.clone()),
+                empty: !own.sealed && !column.sealed,
+            });
+        }
+    }
+    bindings
+}
+
+/// The DDL that makes the database what the policy says. `ids` are the column ids by `schema.table.column`; a column
+/// without one (a dry run) is recorded as 0.
+pub fn plan(policy: &Policy, schema: &Schema, facts: &Facts, ids: &HashMap<String, u32>) -> Plan {
+    let all = wanted(policy, schema);
+    let verdict = judge(&all, schema, facts);
+    let mut statements = foundation(schema, facts);
+    let keys = foreign_keys_to_remake(&verdict.ready, facts);
+    for key in &keys {
+        let table = schema.relation(key.from.0).map(|r| ddl::relation(r)).unwrap_or_default();
+        let sql = format!("alter table {table} drop constraint {}", ddl::name(&key.name));
+        statements.push(Statement::new("both ends change their type", sql));
+    }
+    statements.extend(seal_tables(&verdict.ready));
+    for key in &keys {
+        let table = schema.relation(key.from.0).map(|r| ddl::relation(r)).unwrap_or_default();
+        let sql = format!("alter table {table} add constraint {} {}", ddl::name(&key.name), key.definition);
+        statements.push(Statement::new("the foreign key again, now between envelopes", sql));
+    }
+    statements.extend(record(&all, &verdict.ready, facts, ids));
+    let grants = grants::find(policy, schema, facts);
+    Plan {
+        statements,
+        sealed: verdict.ready.iter().map(Wanted::full).collect(),
+        waiting: verdict.full.iter().map(Wanted::full).collect(),
+        refused: verdict.refused,
+        grants: grants.direct,
+        notes: grants.notes,
+    }
+}
+
+/// Schema, domains, table, event trigger: whatever is missing.
+fn foundation(schema: &Schema, facts: &Facts) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    if !facts.schema {
+        statements.extend(ddl::schema());
+    }
+    let missing = Kind::ALL.iter().filter(|kind| !schema.sealed_domains.values().any(|known| known == *kind));
+    statements.extend(missing.map(|kind| ddl::domain(*kind)));
+    if !facts.columns_table {
+        statements.extend(ddl::columns_table());
+    }
+    if facts.superuser && !facts.event_trigger {
+        statements.extend(ddl::event_trigger());
+    }
+    statements
+}
+
+/// One ALTER TABLE per table.
+fn seal_tables(ready: &[Wanted<'_>]) -> Vec<Statement> {
+    let mut statements: Vec<Statement> = Vec::new();
+    let mut seen: Vec<u32> = Vec::new();
+    for first in ready {
+        if seen.contains(&first.relation.oid) {
+            continue;
+        }
+        seen.push(first.relation.oid);
+        let ours: Vec<&Wanted<'_>> = ready.iter().filter(|w| w.relation.oid == first.relation.oid).collect();
+        let clauses: Vec<String> = ours.iter().map(|w| ddl::seal_clause(&w.column, w.ty.kind)).collect();
+        let names: Vec<&str> = ours.iter().map(|w| &*w.column).collect();
+        let sql = format!("alter table {}\n  {}", ddl::relation(first.relation), clauses.join(",\n  "));
+        let why = format!("{}: {} become sealed", first.relation.qualified(), names.join(", "));
+        statements.push(Statement::new(why, sql));
+    }
+    statements
+}
+
+/// New or differing rows of `pgveil.columns`. Rows of dropped columns join with nothing and stay.
+fn record(all: &[Wanted<'_>], ready: &[Wanted<'_>], facts: &Facts, ids: &HashMap<String, u32>) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    for column in all.iter().filter(|w| w.sealed).chain(ready) {
+        let (relation, attnum) = (column.relation.oid, column.attnum);
+        let id = ids.get(&column.owner()).copied();
+        let as_type = column.ty.to_string();
+        let mode = match column.sealing.mode {
+            Mode::Randomized => "randomized",
+            Mode::Deterministic => "deterministic",
+        };
+        let same = |r: &&facts::Recorded| r.relation == relation && r.attnum == attnum;
+        let recorded = facts.recorded.iter().find(same);
+        let right = recorded.is_some_and(|r| {
+            *r.column == *column.column && r.as_type == as_type && r.mode == mode && id.is_none_or(|id| id == r.id)
+        });
+        if !right {
+            let sql = format!(
+                "insert into pgveil.columns (relation, attnum, column_name, column_id, as_type, mode) \
+                 values ({}::regclass, {attnum}, {}, {}, {}, {}) \
+                 on conflict (relation, attnum) do update set column_name = excluded.column_name, \
+                 column_id = excluded.column_id, as_type = excluded.as_type, mode = excluded.mode",
+                ddl::literal(&ddl::relation(column.relation)),
+                ddl::literal(&column.column),
+                id.unwrap_or(0),
+                ddl::literal(&as_type),
+                ddl::literal(mode),
+            );
+            statements.push(Statement::new(format!("{} is recorded as {as_type}", column.full()), sql));
+        }
+    }
+    statements
+}
+
+#[cfg(test)]
+mod tests;

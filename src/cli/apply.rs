@@ -1,0 +1,92 @@
+//! `pgveil apply`: the database becomes what the policy says.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::connect;
+use crate::clock::Now;
+use crate::error::Error;
+use crate::lens::{self, Applied, ApplyMode, Statement};
+use crate::policy::problem::render;
+use crate::{catalog, config, keys, policy};
+
+/// Arguments of `pgveil apply`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  pgveil apply --dry-run --config pgveil.toml   # prints the SQL, changes nothing\n  \
+    pgveil apply --config pgveil.toml             # runs it in one transaction\n  \
+    pgveil apply --grants                         # also takes away direct reads of plaintext above a role's clearance\n\n\
+    Exit code: 0 when every encrypted column of the policy is sealed, 1 when some are not (said which and why), \
+    2 for wrong usage."
+)]
+pub(super) struct Args {
+    /// The config file.
+    #[arg(long, default_value = "pgveil.toml")]
+    config: PathBuf,
+    /// Print the SQL and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Also revoke a role's direct SELECT on tables with plaintext columns above its clearance, and grant it the
+    /// columns within. Only what was granted to that role itself; other ways are reported with their SQL.
+    #[arg(long)]
+    grants: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = config::load(&args.config)?;
+    let policy = policy::parse(&catalog::read_policy(&config.policy)?)
+        .map_err(|problems| anyhow::anyhow!("the policy has problems:\n{}", render(&problems)))?;
+    let connect = connect::control(&config.control)?;
+    let unlock = (&config.keys.unlock).into();
+    let ring = keys::load(&config.keys.path, &unlock)?;
+    let known = |database: &str, column: &str| ring.column_id(database, column);
+    let mut allocate = |bindings: &[keys::ColumnBinding]| {
+        let ids = keys::allocate(&config.keys.path, &unlock, bindings, Now::read());
+        let ids = ids.map_err(|error| Error::Key(error.to_string()))?;
+        Ok(ids.into_iter().map(|id| (id.column_id, id.new)).collect())
+    };
+    let mode = ApplyMode { dry_run: args.dry_run, grants: args.grants };
+    let mut progress = |number: usize, count: usize, statement: &Statement| {
+        if args.dry_run {
+            println!("{statement}");
+        } else {
+            println!("[{number}/{count}] {}", statement.why);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let applied = runtime.block_on(lens::apply(&connect, &policy, mode, &known, &mut allocate, &mut progress))?;
+    Ok(report(args, &applied))
+}
+
+fn report(args: &Args, applied: &Applied) -> ExitCode {
+    let plan = &applied.plan;
+    let comment = if args.dry_run { "-- " } else { "" };
+    let say = |text: &str| println!("{comment}{}", text.replace('\n', &format!("\n{comment}")));
+    for (column, id) in &applied.ids {
+        say(&format!("{column} has column id {id}"));
+    }
+    if plan.statements.is_empty() {
+        say("nothing to do");
+    } else if args.dry_run {
+        say(&format!("{} statements; nothing was changed", plan.statements.len()));
+    } else {
+        say(&format!("done: {} columns sealed", plan.sealed.len()));
+    }
+    if !plan.grants.is_empty() {
+        say("\nThese roles can read plaintext around the proxy; `pgveil apply --grants` runs this:");
+        plan.grants.iter().for_each(|statement| say(&statement.to_string()));
+    }
+    if !plan.notes.is_empty() {
+        say("\nOther ways to plaintext around the proxy, for you to decide:");
+        plan.notes.iter().for_each(|note| say(note));
+    }
+    if !plan.waiting.is_empty() {
+        say("\nThese columns hold rows and were left as they are; `pgveil seal` (next release) moves them online.\n\
+             Until then pgveil refuses statements that name their tables (PV026):");
+        plan.waiting.iter().for_each(|column| say(&format!("  {column}")));
+    }
+    if !plan.refused.is_empty() {
+        eprintln!("\nThese columns cannot be sealed as things stand:\n{}", render(&plan.refused));
+    }
+    if plan.complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

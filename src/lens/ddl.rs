@@ -1,0 +1,113 @@
+//! SQL text: names quoted, one statement each, with the comment that explains it.
+
+use crate::sql::schema::Relation;
+use crate::wire::types::Kind;
+
+/// One statement and why it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// One line.
+    pub why: String,
+    /// Without the final semicolon.
+    pub sql: String,
+}
+
+impl Statement {
+    pub(super) fn new(why: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self { why: why.into(), sql: sql.into() }
+    }
+}
+
+impl std::fmt::Display for Statement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "-- {}\n{};", self.why.replace('\n', " "), self.sql)
+    }
+}
+
+/// A quoted identifier.
+pub(super) fn name(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// A quoted literal (`standard_conforming_strings` is on).
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A quoted, qualified relation.
+pub(super) fn relation(relation: &Relation) -> String {
+    format!("{}.{}", name(&relation.schema), name(&relation.name))
+}
+
+/// Shortest envelope: 20 bytes of header, no token, 12 of nonce, no ciphertext, 16 of tag.
+const ENVELOPE_BYTES_MIN: usize = 48;
+
+/// The sealed domain of a kind. Its CHECK uses built-ins only and tests magic, version and length: it stops plaintext
+/// on every path into the column.
+pub(super) fn domain(kind: Kind) -> Statement {
+    let sql = format!(
+        "create domain pgveil.sealed_{} as bytea constraint sealed check (value is null or \
+         (pg_catalog.octet_length(value) >= {ENVELOPE_BYTES_MIN} \
+         and pg_catalog.substr(value, 1, 3) operator(pg_catalog.=) '\\xfed101'::bytea))",
+        kind.name()
+    );
+    Statement::new(format!("sealed {}: bytea that holds an envelope", kind.name()), sql)
+}
+
+/// Schema `pgveil`. Everybody may resolve its types; nobody else may create in it.
+pub(super) fn schema() -> [Statement; 2] {
+    [
+        Statement::new("pgveil's own schema", "create schema pgveil"),
+        Statement::new("column types must resolve for every role", "grant usage on schema pgveil to public"),
+    ]
+}
+
+/// `pgveil.columns`. `regclass` and the column's name survive dump and restore, `attnum` survives a rename.
+pub(super) fn columns_table() -> [Statement; 2] {
+    [
+        Statement::new(
+            "which columns are sealed, and as what",
+            "create table pgveil.columns (relation regclass not null, attnum int2 not null, column_name text not null, \
+             column_id int8 not null, as_type text not null, mode text not null, \
+             sealed_at timestamptz not null default pg_catalog.now(), primary key (relation, attnum))",
+        ),
+        Statement::new("names and types only, no secret", "grant select on pgveil.columns to public"),
+    ]
+}
+
+/// DDL anywhere in the database wakes the proxies. Needs a superuser.
+pub(super) fn event_trigger() -> [Statement; 2] {
+    [
+        Statement::new(
+            "tells the proxies that the catalog changed",
+            "create or replace function pgveil.notify_catalog() returns event_trigger language plpgsql \
+             set search_path = pg_catalog as $$begin perform pg_catalog.pg_notify('pgveil_catalog', ''); end$$",
+        ),
+        Statement::new(
+            "… at the end of every DDL command",
+            "create event trigger pgveil_catalog on ddl_command_end execute function pgveil.notify_catalog()",
+        ),
+    ]
+}
+
+/// One column's clause of ALTER TABLE. A row that holds plaintext fails the domain's CHECK and with it the whole
+/// transaction, so nothing can be lost to a race with a writer.
+pub(super) fn seal_clause(column: &str, kind: Kind) -> String {
+    let column = name(column);
+    format!(
+        "alter column {column} type pgveil.sealed_{} using pg_catalog.convert_to({column}::text, 'UTF8')",
+        kind.name()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_literals_cannot_break_out() {
+        assert_eq!(name("a\"; drop table x; --"), "\"a\"\"; drop table x; --\"");
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(Statement::new("a\nb", "select 1").to_string(), "-- a b\nselect 1;");
+    }
+}
