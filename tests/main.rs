@@ -18,3 +18,4 @@ mod scenario;
 mod startup;
 mod support;
 mod tokio_client;
+mod values;

@@ -31,6 +31,7 @@ const WEEKDAY: u16 = 1 << 6;
 const MERIDIEM: u16 = 1 << 7;
 const ERA: u16 = 1 << 8;
 const DST: u16 = 1 << 9;
+const DAYLIGHT: u16 = 1 << 10;
 const DATE: u16 = YEAR | MONTH | DAY;
 
 /// Days since 2000-01-01.
@@ -152,7 +153,8 @@ impl Parsed {
                 let zone = Zone::named(zone).ok_or(UNKNOWN_ZONE)?;
                 let offset = zone.offset_of_local(&self.civil).ok_or(out_of_range)?;
                 let mut name = String::new();
-                let instant = self.civil.local_micros().ok_or(out_of_range)? - i64::from(offset) * MICROS_PER_SECOND;
+                let local = self.civil.local_micros().ok_or(out_of_range)?;
+                let instant = local.checked_sub(i64::from(offset) * MICROS_PER_SECOND).ok_or(out_of_range)?;
                 zone.at(instant, &mut name).ok_or(out_of_range)?;
                 // Where the zone itself went by another name then, PostgreSQL searches its history; we refuse.
                 if name.eq_ignore_ascii_case(word) || name.starts_with(['+', '-']) {
@@ -314,11 +316,14 @@ impl<'a> Parser<'a> {
     fn word(&mut self, fields: &[Field], i: usize) -> Result<Option<u16>> {
         let text = fields[i].text.as_str();
         if let Some(meaning) = zone_abbreviations::look_up(text) {
-            self.offset = Some(match meaning {
-                Abbreviation::Fixed(seconds) => Offset::Seconds(seconds),
-                Abbreviation::Zone(zone) => Offset::Dynamic { word: text.to_owned(), zone },
-            });
-            return Ok(Some(ZONE));
+            // Only a plain abbreviation may stand before a date with delimiters.
+            let (offset, found) = match meaning {
+                Abbreviation::Fixed(seconds) => (Offset::Seconds(seconds), ZONE),
+                Abbreviation::Daylight(seconds) => (Offset::Seconds(seconds), ZONE | DAYLIGHT),
+                Abbreviation::Zone(zone) => (Offset::Dynamic { word: text.to_owned(), zone }, ZONE | DAYLIGHT),
+            };
+            self.offset = Some(offset);
+            return Ok(Some(found));
         }
         let Some(keyword) = Keyword::of(text) else {
             self.offset = Some(Offset::Zone(Zone::named(text).ok_or(BAD_FORMAT)?));

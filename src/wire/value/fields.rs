@@ -209,7 +209,7 @@ impl Keyword {
             "t" => Self::IsoTime,
             "dst" => Self::DstModifier,
             "epoch" => Self::Epoch,
-            "infinity" | "+infinity" => Self::Infinity,
+            "infinity" => Self::Infinity,
             "-infinity" => Self::MinusInfinity,
             "allballs" => Self::Zulu,
             "now" | "today" | "tomorrow" | "yesterday" => Self::Clock,

@@ -113,7 +113,7 @@ fn decode_text(ty: SqlType, s: &str, style: &Style, out: &mut Vec<u8>) -> Result
     match ty.kind {
         Kind::Text => out.extend_from_slice(s.as_bytes()),
         Kind::Varchar => text::varchar_in(s, ty.typmod, out)?,
-        Kind::Int2 | Kind::Int4 | Kind::Int8 => number::put_int(ty.kind, number::int_in(s)?, out)?,
+        Kind::Int2 | Kind::Int4 | Kind::Int8 => number::put_int(ty.kind, number::int_in(ty.kind, s)?, out)?,
         Kind::Numeric => numeric::Numeric::parse(s)?.fit(ty.typmod)?.put(out)?,
         Kind::Float4 => number::put_float(f64::from(number::float4_in(s)?), out),
         Kind::Float8 => number::put_float(number::float8_in(s)?, out),

@@ -3,7 +3,7 @@
 //! In: text or big-endian binary. Out: i64 or f64 plaintext, and PostgreSQL's text. Never: rounding that PostgreSQL
 //! would not do.
 
-use super::text::{is_space, trim};
+use super::text::trim;
 use super::{NOT_CANONICAL, Result, ValueError, fixed, plain};
 use crate::wire::types::Kind;
 
@@ -13,14 +13,16 @@ const FLOAT_SYNTAX: ValueError = ValueError::syntax("invalid input syntax for a 
 const FLOAT_RANGE: ValueError = ValueError::range("value is out of range for the column's floating-point type");
 
 /// Optional sign and decimal digits, spaces around (pg_strtoint64; the hexadecimal, octal, binary and underscored
-/// forms of PostgreSQL 16 are refused because 15 refuses them).
-pub(super) fn int_in(s: &str) -> Result<i64> {
+/// forms of PostgreSQL 16 are refused because 15 refuses them). Digits out of range are noticed before what follows them.
+pub(super) fn int_in(kind: Kind, s: &str) -> Result<i64> {
     let s = trim(s);
-    let digits = s.strip_prefix(['+', '-']).unwrap_or(s);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    let sign = usize::from(s.starts_with(['+', '-']));
+    let end = s[sign..].bytes().position(|b| !b.is_ascii_digit()).map_or(s.len(), |at| at + sign);
+    if end == sign {
         return Err(INT_SYNTAX);
     }
-    s.parse().map_err(|_| INT_RANGE)
+    let value = s[..end].parse().ok().filter(|&value| int_fits(kind, value)).ok_or(INT_RANGE)?;
+    if end == s.len() { Ok(value) } else { Err(INT_SYNTAX) }
 }
 
 /// int2recv, int4recv, int8recv.
@@ -70,31 +72,54 @@ pub(super) fn put_float(value: f64, out: &mut Vec<u8>) {
 
 /// float8in. Hexadecimal floats, which some C libraries take, are refused.
 pub(super) fn float8_in(s: &str) -> Result<f64> {
-    let token = float_token(s)?;
+    let (token, rest) = float_token(s);
     let value: f64 = token.parse().map_err(|_| FLOAT_SYNTAX)?;
-    check_float_range(token, value == 0.0, value.is_infinite())?;
+    check_float(token, value == 0.0, value.is_infinite(), rest)?;
     Ok(value)
 }
 
 /// float4in: rounds once, from the decimal.
 pub(super) fn float4_in(s: &str) -> Result<f32> {
-    let token = float_token(s)?;
+    let (token, rest) = float_token(s);
     let value: f32 = token.parse().map_err(|_| FLOAT_SYNTAX)?;
-    check_float_range(token, value == 0.0, value.is_infinite())?;
+    check_float(token, value == 0.0, value.is_infinite(), rest)?;
     Ok(value)
 }
 
-fn float_token(s: &str) -> Result<&str> {
-    let token = s.trim_matches(|c: char| u8::try_from(c).is_ok_and(is_space));
-    if token.is_empty() { Err(FLOAT_SYNTAX) } else { Ok(token) }
+/// What strtod would take as the number, and what follows it.
+fn float_token(s: &str) -> (&str, &str) {
+    let s = trim(s);
+    let bytes = s.as_bytes();
+    let digits = |from: usize| bytes[from.min(bytes.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let sign = usize::from(s.starts_with(['+', '-']));
+    let mut end = sign + digits(sign);
+    if bytes.get(end) == Some(&b'.') {
+        end += 1 + digits(end + 1);
+    }
+    if end == sign || end == sign + 1 && bytes[sign] == b'.' {
+        // A word: infinity, NaN, or nothing.
+        return (s, "");
+    }
+    if matches!(bytes.get(end), Some(b'e' | b'E')) {
+        let exponent_sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+        let exponent = digits(end + 1 + exponent_sign);
+        if exponent > 0 {
+            end += 1 + exponent_sign + exponent;
+        }
+    }
+    s.split_at(end)
 }
 
-/// A number written with digits that came out as zero or infinite did not fit (ERANGE of strtod).
-fn check_float_range(token: &str, zero: bool, infinite: bool) -> Result<()> {
+/// A number written with digits that came out as zero or infinite did not fit (ERANGE of strtod), and that is noticed
+/// before what follows it.
+fn check_float(token: &str, zero: bool, infinite: bool, rest: &str) -> Result<()> {
     let mantissa = token.split(['e', 'E']).next().unwrap_or(token);
     let digits = mantissa.bytes().any(|b| b.is_ascii_digit());
     let nonzero = mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
-    if (zero && nonzero) || (infinite && digits) { Err(FLOAT_RANGE) } else { Ok(()) }
+    if (zero && nonzero) || (infinite && digits) {
+        return Err(FLOAT_RANGE);
+    }
+    if rest.is_empty() { Ok(()) } else { Err(FLOAT_SYNTAX) }
 }
 
 /// float8out with `extra_float_digits ≥ 1`: the shortest decimal strictly inside the rounding interval.
@@ -102,15 +127,12 @@ pub(super) fn float8_out(value: f64, out: &mut Vec<u8>) {
     if special_out(value, out) {
         return;
     }
-    // A decimal of at most 17 digits can lie exactly between two neighbours only where the spacing is coarse and the
-    // midpoint is an integer multiple of a small power of ten.
     let magnitude = value.abs();
-    let suspect = (1e15..1e42).contains(&magnitude);
-    let (digits, exponent) =
-        shortest(&format!("{magnitude:e}"), suspect.then_some(&|s: &str| s.parse() == Ok(magnitude)), |n| {
-            format!("{magnitude:.n$e}")
-        });
-    decimal_out(value.is_sign_negative(), &digits, exponent, 15, out);
+    let mut decimal = split_scientific(&format!("{magnitude:e}"));
+    if decimal.digits.len() > 15 || (1e12..1e42).contains(&magnitude) {
+        decimal = settled(decimal, &|s| s.parse() == Ok(magnitude), &|n| format!("{magnitude:.n$e}"));
+    }
+    decimal_out(value.is_sign_negative(), &decimal, 15, out);
 }
 
 /// float4out, likewise.
@@ -119,12 +141,11 @@ pub(super) fn float4_out(value: f32, out: &mut Vec<u8>) {
         return;
     }
     let magnitude = value.abs();
-    let suspect = (1e5..1e21).contains(&magnitude);
-    let (digits, exponent) =
-        shortest(&format!("{magnitude:e}"), suspect.then_some(&|s: &str| s.parse() == Ok(magnitude)), |n| {
-            format!("{magnitude:.n$e}")
-        });
-    decimal_out(value.is_sign_negative(), &digits, exponent, 6, out);
+    let mut decimal = split_scientific(&format!("{magnitude:e}"));
+    if decimal.digits.len() > 6 || (1e2..1e21).contains(&magnitude) {
+        decimal = settled(decimal, &|s| s.parse() == Ok(magnitude), &|n| format!("{magnitude:.n$e}"));
+    }
+    decimal_out(value.is_sign_negative(), &decimal, 6, out);
 }
 
 fn special_out(value: f64, out: &mut Vec<u8>) -> bool {
@@ -144,28 +165,43 @@ fn special_out(value: f64, out: &mut Vec<u8>) -> bool {
 }
 
 /// Digits without a point, and the decimal exponent of the first one.
-///
-/// Rust's shortest form accepts a decimal that reads back only because ties go to even; PostgreSQL does not, so such a
-/// boundary is recognised (moved by a hair to either side it reads as a neighbour) and one more digit is taken.
-fn shortest(
-    scientific: &str,
-    reads_back: Option<&dyn Fn(&str) -> bool>,
-    longer: impl Fn(usize) -> String,
-) -> (String, i32) {
-    let (digits, exponent) = split_scientific(scientific);
-    let Some(reads_back) = reads_back else { return (digits, exponent) };
-    let shift = exponent - (digits.len() as i32 - 1);
-    let above = format!("{digits}{}e{}", "0".repeat(24) + "1", shift - 25);
-    let below = format!("{}{}e{}", decrement(&digits), "9".repeat(25), shift - 25);
-    if reads_back(&above) && reads_back(&below) {
-        return (digits, exponent);
-    }
-    split_scientific(&longer(digits.len()))
+struct Decimal {
+    digits: String,
+    exponent: i32,
 }
 
-fn split_scientific(s: &str) -> (String, i32) {
+/// The choice between decimals of the same length, and whether they are long enough, as PostgreSQL settles it.
+///
+/// Rust's shortest form differs from PostgreSQL's in two ways. Of two equally near it takes the upper, PostgreSQL the
+/// even one: possible only with more digits than the type always keeps. And it accepts a decimal halfway between two
+/// floats, which reads back only because ties go to even, where PostgreSQL takes more digits: possible only where that
+/// decimal is short, in a range of magnitudes. Halfway is recognised by moving a hair to either side: it then reads as
+/// a neighbour.
+fn settled(shortest: Decimal, reads_back: &dyn Fn(&str) -> bool, rounded: &dyn Fn(usize) -> String) -> Decimal {
+    let length = shortest.digits.len();
+    let inside = |decimal: &Decimal| {
+        let shift = decimal.exponent - (decimal.digits.len() as i32 - 1) - 25;
+        let above = format!("{}{}1e{shift}", decimal.digits, "0".repeat(24));
+        let below = format!("{}{}e{shift}", decrement(&decimal.digits), "9".repeat(25));
+        reads_back(&above) && reads_back(&below)
+    };
+    let nearest = split_scientific(&rounded(length - 1));
+    if !inside(&nearest) && inside(&shortest) {
+        return shortest;
+    }
+    let mut decimal = nearest;
+    for more in length..17 {
+        if inside(&decimal) {
+            break;
+        }
+        decimal = split_scientific(&rounded(more));
+    }
+    decimal
+}
+
+fn split_scientific(s: &str) -> Decimal {
     let (mantissa, exponent) = s.split_once('e').unwrap_or((s, "0"));
-    (mantissa.replace('.', ""), exponent.parse().unwrap_or(0))
+    Decimal { digits: mantissa.replace('.', ""), exponent: exponent.parse().unwrap_or(0) }
 }
 
 /// One less in the last place; the digits are not all zero.
@@ -182,11 +218,11 @@ fn decrement(digits: &str) -> String {
 }
 
 /// Plain notation for exponents from −4 to `fixed_limit` − 1, else `d.ddde±XX` (double_to_shortest_decimal_buf).
-fn decimal_out(negative: bool, digits: &str, exponent: i32, fixed_limit: i32, out: &mut Vec<u8>) {
+fn decimal_out(negative: bool, decimal: &Decimal, fixed_limit: i32, out: &mut Vec<u8>) {
     if negative {
         out.push(b'-');
     }
-    let digits = digits.trim_end_matches('0').as_bytes();
+    let (digits, exponent) = (decimal.digits.trim_end_matches('0').as_bytes(), decimal.exponent);
     let count = digits.len() as i32;
     if exponent < -4 || exponent >= fixed_limit {
         out.push(digits[0]);

@@ -4,6 +4,7 @@
 
 use super::text::trim;
 use super::{NOT_CANONICAL, Result, ValueError};
+use crate::wire::types::Kind;
 
 const SYNTAX: ValueError = ValueError::syntax("invalid input syntax for type numeric");
 const OVERFLOW: ValueError = ValueError::range("value overflows numeric format");
@@ -33,7 +34,9 @@ pub(super) struct Numeric {
 
 impl Numeric {
     fn special(sign: u16) -> Self {
-        Self { sign, digits: Vec::new(), point: 0, scale: 0 }
+        // What numeric_send makes of the header of an infinity.
+        let scale = if sign == NAN { 0 } else { 32 };
+        Self { sign, digits: Vec::new(), point: 0, scale }
     }
 
     fn finite(&self) -> bool {
@@ -262,7 +265,7 @@ impl Numeric {
         }
         let mut text = Vec::new();
         rounded.print(&mut text);
-        std::str::from_utf8(&text).map_err(|_| SYNTAX).and_then(super::number::int_in)
+        std::str::from_utf8(&text).map_err(|_| SYNTAX).and_then(|text| super::number::int_in(Kind::Int8, text))
     }
 
     /// The decimal text, for the float types' input functions.
@@ -278,12 +281,16 @@ fn put_group(group: [u16; 4], out: &mut Vec<u8>) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-/// `[+-]digits`, smaller than i32::MAX / 2 (set_var_from_str).
+/// `[+-]digits`, smaller than i32::MAX / 2 (set_var_from_str); too large is noticed before what follows the digits.
 fn exponent_in(s: &str) -> Result<i64> {
-    let digits = s.strip_prefix(['+', '-']).unwrap_or(s);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    let sign = usize::from(s.starts_with(['+', '-']));
+    let end = s[sign..].bytes().position(|b| !b.is_ascii_digit()).map_or(s.len(), |at| at + sign);
+    if end == sign {
         return Err(SYNTAX);
     }
-    let exponent: i32 = s.parse().map_err(|_| SYNTAX)?;
-    if exponent.unsigned_abs() >= i32::MAX.unsigned_abs() / 2 { Err(SYNTAX) } else { Ok(i64::from(exponent)) }
+    let exponent: i64 = s[..end].parse().map_err(|_| OVERFLOW)?;
+    if exponent.unsigned_abs() >= u64::from(i32::MAX.unsigned_abs() / 2) {
+        return Err(OVERFLOW);
+    }
+    if end == s.len() { Ok(exponent) } else { Err(SYNTAX) }
 }

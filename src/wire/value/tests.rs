@@ -266,6 +266,10 @@ fn intervals() {
             ("3000000000 years", "22015"),
         ],
     );
+    let sql = Style { interval: IntervalForm::SqlStandard, ..Style::default() };
+    assert_eq!(shown("interval", "-1 2:00", &sql).unwrap(), "-1 2:00:00");
+    assert!(shown("interval", "-9223372036854775808 us", &sql).is_ok());
+    assert_eq!(plain("interval", "-9223372036854775808 us"), "-2562047788:00:54.775808");
     cases("interval day to minute", &[("1 2:03:04", "1 day 02:03:00")]);
     cases("interval(2)", &[("1.239 secs", "00:00:01.24")]);
 }
@@ -360,5 +364,89 @@ fn declared_types_convert_as_in_an_assignment() {
         (869, "1.2.3.4", "text", Err("42804")),
     ] {
         assert_eq!(declared(oid, text, to), result.map(str::to_owned).map_err(str::to_owned), "{oid} {text} {to}");
+    }
+}
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_type() -> impl Strategy<Value = SqlType> {
+        let names = [
+            "text",
+            "varchar(5)",
+            "int2",
+            "int4",
+            "int8",
+            "numeric",
+            "numeric(8,3)",
+            "float4",
+            "float8",
+            "bool",
+            "date",
+            "time(3)",
+            "timestamp",
+            "timestamptz(2)",
+            "uuid",
+            "jsonb",
+            "json",
+            "bytea",
+            "interval",
+            "interval day to minute",
+        ];
+        prop::sample::select(names.map(ty).to_vec())
+    }
+
+    fn any_style() -> impl Strategy<Value = Style> {
+        let forms = [DateForm::Iso, DateForm::Sql, DateForm::Postgres, DateForm::German];
+        let orders = [DateOrder::Mdy, DateOrder::Dmy, DateOrder::Ymd];
+        let intervals =
+            [IntervalForm::Postgres, IntervalForm::PostgresVerbose, IntervalForm::SqlStandard, IntervalForm::Iso8601];
+        let zones = ["UTC", "America/New_York", "<-03>+03", "Asia/Kathmandu", "no/such/zone"];
+        (0..4_usize, 0..3_usize, 0..4_usize, 0..5_usize, any::<bool>()).prop_map(
+            move |(form, order, interval, zone, hex)| Style {
+                date_form: forms[form],
+                date_order: orders[order],
+                interval: intervals[interval],
+                time_zone: zones[zone].into(),
+                bytea_hex: hex,
+                extra_float_digits: 1,
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn hostile_bytes_are_an_error_or_a_value_that_prints(
+            ty in any_type(), style in any_style(), binary in any::<bool>(), bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let format = if binary { Format::Binary } else { Format::Text };
+            let mut plaintext = Vec::new();
+            if decode(ty, format, &bytes, &style, &mut plaintext).is_ok() {
+                encode(ty, &plaintext, Format::Binary, &style, &mut Vec::new()).unwrap();
+                encode(ty, &plaintext, Format::Text, &Style::default(), &mut Vec::new()).unwrap();
+            }
+            // Neither does a plaintext of another type, or none.
+            let _ = encode(ty, &bytes, format, &style, &mut Vec::new());
+            let _ = decode_declared(u32::from(binary), ty, format, &bytes, &style, &mut Vec::new());
+        }
+
+        #[test]
+        fn hostile_text_is_an_error_or_a_value_that_reads_back(
+            ty in any_type(), text in "[-+0-9:.,/ TZPYMDHSaeginfptyxBCj\"{}\\[\\]\\\\]{0,24}",
+        ) {
+            let mut plaintext = Vec::new();
+            let style = Style::default();
+            if decode(ty, Format::Text, text.as_bytes(), &style, &mut plaintext).is_ok() {
+                for format in [Format::Text, Format::Binary] {
+                    let (mut shown, mut again) = (Vec::new(), Vec::new());
+                    encode(ty, &plaintext, format, &style, &mut shown).unwrap();
+                    decode(ty, format, &shown, &style, &mut again).unwrap();
+                    prop_assert_eq!(&again, &plaintext);
+                }
+            }
+        }
     }
 }

@@ -224,7 +224,7 @@ fn decode(fields: &[Field], mask: i32, style: &Style) -> Result<Parts> {
                     this = Unit::Month;
                 }
                 if all_negative {
-                    (whole, fraction) = (-whole.abs(), -fraction.abs());
+                    (whole, fraction) = (whole.min(whole.wrapping_neg()), -fraction.abs());
                 }
                 parts.add(this, whole, fraction)?;
                 unit = Some(if this == Unit::Hour { Unit::Day } else { this });
