@@ -6,12 +6,16 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and stops when its set-up fails")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pgveil::crypto::{Keyring, OrderValue, SealMode};
 use pgveil::secret::Entropy;
+use pgveil::wire::copy::{Layout, Splitter};
+use pgveil::wire::types::{Format, SqlType, Style};
+use pgveil::wire::value;
 
-criterion_group!(rooms, hardware, crypto);
+criterion_group!(rooms, hardware, crypto, values);
 criterion_main!(rooms);
 
 /// Which instructions the ciphers' run-time detection finds.
@@ -96,5 +100,50 @@ fn crypto(c: &mut Criterion) {
         let mut flipped = cell.clone();
         *flipped.last_mut().unwrap() ^= 1;
         b.iter_batched(Vec::new, |mut out| ring.open(&flipped, &mut out).unwrap_err(), BatchSize::SmallInput);
+    });
+}
+
+/// One field of each sort: client form to plaintext, plaintext to client form; one COPY row.
+fn values(c: &mut Criterion) {
+    let style = Style { time_zone: "Europe/Berlin".into(), ..Style::default() };
+    let mut out = Vec::with_capacity(256);
+    for (name, text) in [
+        ("text", "ada.lovelace@example.com"),
+        ("varchar(320)", "ada.lovelace@example.com"),
+        ("int8", "1234567890"),
+        ("numeric(10,2)", "12345.67"),
+        ("float8", "52.520007"),
+        ("date", "1985-07-23"),
+        ("timestamptz", "2024-02-29 12:34:56.789+01"),
+        ("uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        ("jsonb", "{\"b\": [1, 2.50, null], \"a\": \"x\"}"),
+    ] {
+        let ty = SqlType::parse(name).unwrap();
+        let mut plaintext = Vec::new();
+        value::decode(ty, Format::Text, text.as_bytes(), &style, &mut plaintext).unwrap();
+        c.bench_function(&format!("decode_text_{name}"), |b| {
+            b.iter(|| {
+                out.clear();
+                value::decode(ty, Format::Text, black_box(text.as_bytes()), &style, &mut out).unwrap();
+            });
+        });
+        c.bench_function(&format!("encode_text_{name}"), |b| {
+            b.iter(|| {
+                out.clear();
+                value::encode(ty, black_box(&plaintext), Format::Text, &style, &mut out).unwrap();
+            });
+        });
+    }
+    let layout = Arc::new(Layout::text());
+    let rows = b"17\tada.lovelace@example.com\tAda Lovelace\t1985-07-23\t\\N\n".repeat(100);
+    c.bench_function("copy_100_rows_one_field_replaced", |b| {
+        b.iter(|| {
+            out.clear();
+            let mut splitter = Splitter::new(layout.clone(), 1 << 20);
+            splitter.feed(black_box(&rows));
+            while let Some(row) = splitter.next().unwrap() {
+                row.rewrite(&[(1, Some(b"x"))], &mut out);
+            }
+        });
     });
 }

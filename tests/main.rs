@@ -3,8 +3,8 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests may")]
 
-mod catalog;
 mod alerts;
+mod catalog;
 mod crash;
 mod docker;
 mod envelopes;
