@@ -218,3 +218,58 @@ fn mode(mode: SealMode) -> &'static str {
 fn age_days(then: i64, today: i64) -> i64 {
     (today - then).max(0) / 86_400
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        keys: Args,
+    }
+
+    fn pgveil_keys(line: &[&str]) -> anyhow::Result<ExitCode> {
+        run(&Line::try_parse_from([&["keys"], line].concat())?.keys)
+    }
+
+    #[test]
+    fn a_key_file_and_its_keyring_are_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (ring, kek) = (path("keyring.toml"), path("kek"));
+        let place = ["--keyring", &ring, "--key-file", &kek];
+        let line = |action: &'static str| [&[action][..], &place].concat();
+        assert!(pgveil_keys(&line("init")).unwrap_err().to_string().contains("key file"), "there is no key file yet");
+        pgveil_keys(&[&line("init")[..], &["--create-key-file"]].concat()).unwrap();
+        pgveil_keys(&line("list")).unwrap();
+        let again = pgveil_keys(&[&line("init")[..], &["--create-key-file"]].concat()).unwrap_err();
+        assert!(again.to_string().contains("never overwritten"), "{again}");
+        pgveil_keys(&line("list")).unwrap();
+    }
+
+    #[test]
+    fn one_thing_unlocks_and_one_thing_names_the_keyring() {
+        for wrong in [
+            &["list", "--passphrase-env", "A", "--key-file", "b"][..],
+            &["list", "--keyring", "k", "--config", "c"],
+            &["rotate"],
+            &[],
+        ] {
+            assert!(Line::try_parse_from([&["keys"], wrong].concat()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_column_is_one_json_object() {
+        let ring = Keyring::for_tests(&[1; 32], "app", &[(7, "public.users.email")]).unwrap();
+        let lines: Vec<_> = json_lines(&ring, 2 * 86_400 + 5).collect();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0]["column_id"], 7);
+        assert_eq!(lines[0]["column"], "public.users.email");
+        assert_eq!(lines[0]["mode"], "randomized");
+        assert_eq!(lines[0]["newest_key_age_days"], 2);
+    }
+}
