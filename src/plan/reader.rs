@@ -14,7 +14,6 @@ use super::{How, Request, SubjectFrom, SubjectPlan, Touched};
 use crate::error::Refusal;
 use crate::policy::rules::{ActorClass, Mode, Rules, SealedColumn, Treatment};
 use crate::sql::lexer::{Token, TokenKind};
-use crate::sql::parse::Parsed;
 use crate::sql::resolve::{Column, Found, Names, Rel, Scope};
 use crate::sql::schema::{RelKind, Relation};
 
@@ -44,7 +43,6 @@ pub(super) struct Reader<'a> {
     pub(super) rules: &'a Rules,
     pub(super) class: &'a ActorClass,
     pub(super) names: Names<'a>,
-    pub(super) parsed: &'a Parsed,
     pub(super) tokens: &'a [Token],
     pub(super) groups: Groups,
     pub(super) touches: Vec<Touched>,
@@ -69,7 +67,6 @@ impl<'a> Reader<'a> {
     pub(super) fn new(
         request: &'a Request<'a>,
         temporary: &'a HashSet<String>,
-        parsed: &'a Parsed,
         tokens: &'a [Token],
     ) -> Self {
         let rules = request.rules;
@@ -78,7 +75,6 @@ impl<'a> Reader<'a> {
             rules,
             class: rules.class(request.class),
             names: Names { schema: &rules.schema, path: request.search_path, temporary },
-            parsed,
             tokens,
             groups: Groups::default(),
             touches: Vec::new(),
@@ -103,7 +99,7 @@ impl<'a> Reader<'a> {
 
     /// Index of the token at a position of the tree.
     pub(super) fn token_at(&self, location: sqlparser::tokenizer::Location) -> Result<usize, Refusal> {
-        self.parsed.token_at(location).ok_or_else(|| refuse::unreadable("a position is not certain"))
+        crate::sql::parse::token_at(self.tokens, location).ok_or_else(|| refuse::unreadable("a position is not certain"))
     }
 
     /// Every string and parameter of the statement must have been met, else something was skipped.
@@ -286,14 +282,20 @@ impl<'a> Reader<'a> {
     /// The relation of a dotted name that is written to, or whose columns are wanted.
     pub(super) fn find(&mut self, name: &ObjectName) -> Result<(Vec<String>, Found<'a>), Refusal> {
         let parts = crate::sql::resolve::parts(name).ok_or_else(|| refuse::unreadable("a relation's name"))?;
-        let found = self.names.find(&parts);
+        let found = self.find_parts(&parts)?;
+        Ok((parts, found))
+    }
+
+    /// The same, of names already folded.
+    pub(super) fn find_parts(&mut self, parts: &[String]) -> Result<Found<'a>, Refusal> {
+        let found = self.names.find(parts);
         match &found {
             Found::Relation(relation) => self.meet(relation)?,
             Found::Unknown => self.unknown = true,
-            Found::System => self.system(&parts)?,
+            Found::System => self.system(parts)?,
             Found::Temporary | Found::OtherDatabase => {}
         }
-        Ok((parts, found))
+        Ok(found)
     }
 
     /// Statistics and activity show values and texts of others.

@@ -241,3 +241,15 @@ pub(super) fn cast_fits(column: &SealedColumn, text: &TypeText) -> bool {
 fn numeric_typmod(precision: i32, scale: i32) -> i32 {
     ((precision << 16) | (scale & 0x7ff)) + 4
 }
+
+impl Groups {
+    /// The group's only leaf, if it has exactly one and its place is open.
+    pub(super) fn lone(&mut self, group: usize) -> Option<&mut Leaf> {
+        let root = self.root(group);
+        let group = &mut self.all[root];
+        match (&group.place, group.leaves.as_mut_slice()) {
+            (Place::Undecided, [leaf]) => Some(leaf),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Literals, parameters and the casts around them.
+
+use sqlparser::ast::{Expr, Ident, Interval, TypedString, Value as Literal, ValueWithSpan};
+
+use super::reader::{Reader, Sc};
+use super::refuse;
+use super::value::{Leaf, LeafKind, Value};
+use crate::error::Refusal;
+use crate::sql::Span;
+use crate::sql::lexer::TokenKind;
+use crate::sql::resolve::{TypeText, type_at};
+
+/// The most tokens a type name before a literal has (`timestamp (3) without time zone '…'`).
+const TYPE_TOKENS_MAX: usize = 12;
+
+impl Reader<'_> {
+    /// A literal, parameter or NULL.
+    pub(super) fn constant(&mut self, value: &ValueWithSpan) -> Result<Value, Refusal> {
+        let at = self.token_at(value.span.start)?;
+        let token = self.tokens[at];
+        self.met.insert(at);
+        let kind = match (&value.value, token.kind) {
+            (Literal::Placeholder(_), TokenKind::Param(number)) => {
+                let index = number.checked_sub(1).ok_or_else(|| refuse::unreadable("parameter $0"))?;
+                LeafKind::Parameter(index)
+            }
+            (Literal::Placeholder(_), _) => return Err(refuse::unreadable("a parameter's number")),
+            (Literal::Null, _) => LeafKind::Null,
+            (Literal::Boolean(_), TokenKind::Ident)
+            | (Literal::Number(..), TokenKind::Number)
+            | (Literal::SingleQuotedString(_), TokenKind::String | TokenKind::DollarString) => {
+                LeafKind::Literal { negative: false }
+            }
+            _ => return Ok(Value::Plain),
+        };
+        Ok(self.pending(Leaf { kind, literal: token.span, cover: token.span }))
+    }
+
+    /// DEFAULT: stays as it stands.
+    pub(super) fn default_word(&mut self, ident: &Ident) -> Result<Value, Refusal> {
+        let span = self.tokens[self.token_at(ident.span.start)?].span;
+        Ok(self.pending(Leaf { kind: LeafKind::Null, literal: span, cover: span }))
+    }
+
+    /// `- literal`.
+    pub(super) fn negative(&mut self, value: Value) -> Result<Value, Refusal> {
+        if let Value::Pending { group, depth: 0 } = value {
+            let (sql, tokens) = (self.request.sql, self.tokens);
+            if let Some(leaf) = self.groups.lone(group)
+                && leaf.kind == (LeafKind::Literal { negative: false })
+            {
+                let at = tokens.partition_point(|token| token.span.start < leaf.literal.start);
+                let number = tokens.get(at).is_some_and(|token| token.kind == TokenKind::Number);
+                if let Some(minus) = at.checked_sub(1).and_then(|before| tokens.get(before))
+                    && number
+                    && minus.is_operator(sql, "-")
+                {
+                    leaf.kind = LeafKind::Literal { negative: true };
+                    leaf.cover.start = minus.span.start;
+                    return Ok(value);
+                }
+            }
+        }
+        self.plain(&value, "unary minus")?;
+        Ok(Value::Plain)
+    }
+
+    /// `DATE '…'`.
+    pub(super) fn typed(&mut self, typed: &TypedString) -> Result<Value, Refusal> {
+        let value = self.constant(&typed.value)?;
+        let at = self.token_at(typed.value.span.start)?;
+        let found = (1..=TYPE_TOKENS_MAX.min(at))
+            .filter_map(|back| type_at(self.request.sql, self.tokens, at - back))
+            .rfind(|text| text.end == at);
+        let Some(text) = found else {
+            self.plain(&value, "a typed literal")?;
+            return Ok(Value::Plain);
+        };
+        self.prefixed(value, text)
+    }
+
+    /// `INTERVAL '…'`.
+    pub(super) fn interval(&mut self, scope: &Sc<'_>, interval: &Interval) -> Result<Value, Refusal> {
+        let value = self.value(scope, &interval.value)?;
+        let bare = interval.leading_field.is_none()
+            && interval.last_field.is_none()
+            && interval.leading_precision.is_none()
+            && interval.fractional_seconds_precision.is_none();
+        if let (Expr::Value(literal), true) = (&*interval.value, bare) {
+            let at = self.token_at(literal.span.start)?;
+            let text = at.checked_sub(1).and_then(|first| type_at(self.request.sql, self.tokens, first));
+            if let Some(text) = text.filter(|text| text.end == at) {
+                return self.prefixed(value, text);
+            }
+        }
+        self.plain(&value, "INTERVAL")?;
+        Ok(Value::Plain)
+    }
+
+    /// The type stands before the literal: both are replaced together.
+    fn prefixed(&mut self, value: Value, text: TypeText) -> Result<Value, Refusal> {
+        let start = self.tokens[text.first].span.start;
+        if let Value::Pending { group, depth } = value
+            && let Some(leaf) = self.groups.lone(group)
+        {
+            leaf.cover = Span { start, end: leaf.cover.end };
+            self.groups.cast(group, text, depth);
+            return Ok(value);
+        }
+        self.plain(&value, "a typed literal")?;
+        Ok(Value::Plain)
+    }
+
+    /// `e::type` and `CAST(e AS type)`.
+    pub(super) fn cast(&mut self, scope: &Sc<'_>, inner: &Expr, double_colon: bool) -> Result<Value, Refusal> {
+        let value = self.value(scope, inner)?;
+        let Value::Pending { group, depth } = value else {
+            self.plain(&value, "a cast")?;
+            return Ok(Value::Plain);
+        };
+        match self.cast_type(inner, double_colon) {
+            Some(text) => {
+                self.groups.cast(group, text, depth);
+                Ok(value)
+            }
+            None => {
+                self.groups.plain(group)?;
+                Ok(Value::Plain)
+            }
+        }
+    }
+
+    /// The type of a cast around `inner`.
+    fn cast_type(&self, inner: &Expr, double_colon: bool) -> Option<TypeText> {
+        let end = self.last_token(inner)?;
+        let mark = self.tokens.get(end + 1)?;
+        let sql = self.request.sql;
+        let marked = if double_colon { mark.is_operator(sql, "::") } else { mark.is_word(sql, "as") };
+        marked.then(|| type_at(sql, self.tokens, end + 2))?
+    }
+
+    /// Index of the last token of an expression, where it can be told with certainty.
+    fn last_token(&self, expr: &Expr) -> Option<usize> {
+        let sql = self.request.sql;
+        let closed = |last: usize, byte: u8| self.tokens.get(last + 1)?.is_punct(byte).then_some(last + 1);
+        let at = |location| crate::sql::parse::token_at(self.tokens, location);
+        match expr {
+            Expr::Value(value) => at(value.span.start),
+            Expr::TypedString(typed) => at(typed.value.span.start),
+            Expr::Identifier(ident) => at(ident.span.start),
+            Expr::CompoundIdentifier(idents) => at(idents.last()?.span.start),
+            Expr::UnaryOp { expr, .. } => self.last_token(expr),
+            Expr::Nested(inner) => closed(self.last_token(inner)?, b')'),
+            Expr::Cast { expr, kind, .. } => {
+                let double_colon = *kind == sqlparser::ast::CastKind::DoubleColon;
+                let text = self.cast_type(expr, double_colon)?;
+                if double_colon { Some(text.end - 1) } else { closed(text.end - 1, b')') }
+            }
+            Expr::Array(array) => closed(self.last_token(array.elem.last()?)?, b']'),
+            Expr::Case { end_token, .. } => at(end_token.0.span.start),
+            Expr::Function(function) => {
+                use sqlparser::ast::{FunctionArg, FunctionArgExpr, FunctionArguments};
+                let FunctionArguments::List(list) = &function.args else { return None };
+                let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(last))) = list.args.last() else { return None };
+                let plain = list.clauses.is_empty() && function.over.is_none() && function.filter.is_none();
+                let last = plain.then(|| self.last_token(last))??;
+                closed(last, b')')
+            }
+            Expr::Interval(interval) => self.last_token(&interval.value),
+            _ => None,
+        }
+        .filter(|last| *last < self.tokens.len() && !sql.is_empty())
+    }
+}

@@ -1,0 +1,527 @@
+//! Queries: WITH, SELECT, set operations, VALUES, their order and their output columns.
+
+use std::sync::Arc;
+
+use sqlparser::ast::{
+    Distinct, Expr, GroupByExpr, LimitClause, NamedWindowExpr, OrderBy, OrderByKind, Query, Select, SelectFlavor,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, Table, Values,
+    WildcardAdditionalOptions, With,
+};
+
+use super::How;
+use super::function::output_name;
+use super::reader::{Col, Cte, Output, Reader, Sc, folded};
+use super::refuse;
+use super::value::Value;
+use crate::error::Refusal;
+use crate::sql::resolve::{Column, Found, Lookup, Scope, parts};
+
+const LEVEL_BYTES: usize = 128 * 1024;
+const GROW_BYTES: usize = 2 * 1024 * 1024;
+
+/// `*` without EXCLUDE, REPLACE and their like.
+pub(super) fn no_options(options: &WildcardAdditionalOptions) -> bool {
+    options.opt_ilike.is_none()
+        && options.opt_exclude.is_none()
+        && options.opt_except.is_none()
+        && options.opt_replace.is_none()
+        && options.opt_rename.is_none()
+        && options.opt_alias.is_none()
+}
+
+impl Reader<'_> {
+    /// A query's output columns.
+    pub(super) fn query(&mut self, outer: Option<&Sc<'_>>, query: &Query) -> Result<Output, Refusal> {
+        stacker::maybe_grow(LEVEL_BYTES, GROW_BYTES, || self.query_here(outer, query))
+    }
+
+    fn query_here(&mut self, outer: Option<&Sc<'_>>, query: &Query) -> Result<Output, Refusal> {
+        let foreign = query.for_clause.is_some()
+            || query.settings.is_some()
+            || query.format_clause.is_some()
+            || !query.pipe_operators.is_empty();
+        if foreign {
+            return Err(refuse::unreadable("a clause of the query"));
+        }
+        let mut scope = Scope::within(outer);
+        if let Some(with) = &query.with {
+            self.with(&mut scope, with)?;
+        }
+        let output = self.set_expr(&scope, &query.body, query.order_by.as_ref())?;
+        self.limits(&scope, query)?;
+        Ok(output)
+    }
+
+    fn limits(&mut self, scope: &Sc<'_>, query: &Query) -> Result<(), Refusal> {
+        match &query.limit_clause {
+            None => {}
+            Some(LimitClause::LimitOffset { limit, offset, limit_by }) => {
+                let offset = offset.as_ref().map(|offset| &offset.value);
+                for part in limit.iter().chain(offset).chain(limit_by) {
+                    self.operands(scope, &[part], "LIMIT")?;
+                }
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
+                self.operands(scope, &[offset, limit], "LIMIT")?;
+            }
+        }
+        if let Some(quantity) = query.fetch.as_ref().and_then(|fetch| fetch.quantity.as_ref()) {
+            self.operands(scope, &[quantity], "FETCH")?;
+        }
+        Ok(())
+    }
+
+    /// The queries of a WITH clause become names of `scope`.
+    fn with(&mut self, scope: &mut Sc<'_>, with: &With) -> Result<(), Refusal> {
+        if with.recursive {
+            for cte in &with.cte_tables {
+                scope.ctes.push((folded(&cte.alias.name), Cte { output: None }));
+            }
+        }
+        for (index, cte) in with.cte_tables.iter().enumerate() {
+            if cte.from.is_some() {
+                return Err(refuse::unreadable("a WITH clause"));
+            }
+            let name = folded(&cte.alias.name);
+            let columns = &cte.alias.columns;
+            let output = if with.recursive {
+                self.recursive(scope, index, &cte.query, columns)?
+            } else {
+                let output = self.using(How::Read, |reader| reader.query(Some(scope), &cte.query))?;
+                renamed(output, columns)
+            };
+            let ready = Cte { output: Some(output) };
+            if with.recursive {
+                scope.ctes[index].1 = ready;
+            } else {
+                scope.ctes.push((name, ready));
+            }
+        }
+        Ok(())
+    }
+
+    /// One query of WITH RECURSIVE: its first branch says what its columns are, the second may name it.
+    fn recursive(
+        &mut self,
+        scope: &Sc<'_>,
+        index: usize,
+        query: &Query,
+        columns: &[sqlparser::ast::TableAliasColumnDef],
+    ) -> Result<Output, Refusal> {
+        let mut inner: Sc<'_> = Scope::within(Some(scope));
+        if !matches!(&*query.body, SetExpr::SetOperation { .. }) || query.with.is_some() {
+            let output = self.using(How::Read, |reader| reader.query(Some(&inner), query))?;
+            return Ok(renamed(output, columns));
+        }
+        let SetExpr::SetOperation { left, op, set_quantifier, right } = &*query.body else {
+            return Err(refuse::unreadable("a WITH clause"));
+        };
+        let foreign = query.for_clause.is_some()
+            || query.settings.is_some()
+            || query.format_clause.is_some()
+            || !query.pipe_operators.is_empty();
+        if foreign {
+            return Err(refuse::unreadable("a clause of the query"));
+        }
+        let first = self.using(How::Read, |reader| reader.set_expr(&inner, left, None))?;
+        let name = scope.ctes[index].0.clone();
+        inner.ctes.push((name, Cte { output: Some(renamed(first.clone(), columns)) }));
+        let second = self.using(How::Read, |reader| reader.set_expr(&inner, right, None))?;
+        let output = self.set_operation(first, second, *op, *set_quantifier)?;
+        self.order_outputs(&output, query.order_by.as_ref())?;
+        self.limits(&inner, query)?;
+        Ok(renamed(output, columns))
+    }
+
+    /// The body of a query. `order`: its ORDER BY.
+    fn set_expr(&mut self, scope: &Sc<'_>, body: &SetExpr, order: Option<&OrderBy>) -> Result<Output, Refusal> {
+        let output = match body {
+            SetExpr::Select(select) => return self.select(scope, select, order),
+            SetExpr::Query(query) => self.query(Some(scope), query)?,
+            SetExpr::SetOperation { left, op, set_quantifier, right } => {
+                let left = stacker::maybe_grow(LEVEL_BYTES, GROW_BYTES, || self.set_expr(scope, left, None))?;
+                let right = stacker::maybe_grow(LEVEL_BYTES, GROW_BYTES, || self.set_expr(scope, right, None))?;
+                self.set_operation(left, right, *op, *set_quantifier)?
+            }
+            SetExpr::Values(values) => self.values(scope, values)?,
+            SetExpr::Table(table) => self.table_command(scope, table)?,
+            SetExpr::Insert(statement)
+            | SetExpr::Update(statement)
+            | SetExpr::Delete(statement)
+            | SetExpr::Merge(statement) => match statement {
+                Statement::Insert(insert) => self.insert(Some(scope), insert)?,
+                Statement::Update(update) => self.update(Some(scope), update)?,
+                Statement::Delete(delete) => self.delete(Some(scope), delete)?,
+                Statement::Merge(merge) => self.merge(Some(scope), merge)?,
+                _ => return Err(refuse::unreadable("a statement inside a statement")),
+            },
+        };
+        self.order_outputs(&output, order)?;
+        Ok(output)
+    }
+
+    fn set_operation(
+        &mut self,
+        left: Output,
+        right: Output,
+        op: SetOperator,
+        quantifier: SetQuantifier,
+    ) -> Result<Output, Refusal> {
+        let all = match quantifier {
+            SetQuantifier::All => true,
+            SetQuantifier::Distinct | SetQuantifier::None => false,
+            _ => return Err(refuse::unreadable("a set operation")),
+        };
+        let (name, compares) = match op {
+            SetOperator::Union => ("UNION", !all),
+            SetOperator::Except => ("EXCEPT", true),
+            SetOperator::Intersect => ("INTERSECT", true),
+            SetOperator::Minus => return Err(refuse::unreadable("a set operation")),
+        };
+        let guarded = |output: &Output| output.columns.iter().any(|column| column.value.guarded());
+        if left.open || right.open || left.columns.len() != right.columns.len() {
+            if guarded(&left) || guarded(&right) {
+                return Err(refuse::unreadable("the number of columns of a set operation"));
+            }
+            return Ok(Output { columns: left.columns, open: left.open || right.open });
+        }
+        let mut columns = Vec::with_capacity(left.columns.len());
+        for (left, right) in left.columns.into_iter().zip(right.columns) {
+            let value = self.combine(left.value, right.value, name)?;
+            if compares {
+                match &value {
+                    Value::Sealed(column) => self.equality(column, name)?,
+                    Value::Pending { .. } | Value::Plain => {}
+                    other => self.plain(other, name)?,
+                }
+            }
+            let base = left.base.filter(|base| right.base == Some(*base));
+            columns.push(Column { name: left.name, value, base });
+        }
+        Ok(Output { columns, open: false })
+    }
+
+    /// VALUES: every column of it is one place.
+    fn values(&mut self, scope: &Sc<'_>, values: &Values) -> Result<Output, Refusal> {
+        let mut columns: Vec<Value> = Vec::new();
+        for (index, row) in values.rows.iter().enumerate() {
+            if index > 0 && row.content.len() != columns.len() {
+                return Err(refuse::unreadable("VALUES lists of different lengths"));
+            }
+            for (place, expr) in row.content.iter().enumerate() {
+                let value = self.value(scope, expr)?;
+                if index == 0 {
+                    columns.push(value);
+                } else {
+                    let before = std::mem::replace(&mut columns[place], Value::Plain);
+                    columns[place] = self.combine(before, value, "VALUES")?;
+                }
+            }
+        }
+        let columns = columns
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| Column { name: format!("column{}", index + 1).into(), value, base: None })
+            .collect();
+        Ok(Output { columns, open: false })
+    }
+
+    /// `TABLE t`.
+    fn table_command(&mut self, scope: &Sc<'_>, table: &Table) -> Result<Output, Refusal> {
+        let name = table.table_name.clone().ok_or_else(|| refuse::unreadable("TABLE"))?;
+        let parts: Vec<String> = table.schema_name.iter().cloned().chain([name]).collect();
+        let rel = self.relation(scope, &parts)?;
+        let columns = self.used_all(&rel.columns)?;
+        Ok(Output { columns, open: rel.open })
+    }
+
+    fn select(&mut self, outer: &Sc<'_>, select: &Select, order: Option<&OrderBy>) -> Result<Output, Refusal> {
+        check_foreign(select)?;
+        let scope = self.from(outer, &select.from)?;
+        let how = self.how;
+        if let Some(selection) = &select.selection {
+            self.condition(&scope, selection)?;
+            self.subject_in(&scope, selection);
+        }
+        let output = self.using(how, |reader| reader.projection(&scope, &select.projection))?;
+        self.group_by(&scope, &output, select)?;
+        if let Some(having) = &select.having {
+            self.condition(&scope, having)?;
+        }
+        for window in &select.named_window {
+            if let NamedWindowExpr::WindowSpec(spec) = &window.1 {
+                self.window(&scope, spec)?;
+            }
+        }
+        match &select.distinct {
+            None | Some(Distinct::All) => {}
+            Some(Distinct::Distinct) => {
+                for column in &output.columns {
+                    match &column.value {
+                        Value::Pending { .. } => {}
+                        value => self.grouped(&value.clone(), "DISTINCT")?,
+                    }
+                }
+            }
+            Some(Distinct::On(exprs)) => {
+                for expr in exprs {
+                    let value = self.sort_key(&scope, &output, expr)?;
+                    self.grouped(&value, "DISTINCT ON")?;
+                }
+            }
+        }
+        if let Some(order) = order {
+            for order in order_expressions(order)? {
+                if order.with_fill.is_some() {
+                    return Err(refuse::unreadable("ORDER BY"));
+                }
+                let value = self.sort_key(&scope, &output, &order.expr)?;
+                self.plain(&value, "ORDER BY")?;
+            }
+        }
+        self.into |= select.into.is_some();
+        Ok(output)
+    }
+
+    /// GROUP BY: input columns first, then ordinals and output names.
+    fn group_by(&mut self, scope: &Sc<'_>, output: &Output, select: &Select) -> Result<(), Refusal> {
+        let GroupByExpr::Expressions(exprs, modifiers) = &select.group_by else {
+            return Err(refuse::unreadable("GROUP BY ALL"));
+        };
+        if !modifiers.is_empty() {
+            return Err(refuse::unreadable("GROUP BY"));
+        }
+        exprs.iter().try_for_each(|expr| self.group_expression(scope, output, expr))
+    }
+
+    fn group_expression(&mut self, scope: &Sc<'_>, output: &Output, expr: &Expr) -> Result<(), Refusal> {
+        match expr {
+            Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
+                for expr in sets.iter().flatten() {
+                    self.group_expression(scope, output, expr)?;
+                }
+                return Ok(());
+            }
+            Expr::Tuple(exprs) => {
+                return exprs.iter().try_for_each(|expr| self.group_expression(scope, output, expr));
+            }
+            _ => {}
+        }
+        let value = match expr {
+            Expr::Identifier(ident) if matches!(scope.unqualified(&folded(ident)), Lookup::Missing) => {
+                match named(output, &folded(ident)) {
+                    Some(value) => value,
+                    None => self.value(scope, expr)?,
+                }
+            }
+            _ => match self.ordinal(output, expr)? {
+                Some(value) => value,
+                None => self.value(scope, expr)?,
+            },
+        };
+        self.grouped(&value, "GROUP BY")
+    }
+
+    /// What ORDER BY or DISTINCT ON means: an ordinal, an output name, else an expression over input columns.
+    fn sort_key(&mut self, scope: &Sc<'_>, output: &Output, expr: &Expr) -> Result<Value, Refusal> {
+        if let Some(value) = self.ordinal(output, expr)? {
+            return Ok(value);
+        }
+        if let Expr::Identifier(ident) = expr
+            && let Some(value) = named(output, &folded(ident))
+        {
+            return Ok(value);
+        }
+        self.value(scope, expr)
+    }
+
+    fn ordinal(&mut self, output: &Output, expr: &Expr) -> Result<Option<Value>, Refusal> {
+        let Expr::Value(literal) = expr else { return Ok(None) };
+        let sqlparser::ast::Value::Number(digits, _) = &literal.value else { return Ok(None) };
+        let at = self.token_at(literal.span.start)?;
+        self.met.insert(at);
+        let Some(index) = digits.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) else {
+            return Ok(Some(Value::Plain));
+        };
+        match output.columns.get(index) {
+            Some(column) => Ok(Some(column.value.clone())),
+            None if output.open && output.columns.iter().any(|column| column.value.guarded()) => {
+                Err(refuse::unreadable("an output column's number"))
+            }
+            None => Ok(Some(Value::Plain)),
+        }
+    }
+
+    /// ORDER BY of a set operation or VALUES: output names and ordinals only.
+    fn order_outputs(&mut self, output: &Output, order: Option<&OrderBy>) -> Result<(), Refusal> {
+        let Some(order) = order else { return Ok(()) };
+        for order in order_expressions(order)? {
+            let value = match (self.ordinal(output, &order.expr)?, &order.expr) {
+                (Some(value), _) => value,
+                (None, Expr::Identifier(ident)) => named(output, &folded(ident)).unwrap_or(Value::Plain),
+                _ => return Err(refuse::unreadable("ORDER BY of a set operation")),
+            };
+            self.plain(&value, "ORDER BY")?;
+        }
+        Ok(())
+    }
+
+    /// A SELECT list or RETURNING.
+    pub(super) fn projection(&mut self, scope: &Sc<'_>, items: &[SelectItem]) -> Result<Output, Refusal> {
+        let mut output = Output::default();
+        for item in items {
+            match item {
+                SelectItem::UnnamedExpr(expr) => {
+                    let column = self.output_column(scope, expr, output_name(expr))?;
+                    output.columns.push(column);
+                }
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    let column = self.output_column(scope, expr, folded(alias))?;
+                    output.columns.push(column);
+                }
+                SelectItem::Wildcard(options) if no_options(options) => {
+                    let columns = self.used_all(&scope.star)?;
+                    output.columns.extend(columns);
+                    output.open |= scope.rels.iter().any(|rel| rel.open);
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)
+                    if no_options(options) =>
+                {
+                    let names = parts(name).ok_or_else(|| refuse::unreadable("a row's name"))?;
+                    let rel = match names.as_slice() {
+                        [relation] => scope.rel(None, relation),
+                        [.., schema, relation] => scope.rel(Some(schema), relation),
+                        [] => None,
+                    };
+                    self.expand(rel.map(|rel| (rel.columns.clone(), rel.open)), &mut output)?;
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(expr), options)
+                    if no_options(options) =>
+                {
+                    self.expand_expression(scope, expr, &mut output)?;
+                }
+                _ => return Err(refuse::unreadable("an output column")),
+            }
+        }
+        Ok(output)
+    }
+
+    fn expand(&mut self, rel: Option<(Vec<Col>, bool)>, output: &mut Output) -> Result<(), Refusal> {
+        let Some((columns, open)) = rel else {
+            self.unknown = true;
+            output.open = true;
+            return Ok(());
+        };
+        let columns = self.used_all(&columns)?;
+        output.columns.extend(columns);
+        output.open |= open;
+        Ok(())
+    }
+
+    /// `(e).*`: the row of a relation, or a composite value of unknown fields.
+    fn expand_expression(&mut self, scope: &Sc<'_>, expr: &Expr, output: &mut Output) -> Result<(), Refusal> {
+        let inner = match expr {
+            Expr::Nested(inner) => inner,
+            other => other,
+        };
+        if let Expr::Identifier(ident) = inner
+            && let Lookup::Whole(rel) = scope.unqualified(&folded(ident))
+        {
+            let rel = (rel.columns.clone(), rel.open);
+            return self.expand(Some(rel), output);
+        }
+        self.operands(scope, &[expr], "field selection")?;
+        output.open = true;
+        Ok(())
+    }
+
+    fn output_column(&mut self, scope: &Sc<'_>, expr: &Expr, name: String) -> Result<Col, Refusal> {
+        let value = self.value(scope, expr)?;
+        let value = match value {
+            Value::Row(_) | Value::Whole { .. } => self.plain(&value, "ROW()").map(|()| Value::Plain)?,
+            other => other,
+        };
+        let base = self.base_of(scope, expr);
+        Ok(Column { name: Arc::from(name), value, base })
+    }
+
+    /// The stored column that a bare column reference shows.
+    pub(super) fn base_of(&self, scope: &Sc<'_>, expr: &Expr) -> Option<(u32, i16)> {
+        let found = match expr {
+            Expr::Nested(inner) => return self.base_of(scope, inner),
+            Expr::Identifier(ident) => scope.unqualified(&folded(ident)),
+            Expr::CompoundIdentifier(idents) => {
+                let names: Vec<String> = idents.iter().map(folded).collect();
+                match names.as_slice() {
+                    [relation, column] => scope.qualified(None, relation, column),
+                    [.., schema, relation, column] => scope.qualified(Some(schema), relation, column),
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        match found {
+            Lookup::Column { column, .. } => column.base,
+            _ => None,
+        }
+    }
+
+    /// A relation named in FROM, TABLE: a query of a WITH clause first, if unqualified.
+    pub(super) fn relation(
+        &mut self,
+        scope: &Sc<'_>,
+        names: &[String],
+    ) -> Result<crate::sql::resolve::Rel<Value>, Refusal> {
+        let name: Arc<str> = names.last().map_or("", String::as_str).into();
+        if let [single] = names
+            && let Some(cte) = scope.cte(single)
+        {
+            let output = cte.output.clone().ok_or_else(|| refuse::unreadable("a WITH clause that names itself"))?;
+            return Ok(super::from::derived(name, output));
+        }
+        match self.find_parts(names)? {
+            Found::Relation(relation) => Ok(self.rel(relation)),
+            _ => {
+                let schema = names.iter().rev().nth(1).map(|schema| schema.as_str().into());
+                let rel = crate::sql::resolve::Rel { name, schema, columns: Vec::new(), open: true, guarded: false };
+                Ok(rel)
+            }
+        }
+    }
+}
+
+fn named(output: &Output, name: &str) -> Option<Value> {
+    output.columns.iter().find(|column| &*column.name == name).map(|column| column.value.clone())
+}
+
+fn order_expressions(order: &OrderBy) -> Result<&[sqlparser::ast::OrderByExpr], Refusal> {
+    match (&order.kind, &order.interpolate) {
+        (OrderByKind::Expressions(exprs), None) => Ok(exprs),
+        _ => Err(refuse::unreadable("ORDER BY")),
+    }
+}
+
+/// The output under other names: `WITH c(a, b)`, `AS t(a, b)`.
+pub(super) fn renamed(mut output: Output, columns: &[sqlparser::ast::TableAliasColumnDef]) -> Output {
+    for (column, alias) in output.columns.iter_mut().zip(columns) {
+        column.name = folded(&alias.name).into();
+    }
+    output
+}
+
+/// Clauses of other databases.
+fn check_foreign(select: &Select) -> Result<(), Refusal> {
+    let foreign = select.top.is_some()
+        || select.exclude.is_some()
+        || !select.lateral_views.is_empty()
+        || select.prewhere.is_some()
+        || !select.connect_by.is_empty()
+        || !select.cluster_by.is_empty()
+        || !select.distribute_by.is_empty()
+        || !select.sort_by.is_empty()
+        || select.qualify.is_some()
+        || select.value_table_mode.is_some()
+        || select.flavor != SelectFlavor::Standard
+        || select.select_modifiers.as_ref().is_some_and(|modifiers| modifiers.is_any_set());
+    if foreign { Err(refuse::unreadable("a clause of SELECT")) } else { Ok(()) }
+}
