@@ -84,9 +84,7 @@ impl Reader<'_> {
             Expr::SimilarTo { expr, pattern, escape_char, .. } => {
                 self.pattern(scope, expr, pattern, escape_char.as_deref(), "SIMILAR TO")
             }
-            Expr::AtTimeZone { timestamp, time_zone } => {
-                self.operands(scope, &[timestamp, time_zone], "AT TIME ZONE")
-            }
+            Expr::AtTimeZone { timestamp, time_zone } => self.operands(scope, &[timestamp, time_zone], "AT TIME ZONE"),
             Expr::Extract { expr, .. } => {
                 self.meet_field(expr);
                 self.operands(scope, &[expr], "EXTRACT")
@@ -215,7 +213,7 @@ impl Reader<'_> {
                 let columns: Vec<Value> = rel.columns.iter().map(|column| column.value.clone()).collect();
                 self.plain(&Value::Row(columns), "a row").map(|()| Value::Plain)
             }
-            Lookup::NoColumn(rel) if rel.guarded => Err(refuse::unreadable("a column its table does not have")),
+            Lookup::NoColumn(rel) if rel.guarded => Err(refuse::no_column(&rel.name)),
             Lookup::Open | Lookup::System => Ok(Value::Plain),
             Lookup::NoColumn(_) | Lookup::Missing => {
                 self.unknown = true;
@@ -240,13 +238,7 @@ impl Reader<'_> {
         Ok(Value::Plain)
     }
 
-    fn binary(
-        &mut self,
-        scope: &Sc<'_>,
-        left: &Expr,
-        op: &BinaryOperator,
-        right: &Expr,
-    ) -> Result<Value, Refusal> {
+    fn binary(&mut self, scope: &Sc<'_>, left: &Expr, op: &BinaryOperator, right: &Expr) -> Result<Value, Refusal> {
         match op {
             BinaryOperator::Eq => self.compare(scope, left, right, "="),
             BinaryOperator::NotEq => self.compare(scope, left, right, "<>"),

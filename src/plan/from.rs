@@ -155,12 +155,7 @@ impl Reader<'_> {
     }
 
     /// One relation of FROM. `before`: what a LATERAL one may refer to.
-    pub(super) fn factor(
-        &mut self,
-        outer: &Sc<'_>,
-        before: &Sc<'_>,
-        factor: &TableFactor,
-    ) -> Result<Item, Refusal> {
+    pub(super) fn factor(&mut self, outer: &Sc<'_>, before: &Sc<'_>, factor: &TableFactor) -> Result<Item, Refusal> {
         match factor {
             TableFactor::Table {
                 name,
@@ -355,10 +350,6 @@ pub(super) fn aliased(mut rel: Rel<Value>, alias: Option<&TableAlias>) -> Result
 fn one_column(name: &str) -> bool {
     matches!(
         name,
-        "generate_series"
-            | "generate_subscripts"
-            | "regexp_split_to_table"
-            | "regexp_matches"
-            | "string_to_table"
+        "generate_series" | "generate_subscripts" | "regexp_split_to_table" | "regexp_matches" | "string_to_table"
     )
 }

@@ -229,9 +229,7 @@ pub(super) fn output_name(expr: &Expr) -> String {
                 _ => None,
             })
             .unwrap_or_else(|| output_name(root)),
-        Expr::Function(function) => {
-            parts(&function.name).and_then(|names| names.last().cloned()).unwrap_or_default()
-        }
+        Expr::Function(function) => parts(&function.name).and_then(|names| names.last().cloned()).unwrap_or_default(),
         Expr::Cast { expr, data_type, .. } => match output_name(expr) {
             name if name == "?column?" => data_type.to_string().to_ascii_lowercase(),
             name => name,

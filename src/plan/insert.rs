@@ -76,7 +76,7 @@ impl Reader<'_> {
         match &column {
             None if !target.open => {
                 if target.guarded {
-                    return Err(refuse::unreadable("a column its table does not have"));
+                    return Err(refuse::no_column(&target.name));
                 }
                 self.unknown = true;
             }
@@ -174,7 +174,13 @@ impl Reader<'_> {
             .iter()
             .map(|column| Column { name: column.name.clone(), value: column.value.clone(), base: None })
             .collect();
-        inner.rels.push(Rel { name: "excluded".into(), schema: None, columns, open: target.open, guarded: target.guarded });
+        inner.rels.push(Rel {
+            name: "excluded".into(),
+            schema: None,
+            columns,
+            open: target.open,
+            guarded: target.guarded,
+        });
         self.assignments(&inner, target, &update.assignments)?;
         if let Some(selection) = &update.selection {
             self.condition(&inner, selection)?;

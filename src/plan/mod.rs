@@ -3,7 +3,26 @@
 //! In: the client's text, declared parameter types, the actor's class, the rules. Out: a [`Decision`]. Never: keys,
 //! values, I/O. The cache is keyed by hashes and holds no text of a client's literal.
 
+mod assemble;
 mod cache;
+mod constant;
+mod copy;
+mod ddl;
+mod decide;
+mod expression;
+mod from;
+mod function;
+mod guard;
+mod insert;
+mod query;
+mod reader;
+mod refuse;
+mod subject;
+mod update;
+mod value;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlparser::ast::{
     Distinct, Expr, GroupByExpr, LimitClause, NamedWindowExpr, OrderBy, OrderByKind, Query, Select, SelectFlavor,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, Table, Values,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, Values,
     WildcardAdditionalOptions, With,
 };
 
@@ -32,7 +32,10 @@ pub(super) fn no_options(options: &WildcardAdditionalOptions) -> bool {
 impl Reader<'_> {
     /// A query's output columns.
     pub(super) fn query(&mut self, outer: Option<&Sc<'_>>, query: &Query) -> Result<Output, Refusal> {
-        stacker::maybe_grow(LEVEL_BYTES, GROW_BYTES, || self.query_here(outer, query))
+        self.nesting += 1;
+        let output = stacker::maybe_grow(LEVEL_BYTES, GROW_BYTES, || self.query_here(outer, query));
+        self.nesting -= 1;
+        output
     }
 
     fn query_here(&mut self, outer: Option<&Sc<'_>>, query: &Query) -> Result<Output, Refusal> {
@@ -144,7 +147,8 @@ impl Reader<'_> {
                 self.set_operation(left, right, *op, *set_quantifier)?
             }
             SetExpr::Values(values) => self.values(scope, values)?,
-            SetExpr::Table(table) => self.table_command(scope, table)?,
+            // Fed to sqlparser as SELECT * FROM.
+            SetExpr::Table(_) => return Err(refuse::unreadable("TABLE")),
             SetExpr::Insert(statement)
             | SetExpr::Update(statement)
             | SetExpr::Delete(statement)
@@ -224,15 +228,6 @@ impl Reader<'_> {
             .map(|(index, value)| Column { name: format!("column{}", index + 1).into(), value, base: None })
             .collect();
         Ok(Output { columns, open: false })
-    }
-
-    /// `TABLE t`.
-    fn table_command(&mut self, scope: &Sc<'_>, table: &Table) -> Result<Output, Refusal> {
-        let name = table.table_name.clone().ok_or_else(|| refuse::unreadable("TABLE"))?;
-        let parts: Vec<String> = table.schema_name.iter().cloned().chain([name]).collect();
-        let rel = self.relation(scope, &parts)?;
-        let columns = self.used_all(&rel.columns)?;
-        Ok(Output { columns, open: rel.open })
     }
 
     fn select(&mut self, outer: &Sc<'_>, select: &Select, order: Option<&OrderBy>) -> Result<Output, Refusal> {

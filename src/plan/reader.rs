@@ -59,16 +59,14 @@ pub(super) struct Reader<'a> {
     pub(super) writes: bool,
     /// SELECT … INTO was met.
     pub(super) into: bool,
+    /// Queries around the one being read; the statement's own is 1.
+    pub(super) nesting: u32,
     /// Subject candidates from WHERE and INSERT.
     pub(super) subject: Option<SubjectPlan>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(
-        request: &'a Request<'a>,
-        temporary: &'a HashSet<String>,
-        tokens: &'a [Token],
-    ) -> Self {
+    pub(super) fn new(request: &'a Request<'a>, temporary: &'a HashSet<String>, tokens: &'a [Token]) -> Self {
         let rules = request.rules;
         Self {
             request,
@@ -85,6 +83,7 @@ impl<'a> Reader<'a> {
             protected: false,
             writes: false,
             into: false,
+            nesting: 0,
             subject: None,
         }
     }
@@ -99,7 +98,8 @@ impl<'a> Reader<'a> {
 
     /// Index of the token at a position of the tree.
     pub(super) fn token_at(&self, location: sqlparser::tokenizer::Location) -> Result<usize, Refusal> {
-        crate::sql::parse::token_at(self.tokens, location).ok_or_else(|| refuse::unreadable("a position is not certain"))
+        crate::sql::parse::token_at(self.tokens, location)
+            .ok_or_else(|| refuse::unreadable("a position is not certain"))
     }
 
     /// Every string and parameter of the statement must have been met, else something was skipped.
@@ -197,11 +197,7 @@ impl<'a> Reader<'a> {
             return Err(refuse::sealed_use(column, operation));
         }
         let visible = matches!(self.class.treatment(column.id), Treatment::Clear | Treatment::Mask | Treatment::Sealed);
-        if visible || self.class.may_search.contains(&column.id) {
-            Ok(())
-        } else {
-            Err(refuse::may_not_search(column))
-        }
+        if visible || self.class.may_search.contains(&column.id) { Ok(()) } else { Err(refuse::may_not_search(column)) }
     }
 
     /// A constant is compared with cells of the column.
@@ -309,9 +305,7 @@ impl<'a> Reader<'a> {
 
     /// A relation of the snapshot was met.
     fn meet(&mut self, relation: &Arc<Relation>) -> Result<(), Refusal> {
-        if self.class.restricted()
-            && &*relation.schema == "pg_catalog"
-            && super::guard::relation_denied(&relation.name)
+        if self.class.restricted() && &*relation.schema == "pg_catalog" && super::guard::relation_denied(&relation.name)
         {
             return Err(refuse::function(&format!("relation {}", relation.name)));
         }

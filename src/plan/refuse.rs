@@ -77,7 +77,10 @@ pub(super) fn mixed(column: &SealedColumn, operation: &str) -> Refusal {
 pub(super) fn two_roles(column: &SealedColumn) -> Refusal {
     Refusal::new(
         Code::SealedUse,
-        format!("one value of a VALUES list, unnest or subquery is used for sealed column {} and elsewhere", name(column)),
+        format!(
+            "one value of a VALUES list, unnest or subquery is used for sealed column {} and elsewhere",
+            name(column)
+        ),
         "Give the value twice, once for each use.",
     )
 }
@@ -187,5 +190,14 @@ pub(super) fn stale(what: &str) -> Refusal {
         Code::CatalogStale,
         format!("{what} earlier in the same text, so names of protected tables are not certain"),
         "Send the statements one by one.",
+    )
+}
+
+/// A column that the snapshot does not know, of a relation with guarded columns: a new one, or a function of the row.
+pub(super) fn no_column(relation: &str) -> Refusal {
+    Refusal::new(
+        Code::CatalogStale,
+        format!("{relation} has no such column that pgveil knows of"),
+        "Check the column's name; a new column is known after the next catalog refresh.",
     )
 }

@@ -6,8 +6,11 @@ use super::reader::{Output, Reader, Sc};
 use super::{SubjectFrom, SubjectPlan};
 
 impl Reader<'_> {
-    /// Conjuncts of a WHERE that fix the subject's key: `key = $1`, `key IN (…)`.
+    /// Conjuncts of the statement's own WHERE that fix the subject's key: `key = $1`, `key IN (…)`.
     pub(super) fn subject_in(&mut self, scope: &Sc<'_>, selection: &Expr) {
+        if self.nesting > 1 {
+            return;
+        }
         let mut rest = vec![selection];
         while let Some(expr) = rest.pop() {
             match expr {

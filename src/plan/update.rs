@@ -76,11 +76,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn returned(
-        &mut self,
-        scope: &Sc<'_>,
-        items: Option<&[sqlparser::ast::SelectItem]>,
-    ) -> Result<Output, Refusal> {
+    fn returned(&mut self, scope: &Sc<'_>, items: Option<&[sqlparser::ast::SelectItem]>) -> Result<Output, Refusal> {
         match items {
             Some(items) => self.using(How::Read, |reader| reader.projection(scope, items)),
             None => Ok(Output::default()),

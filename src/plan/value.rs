@@ -97,13 +97,7 @@ pub(super) struct Groups {
 impl Groups {
     /// A group of one leaf, or of none (`ARRAY[]`).
     pub(super) fn add(&mut self, leaves: Vec<Leaf>) -> usize {
-        self.all.push(Group {
-            leaves,
-            casts: Vec::new(),
-            place: Place::Undecided,
-            equality: false,
-            merged_into: None,
-        });
+        self.all.push(Group { leaves, casts: Vec::new(), place: Place::Undecided, equality: false, merged_into: None });
         self.all.len() - 1
     }
 

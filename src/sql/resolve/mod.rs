@@ -7,9 +7,7 @@
 pub mod names;
 pub mod scope;
 pub mod types;
-pub mod views;
 
 pub use names::{Found, Names, folded, parts};
 pub use scope::{Column, Lookup, Rel, Scope};
 pub use types::{Family, TypeText, type_at};
-pub use views::view_sources;

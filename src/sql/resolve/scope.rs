@@ -109,9 +109,9 @@ impl<'p, V, C> Scope<'p, V, C> {
 
     /// The relation a qualifier means.
     pub fn rel(&self, schema: Option<&str>, name: &str) -> Option<&Rel<V>> {
-        self.levels().flat_map(|scope| scope.rels.iter()).find(|rel| {
-            &*rel.name == name && (schema.is_none() || schema == rel.schema.as_deref())
-        })
+        self.levels()
+            .flat_map(|scope| scope.rels.iter())
+            .find(|rel| &*rel.name == name && (schema.is_none() || schema == rel.schema.as_deref()))
     }
 
     /// What `schema.relation.column` or `relation.column` means.

@@ -1,0 +1,366 @@
+//! Definitions and the statements that need no reading.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use sqlparser::ast::{
+    AlterColumnOperation, AlterTable, AlterTableOperation, CreateIndex, Expr, Ident, IndexType, ObjectName, Statement,
+    TableConstraint,
+};
+
+use super::decide::{Text, fields, unread_step};
+use super::reader::{Output, Reader, Sc, folded};
+use super::refuse;
+use super::value::Value;
+use super::{How, Step, StepKind, Touched};
+use crate::error::Refusal;
+use crate::policy::rules::Mode;
+use crate::sql::kind::{self, Kind};
+use crate::sql::resolve::{Found, Rel, Scope};
+
+/// What CREATE makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Created {
+    Table,
+    Query,
+    Index,
+    Policy,
+    Routine,
+    /// TRIGGER, RULE: code that runs on the rows of a table.
+    Hook,
+    Sequence,
+    Schema,
+    Other,
+}
+
+impl Text<'_> {
+    /// Everything but queries, data changes and COPY.
+    pub(super) fn definition(
+        &mut self,
+        range: Range<usize>,
+        named: bool,
+        touches: &mut Vec<Touched>,
+    ) -> Result<Step, Refusal> {
+        let sql = self.request.sql;
+        let step = unread_step(self.request, self.tokens, range.clone());
+        match kind::kind(sql, self.tokens, range.clone()) {
+            Kind::Create => self.create(range, named, step, touches),
+            Kind::Alter if named && self.restricted => Err(refuse::function("ALTER")),
+            Kind::Alter if named => self.alter(range, step, touches),
+            Kind::Drop if named => Ok(protected(step, true)),
+            _ => Ok(step),
+        }
+    }
+
+    fn created(&self, range: &Range<usize>) -> Created {
+        let sql = self.request.sql;
+        let own = &self.tokens[range.clone()];
+        let word = |at: usize, word: &str| own.get(at).is_some_and(|token| token.is_word(sql, word));
+        let mut at = 1;
+        loop {
+            let skipped = [
+                "or",
+                "replace",
+                "temp",
+                "temporary",
+                "local",
+                "global",
+                "unlogged",
+                "unique",
+                "recursive",
+                "constraint",
+            ]
+            .iter()
+            .any(|skip| word(at, skip));
+            if !skipped {
+                break;
+            }
+            at += 1;
+        }
+        match () {
+            () if word(at, "table") && self.has_query(own) => Created::Query,
+            () if word(at, "table") => Created::Table,
+            () if word(at, "view") || word(at, "materialized") => Created::Query,
+            () if word(at, "index") => Created::Index,
+            () if word(at, "policy") => Created::Policy,
+            () if word(at, "function") || word(at, "procedure") => Created::Routine,
+            () if word(at, "trigger") || word(at, "rule") || word(at, "event") => Created::Hook,
+            () if word(at, "sequence") => Created::Sequence,
+            () if word(at, "schema") => Created::Schema,
+            () => Created::Other,
+        }
+    }
+
+    /// CREATE TABLE … AS query: AS outside parentheses, which a plain definition never has.
+    fn has_query(&self, own: &[crate::sql::Token]) -> bool {
+        let mut depth = 0usize;
+        own.iter().any(|token| {
+            match token.kind {
+                crate::sql::TokenKind::Punct(b'(') => depth += 1,
+                crate::sql::TokenKind::Punct(b')') => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            depth == 0 && token.is_word(self.request.sql, "as")
+        })
+    }
+
+    fn create(
+        &mut self,
+        range: Range<usize>,
+        named: bool,
+        step: Step,
+        touches: &mut Vec<Touched>,
+    ) -> Result<Step, Refusal> {
+        let sql = self.request.sql;
+        let own = &self.tokens[range.clone()];
+        let has = |word: &str| own.iter().any(|token| token.is_word(sql, word));
+        let created = self.created(&range);
+        if self.restricted {
+            match created {
+                Created::Table | Created::Sequence | Created::Index => {}
+                Created::Query if !has("view") => {}
+                Created::Schema if !has("view") && !has("trigger") => {}
+                _ => return Err(refuse::function("this kind of CREATE")),
+            }
+        }
+        match created {
+            Created::Query => {
+                self.read_definition(range, step, touches, |reader, statement| reader.created_query(statement))
+            }
+            Created::Index if named => {
+                self.read_definition(range, step, touches, |reader, statement| reader.created_index(statement))
+            }
+            Created::Policy if named => {
+                self.read_definition(range, step, touches, |reader, statement| reader.created_policy(statement))
+            }
+            Created::Hook if named => Err(refuse::unreadable("a trigger or rule on a protected table")),
+            Created::Routine if named && has("atomic") => Err(refuse::unreadable("the body of a routine")),
+            Created::Schema if named => Err(refuse::unreadable("CREATE SCHEMA with definitions inside")),
+            Created::Other if named && has("where") => Err(refuse::unreadable("a condition in a definition")),
+            _ => Ok(step),
+        }
+    }
+
+    fn alter(&mut self, range: Range<usize>, step: Step, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
+        let sql = self.request.sql;
+        let own = &self.tokens[range.clone()];
+        let has = |word: &str| own.iter().any(|token| token.is_word(sql, word));
+        if !own.get(1).is_some_and(|token| token.is_word(sql, "table")) {
+            return Ok(protected(step, true));
+        }
+        let judged = ["type", "default", "check", "exclude", "generated", "using", "add", "unique", "primary"];
+        if !judged.iter().any(|word| has(word)) {
+            return Ok(protected(step, true));
+        }
+        self.read_definition(range, step, touches, |reader, statement| reader.altered_table(statement))
+    }
+
+    fn read_definition(
+        &mut self,
+        range: Range<usize>,
+        mut step: Step,
+        touches: &mut Vec<Touched>,
+        read: impl FnOnce(&mut Reader<'_>, &Statement) -> Result<bool, Refusal>,
+    ) -> Result<Step, Refusal> {
+        let (output, changes) = self.with_reader(range, touches, |reader, statement| {
+            let changes = read(reader, statement)?;
+            Ok((Output::default(), changes))
+        })?;
+        step.touches = touches.as_slice().into();
+        step.fields = fields(&output);
+        Ok(protected(step, changes))
+    }
+}
+
+/// The step's `protected` flag, where it has one.
+fn protected(mut step: Step, changes: bool) -> Step {
+    if let StepKind::Ddl { protected, .. } = &mut step.kind {
+        *protected = changes;
+    }
+    step
+}
+
+impl Reader<'_> {
+    /// CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE TABLE AS. Bare sealed outputs keep their domain.
+    fn created_query(&mut self, statement: &Statement) -> Result<bool, Refusal> {
+        let query = match statement {
+            Statement::CreateView(view) => &view.query,
+            Statement::CreateTable(table) => {
+                table.query.as_ref().ok_or_else(|| refuse::unreadable("CREATE TABLE AS"))?
+            }
+            _ => return Err(refuse::unreadable("this kind of CREATE")),
+        };
+        let output = self.query(None, query)?;
+        for column in &output.columns {
+            if matches!(column.value, Value::Pending { .. }) {
+                self.plain(&column.value, "an output column")?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn table_scope(&mut self, name: &ObjectName) -> Result<(Rel<Value>, bool), Refusal> {
+        let (_, found) = self.find(name)?;
+        match found {
+            Found::Relation(relation) => {
+                let changes = self.rules.tables.contains_key(&relation.oid)
+                    || relation.columns.iter().any(|column| column.sealed.is_some());
+                Ok((self.rel(relation), changes))
+            }
+            _ => {
+                Ok((Rel { name: Arc::from(""), schema: None, columns: Vec::new(), open: true, guarded: false }, false))
+            }
+        }
+    }
+
+    fn scope_of(rel: Rel<Value>) -> Sc<'static> {
+        let mut scope: Sc<'static> = Scope::within(None);
+        scope.star.clone_from(&rel.columns);
+        scope.rels.push(rel);
+        scope
+    }
+
+    fn created_index(&mut self, statement: &Statement) -> Result<bool, Refusal> {
+        let Statement::CreateIndex(index) = statement else { return Err(refuse::unreadable("CREATE INDEX")) };
+        let CreateIndex { table_name, using, columns, predicate, index_options, alter_options, .. } = index;
+        if !index_options.is_empty() || !alter_options.is_empty() {
+            return Err(refuse::unreadable("CREATE INDEX"));
+        }
+        let (rel, _) = self.table_scope(table_name)?;
+        let scope = Self::scope_of(rel);
+        for column in columns {
+            let value = self.value(&scope, &column.column.expr)?;
+            let Value::Sealed(sealed) = &value else {
+                self.plain(&value, "an index expression")?;
+                continue;
+            };
+            let plain = matches!(column.column.expr, Expr::Identifier(_))
+                && matches!(using, None | Some(IndexType::BTree | IndexType::Hash))
+                && column.operator_class.is_none();
+            if sealed.mode != Mode::Deterministic || !plain {
+                return Err(refuse::sealed_use(sealed, "this index"));
+            }
+        }
+        if let Some(predicate) = predicate {
+            self.condition(&scope, predicate)?;
+        }
+        Ok(false)
+    }
+
+    fn created_policy(&mut self, statement: &Statement) -> Result<bool, Refusal> {
+        let Statement::CreatePolicy(policy) = statement else { return Err(refuse::unreadable("CREATE POLICY")) };
+        let (rel, _) = self.table_scope(&policy.table_name)?;
+        let scope = Self::scope_of(rel);
+        for condition in [&policy.using, &policy.with_check].into_iter().flatten() {
+            self.condition(&scope, condition)?;
+        }
+        Ok(true)
+    }
+
+    fn altered_table(&mut self, statement: &Statement) -> Result<bool, Refusal> {
+        let Statement::AlterTable(AlterTable { name, operations, .. }) = statement else {
+            return Err(refuse::unreadable("ALTER TABLE"));
+        };
+        let (rel, changes) = self.table_scope(name)?;
+        let scope = Self::scope_of(rel.clone());
+        for operation in operations {
+            self.altered(&scope, &rel, operation)?;
+        }
+        Ok(changes)
+    }
+
+    fn altered(&mut self, scope: &Sc<'_>, rel: &Rel<Value>, operation: &AlterTableOperation) -> Result<(), Refusal> {
+        match operation {
+            AlterTableOperation::AlterColumn { column_name, op } => {
+                let column = rel.columns.iter().find(|column| *column.name == *folded(column_name)).cloned();
+                let Some(column) = column.filter(|column| column.value.guarded()) else {
+                    return match op {
+                        AlterColumnOperation::SetDataType { using: Some(using), .. } => {
+                            self.operands(scope, &[using], "USING").map(|_| ())
+                        }
+                        AlterColumnOperation::SetDefault { value } => {
+                            self.operands(scope, &[value], "DEFAULT").map(|_| ())
+                        }
+                        _ => Ok(()),
+                    };
+                };
+                match op {
+                    AlterColumnOperation::SetNotNull
+                    | AlterColumnOperation::DropNotNull
+                    | AlterColumnOperation::DropDefault => Ok(()),
+                    AlterColumnOperation::SetDefault { value } => {
+                        let value = self.value(scope, value)?;
+                        self.assign(&column, value)
+                    }
+                    AlterColumnOperation::SetDataType { .. } | AlterColumnOperation::AddGenerated { .. } => {
+                        self.plain(&column.value, "ALTER COLUMN TYPE")
+                    }
+                }
+            }
+            AlterTableOperation::AddConstraint { constraint, .. } => self.constraint(scope, rel, constraint),
+            AlterTableOperation::AddColumn { column_def, .. } => {
+                use sqlparser::ast::ColumnOption;
+                for option in &column_def.options {
+                    match &option.option {
+                        ColumnOption::Default(value) => self.operands(scope, &[value], "DEFAULT").map(|_| ())?,
+                        ColumnOption::Check(check) => self.check(scope, &check.expr)?,
+                        ColumnOption::Generated { generation_expr: Some(expr), .. } => {
+                            self.operands(scope, &[expr], "GENERATED").map(|_| ())?;
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(())
+            }
+            AlterTableOperation::DropColumn { .. }
+            | AlterTableOperation::DropConstraint { .. }
+            | AlterTableOperation::RenameColumn { .. }
+            | AlterTableOperation::RenameTable { .. }
+            | AlterTableOperation::RenameConstraint { .. }
+            | AlterTableOperation::OwnerTo { .. }
+            | AlterTableOperation::ValidateConstraint { .. }
+            | AlterTableOperation::ReplicaIdentity { .. } => Ok(()),
+            _ => Err(refuse::unreadable("a part of ALTER TABLE")),
+        }
+    }
+
+    fn constraint(&mut self, scope: &Sc<'_>, rel: &Rel<Value>, constraint: &TableConstraint) -> Result<(), Refusal> {
+        let mut names: Vec<&Ident> = Vec::new();
+        match constraint {
+            TableConstraint::Check(check) => return self.check(scope, &check.expr),
+            TableConstraint::ForeignKey(key) => names.extend(&key.columns),
+            TableConstraint::Unique(key) => {
+                for column in &key.columns {
+                    let value = self.value(scope, &column.column.expr)?;
+                    self.grouped(&value, "UNIQUE")?;
+                }
+            }
+            TableConstraint::PrimaryKey(key) => {
+                for column in &key.columns {
+                    let value = self.value(scope, &column.column.expr)?;
+                    self.grouped(&value, "PRIMARY KEY")?;
+                }
+            }
+            TableConstraint::PrimaryKeyUsingIndex(_) | TableConstraint::UniqueUsingIndex(_) => {}
+            _ => return Err(refuse::unreadable("a constraint")),
+        }
+        for name in names {
+            let column = rel.columns.iter().find(|column| *column.name == *folded(name)).cloned();
+            if let Some(column) = column {
+                self.grouped(&column.value, "FOREIGN KEY")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// CHECK: only over plain columns.
+    fn check(&mut self, scope: &Sc<'_>, expr: &Expr) -> Result<(), Refusal> {
+        let before = self.touches.len();
+        self.using(How::Searched, |reader| reader.operands(scope, &[expr], "CHECK").map(|_| ()))?;
+        let sealed = self.touches[before..].iter().find(|touched| touched.id != 0);
+        match sealed.and_then(|touched| self.rules.by_id.get(&touched.id)) {
+            Some(column) => Err(refuse::sealed_use(column, "CHECK")),
+            None => Ok(()),
+        }
+    }
+}

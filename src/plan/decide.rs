@@ -1,0 +1,411 @@
+//! A text → a decision: which statements it holds, which of them must be read, what follows.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::assemble::Draft;
+use super::reader::{Output, Reader};
+use super::value::Value;
+use super::{Decision, Field, Parameter, Plan, Refused, Request, Shape, Step, StepKind, Touched};
+use super::{guard, refuse};
+use crate::error::{Code, Refusal};
+use crate::event::Access;
+use crate::sql::kind::{self, Kind};
+use crate::sql::lexer::{LexError, Token, TokenKind};
+use crate::sql::name::is_ident;
+use crate::sql::parse::{parse_statement, with_stack};
+use crate::sql::{Span, lex, mentions, shape, statements};
+use sqlparser::ast::Statement;
+
+/// Tokens of one text.
+const TOKENS_MAX: usize = 1_000_000;
+
+/// What to do with the text.
+pub(super) fn decide(request: &Request<'_>) -> Decision {
+    let tokens = match lex(request.sql, TOKENS_MAX) {
+        Ok(tokens) => tokens,
+        Err(error) => return without_tokens(request, error),
+    };
+    let restricted = request.rules.class(request.class).restricted();
+    if !restricted && !mentions(request.sql, &tokens, &request.rules.names) {
+        return Decision::Pass(Arc::new(unread(request, &tokens)));
+    }
+    with_stack(tokens.len(), || Text::new(request, &tokens).decide())
+}
+
+/// PostgreSQL cannot cut the text into tokens either, unless a limit was met.
+fn without_tokens(request: &Request<'_>, error: LexError) -> Decision {
+    let shape = Arc::new(Shape::unreadable());
+    let refuse = |refusal| Decision::Refuse(Refused { refusal, touches: Arc::from([]), shape: shape.clone() });
+    if matches!(error, LexError::TooLong | LexError::TooManyTokens) {
+        let hint = "Send the statements one by one, or load data with COPY.";
+        return refuse(Refusal::new(Code::Limit, "the text has too many tokens", hint));
+    }
+    let lower = request.sql.to_lowercase();
+    let named = request.rules.names.iter().any(|name| lower.contains(name.as_str()));
+    if named || request.rules.class(request.class).restricted() {
+        return refuse(refuse::unreadable("it cannot be cut into tokens"));
+    }
+    let step = step(StepKind::Ordinary, Access::Other, shape);
+    Decision::Pass(Arc::new(Plan { edits: Vec::new(), parameters: Vec::new(), hidden: Vec::new(), steps: vec![step] }))
+}
+
+fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
+    Step {
+        kind,
+        access,
+        touches: Arc::from([]),
+        touches_unknown: false,
+        writes: false,
+        fields: None,
+        subject: None,
+        shape,
+    }
+}
+
+/// The plan of a text that mentions nothing protected.
+fn unread(request: &Request<'_>, tokens: &[Token]) -> Plan {
+    let ranges = statements(tokens, request.sql);
+    let mentioned = mentioned(request.sql, tokens, &ranges);
+    let steps = if ranges.is_empty() {
+        vec![step(StepKind::Empty, Access::Other, Arc::new(shape(request.sql, tokens)))]
+    } else {
+        ranges.into_iter().map(|range| unread_step(request, tokens, range)).collect()
+    };
+    Plan { edits: Vec::new(), parameters: vec![Parameter::Plain; mentioned], hidden: Vec::new(), steps }
+}
+
+/// The highest parameter number of the text. PREPARE and CREATE FUNCTION have numbers of their own.
+fn mentioned(sql: &str, tokens: &[Token], ranges: &[Range<usize>]) -> usize {
+    let mut most = 0;
+    for range in ranges {
+        let own = match kind::kind(sql, tokens, range.clone()) {
+            Kind::Prepare => true,
+            Kind::Create => tokens[range.clone()]
+                .iter()
+                .take(4)
+                .any(|token| token.is_word(sql, "function") || token.is_word(sql, "procedure")),
+            _ => false,
+        };
+        for token in if own { &[] } else { &tokens[range.clone()] } {
+            if let TokenKind::Param(number) = token.kind {
+                most = most.max(usize::from(number));
+            }
+        }
+    }
+    most
+}
+
+/// The step of a statement that mentions nothing protected, by its first words.
+pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<usize>) -> Step {
+    let sql = request.sql;
+    let own = &tokens[range.clone()];
+    let mut kind = kind::kind(sql, tokens, range.clone());
+    if kind == Kind::Explain {
+        let inner = kind::inner(sql, tokens, range.clone());
+        kind = match inner {
+            Some(inner) if inner.runs => kind::kind(sql, tokens, inner.range),
+            _ => Kind::Show,
+        };
+    }
+    let temporary = kind::temporary(sql, tokens, range).map(Arc::from);
+    let calls = guard::calls_of(sql, own, &request.rules.schema.user_functions);
+    let into = matches!(kind, Kind::Query | Kind::With) && own.iter().any(|token| token.is_word(sql, "into"));
+    let changes =
+        own.iter().any(|token| ["insert", "update", "delete", "merge"].iter().any(|word| token.is_word(sql, word)));
+    let (step_kind, access, writes) = match kind {
+        _ if kind.is_transaction() => (StepKind::Transaction, Access::Other, false),
+        Kind::Query if into => (StepKind::Ddl { temporary, protected: false }, Access::Write, true),
+        Kind::With if into && !changes => (StepKind::Ddl { temporary, protected: false }, Access::Write, true),
+        Kind::Query => (StepKind::Ordinary, Access::Read, false),
+        Kind::With if changes => (StepKind::Ordinary, Access::Write, true),
+        Kind::With => (StepKind::Ordinary, Access::Read, false),
+        Kind::Insert | Kind::Update | Kind::Merge => (StepKind::Ordinary, Access::Write, true),
+        Kind::Delete | Kind::Truncate => (StepKind::Ordinary, Access::Delete, true),
+        Kind::Copy => {
+            let out = own.iter().any(|token| token.is_word(sql, "to"));
+            (StepKind::Ordinary, if out { Access::Export } else { Access::Write }, !out)
+        }
+        Kind::Set
+        | Kind::SetTransaction
+        | Kind::SetConstraints
+        | Kind::Reset
+        | Kind::Discard
+        | Kind::Do
+        | Kind::Call
+        | Kind::Load => (StepKind::Settings, Access::Other, matches!(kind, Kind::Do | Kind::Call)),
+        Kind::Refresh => (StepKind::Ddl { temporary: None, protected: false }, Access::Other, true),
+        _ if kind.is_ddl() => (StepKind::Ddl { temporary, protected: false }, Access::Other, true),
+        Kind::Fetch | Kind::Execute => (StepKind::Ordinary, Access::Read, false),
+        _ => (StepKind::Ordinary, Access::Other, false),
+    };
+    let mut step = step(step_kind, access, Arc::new(shape(sql, own)));
+    step.writes = writes;
+    step.touches_unknown = calls.user || matches!(kind, Kind::Do | Kind::Call);
+    if (calls.settings || calls.user) && step.kind == StepKind::Ordinary {
+        step.kind = StepKind::Settings;
+    }
+    step
+}
+
+/// One text being decided.
+pub(super) struct Text<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) tokens: &'a [Token],
+    pub(super) restricted: bool,
+    draft: Draft,
+    /// Temporary names, those of earlier statements of the text included.
+    temporary: HashSet<String>,
+    unknown: bool,
+    protected: bool,
+    /// Why names are not certain after an earlier statement.
+    stale: Option<&'static str>,
+}
+
+impl<'a> Text<'a> {
+    fn new(request: &'a Request<'a>, tokens: &'a [Token]) -> Self {
+        Self {
+            request,
+            tokens,
+            restricted: request.rules.class(request.class).restricted(),
+            draft: Draft::default(),
+            temporary: request.temporary.clone(),
+            unknown: false,
+            protected: false,
+            stale: None,
+        }
+    }
+
+    fn decide(mut self) -> Decision {
+        let sql = self.request.sql;
+        let ranges = statements(self.tokens, sql);
+        if ranges.is_empty() {
+            return Decision::Pass(Arc::new(unread(self.request, self.tokens)));
+        }
+        let mut steps = Vec::with_capacity(ranges.len());
+        for range in &ranges {
+            let mut touches = Vec::new();
+            match self.statement(range.clone(), &mut touches) {
+                Ok(step) => {
+                    self.after(&step, range.clone());
+                    steps.push(step);
+                }
+                Err(refusal) => {
+                    let shape = Arc::new(shape(sql, &self.tokens[range.clone()]));
+                    return Decision::Refuse(Refused { refusal, touches: touches.into(), shape });
+                }
+            }
+        }
+        let mentioned = mentioned(sql, self.tokens, &ranges);
+        let (edits, parameters, hidden) = self.draft.finish(mentioned, self.request.parameter_oids.len());
+        let acts = self.protected || !edits.is_empty();
+        let plan = Arc::new(Plan { edits, parameters, hidden, steps });
+        match (self.unknown, acts) {
+            (true, _) => Decision::Unknown(plan),
+            (false, true) => Decision::Act(plan),
+            (false, false) => Decision::Pass(plan),
+        }
+    }
+
+    /// What later statements of the text must know.
+    fn after(&mut self, step: &Step, range: Range<usize>) {
+        match &step.kind {
+            StepKind::Ddl { temporary, protected } => {
+                if let Some(name) = temporary {
+                    self.temporary.insert(name.to_string());
+                }
+                if *protected {
+                    self.stale = Some("a protected table changes");
+                }
+            }
+            StepKind::Settings => {
+                let sql = self.request.sql;
+                let own = &self.tokens[range];
+                let path = own.iter().any(|token| {
+                    let text = token.text(sql);
+                    text.to_ascii_lowercase().contains("search_path")
+                        || ["all", "schema", "role", "authorization"].iter().any(|word| token.is_word(sql, word))
+                });
+                if path || step.touches_unknown {
+                    self.stale = Some("the search path may change");
+                }
+            }
+            StepKind::Ordinary if step.touches_unknown => self.stale = Some("the search path may change"),
+            _ => {}
+        }
+    }
+
+    fn statement(&mut self, range: Range<usize>, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
+        let request = self.request;
+        let sql = request.sql;
+        let own = &self.tokens[range.clone()];
+        let named = mentions(sql, own, &request.rules.names);
+        if !named && !self.restricted {
+            return Ok(unread_step(request, self.tokens, range));
+        }
+        if named && let Some(what) = self.stale {
+            return Err(refuse::stale(what));
+        }
+        if self.restricted {
+            guard::check_calls(sql, own, &request.rules.schema.user_functions)?;
+        }
+        match kind::kind(sql, self.tokens, range.clone()) {
+            Kind::Query | Kind::With | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {
+                self.read(range.clone(), range, touches)
+            }
+            Kind::Explain | Kind::Declare | Kind::Prepare => self.inside(range, touches),
+            Kind::Copy => self.copy(range, named, touches),
+            Kind::Do | Kind::Call if self.restricted => Err(refuse::function("DO or CALL")),
+            Kind::Unknown => Err(refuse::unreadable("no statement begins like this")),
+            _ => self.definition(range, named, touches),
+        }
+    }
+
+    /// EXPLAIN, DECLARE and PREPARE: the statement inside is read.
+    fn inside(&mut self, range: Range<usize>, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
+        let sql = self.request.sql;
+        let outer = kind::kind(sql, self.tokens, range.clone());
+        let inner = kind::inner(sql, self.tokens, range.clone())
+            .ok_or_else(|| refuse::unreadable("the statement inside it"))?;
+        let readable = matches!(
+            kind::kind(sql, self.tokens, inner.range.clone()),
+            Kind::Query | Kind::With | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge
+        );
+        if !readable {
+            return Err(refuse::unreadable("the statement inside it"));
+        }
+        let mut step = self.read(range, inner.range, touches)?;
+        match outer {
+            Kind::Explain => {
+                step.fields = Some(vec![Field::Plain]);
+                step.subject = None;
+                step.writes &= inner.runs;
+                step.access = if step.writes { step.access } else { Access::Other };
+            }
+            Kind::Prepare => {
+                if let Some(target) = self.draft.seals_parameter() {
+                    return Err(Refusal::new(
+                        Code::SealedUse,
+                        format!("PREPARE has a parameter for sealed column {}", refuse::name(&target.column)),
+                        "Use protocol-level prepared statements, which every driver has, instead of PREPARE.",
+                    ));
+                }
+                step.fields = Some(Vec::new());
+                step.writes = false;
+            }
+            _ => step.fields = Some(Vec::new()),
+        }
+        Ok(step)
+    }
+
+    /// SELECT, INSERT, UPDATE, DELETE, MERGE: the tree is read completely, or the statement refused.
+    fn read(&mut self, range: Range<usize>, tree: Range<usize>, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
+        let mut step = unread_step(self.request, self.tokens, range);
+        let (output, (writes, subject)) = self.with_reader(tree, touches, |reader, statement| {
+            let output = reader.statement(statement)?;
+            for column in &output.columns {
+                if matches!(column.value, Value::Pending { .. }) {
+                    reader.plain(&column.value, "an output column")?;
+                }
+            }
+            let found = (reader.writes || reader.into, reader.subject_plan(&output));
+            Ok((output, found))
+        })?;
+        step.writes |= writes;
+        step.touches = touches.as_slice().into();
+        step.subject = subject;
+        step.fields = fields(&output);
+        Ok(step)
+    }
+
+    /// Reads one tree and takes over what was found, also when it is refused.
+    pub(super) fn with_reader<T>(
+        &mut self,
+        tree: Range<usize>,
+        touches: &mut Vec<Touched>,
+        read: impl FnOnce(&mut Reader<'_>, &Statement) -> Result<(Output, T), Refusal>,
+    ) -> Result<(Output, T), Refusal> {
+        let sql = self.request.sql;
+        let (text, fed) = fed(sql, &self.tokens[tree.clone()]);
+        let parsed =
+            parse_statement(&text, &fed, 0..fed.len()).map_err(|error| refuse::unreadable(&error.to_string()))?;
+        let temporary = std::mem::take(&mut self.temporary);
+        let mut reader = Reader::new(self.request, &temporary, self.tokens);
+        let outcome = read(&mut reader, &parsed).and_then(|found| {
+            reader.complete(tree)?;
+            self.draft.take(&reader.groups, self.tokens)?;
+            Ok(found)
+        });
+        touches.append(&mut reader.touches);
+        self.unknown |= reader.unknown;
+        self.protected |= reader.protected;
+        drop(reader);
+        self.temporary = temporary;
+        outcome
+    }
+}
+
+/// What the resolver says of the output columns.
+pub(super) fn fields(output: &Output) -> Option<Vec<Field>> {
+    (!output.open).then(|| {
+        output
+            .columns
+            .iter()
+            .map(|column| match &column.value {
+                Value::Sealed(column) => Field::Sealed(column.clone()),
+                Value::SealedArray(column) => Field::SealedArray(column.clone()),
+                _ => Field::Plain,
+            })
+            .collect()
+    })
+}
+
+/// What stands for TABLE in the text that sqlparser reads.
+const TABLE: &str = " select * from ";
+
+/// What sqlparser is given: without the ONLY before a table, which it would take for the table's name, and with
+/// `SELECT * FROM t` for `TABLE t`, which it reads by halves. The added words stand behind the client's text, so every
+/// position of the tree is still one of the client's.
+fn fed(sql: &str, tokens: &[Token]) -> (String, Vec<Token>) {
+    let word = |token: &Token, words: &[&str]| words.iter().any(|word| token.is_word(sql, word));
+    let before_table =
+        |token: &Token| token.is_punct(b',') || word(token, &["from", "join", "update", "into", "table", "using"]);
+    let before_query =
+        |token: &Token| token.is_punct(b'(') || word(token, &["union", "all", "distinct", "except", "intersect"]);
+    let (select, star, from) = (sql.len() + 1, sql.len() + 8, sql.len() + 10);
+    let added = |kind, start: usize, len: usize| {
+        let start = u32::try_from(start).unwrap_or(u32::MAX);
+        Token { kind, span: Span { start, end: start.saturating_add(len as u32) } }
+    };
+    let mut out = Vec::with_capacity(tokens.len() + 2);
+    for (at, token) in tokens.iter().enumerate() {
+        let before = at.checked_sub(1).map(|before| &tokens[before]);
+        let named = tokens.get(at + 1).is_some_and(is_ident);
+        if token.is_word(sql, "only") && before.is_some_and(before_table) {
+            continue;
+        }
+        if token.is_word(sql, "table") && named && before.is_none_or(before_query) {
+            out.push(added(TokenKind::Ident, select, 6));
+            out.push(added(TokenKind::Operator, star, 1));
+            out.push(added(TokenKind::Ident, from, 4));
+            continue;
+        }
+        out.push(*token);
+    }
+    (format!("{sql}{TABLE}"), out)
+}
+
+impl Reader<'_> {
+    /// A query or data change; the output is what it returns.
+    fn statement(&mut self, statement: &Statement) -> Result<Output, Refusal> {
+        match statement {
+            Statement::Query(query) => self.query(None, query),
+            Statement::Insert(insert) => self.insert(None, insert),
+            Statement::Update(update) => self.update(None, update),
+            Statement::Delete(delete) => self.delete(None, delete),
+            Statement::Merge(merge) => self.merge(None, merge),
+            _ => Err(refuse::unreadable("this kind of statement")),
+        }
+    }
+}

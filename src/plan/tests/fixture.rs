@@ -1,0 +1,200 @@
+//! A small clinic.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
+
+use crate::detect::Thresholds;
+use crate::mask::Mask;
+use crate::policy::rules::{
+    ActorClass, Level, Mode, OnFailure, ProtectedTable, Rules, SealedColumn, SubjectKey, Treatment,
+};
+use crate::sql::schema::{Column, RelKind, Relation, Schema};
+use crate::wire::types::{Kind, SqlType};
+
+/// Name, and for sealed columns: id, kind, typmod, mode.
+type Spec = (&'static str, Option<(u32, Kind, i32, Mode)>);
+
+const D: Mode = Mode::Deterministic;
+const R: Mode = Mode::Randomized;
+const EMAIL: Option<(u32, Kind, i32, Mode)> = Some((1, Kind::Varchar, 324, D));
+
+const TABLES: &[(u32, &str, &str, Option<i16>, &[Spec])] = &[
+    (
+        100,
+        "public",
+        "users",
+        Some(1),
+        &[
+            ("id", None),
+            ("email", EMAIL),
+            ("full_name", Some((2, Kind::Text, -1, R))),
+            ("dob", Some((3, Kind::Date, -1, R))),
+            ("nickname", None),
+            ("note", None),
+        ],
+    ),
+    (
+        101,
+        "public",
+        "orders",
+        Some(2),
+        &[("id", None), ("user_id", None), ("email", EMAIL), ("total", None), ("code", Some((5, Kind::Text, -1, D)))],
+    ),
+    (102, "shop", "orders", None, &[("id", None), ("secret", Some((6, Kind::Text, -1, D)))]),
+    (103, "public", "Mixed Case", None, &[("Id", None), ("Email", Some((7, Kind::Text, -1, D)))]),
+    (
+        104,
+        "public",
+        "accounts",
+        None,
+        &[
+            ("id", None),
+            ("pin", Some((8, Kind::Int4, -1, D))),
+            ("balance", Some((9, Kind::Numeric, ((10 << 16) | 2) + 4, D))),
+            ("vip", Some((10, Kind::Bool, -1, D))),
+            ("since", Some((11, Kind::Timestamptz, -1, D))),
+            ("birth", Some((12, Kind::Date, -1, D))),
+        ],
+    ),
+];
+
+fn column(attnum: i16, name: &str, sealed: Option<Kind>, source: Option<(u32, i16)>) -> Column {
+    Column {
+        attnum,
+        name: name.into(),
+        type_oid: 25,
+        type_name: "text".into(),
+        typmod: -1,
+        not_null: false,
+        has_default: false,
+        sealed,
+        sealed_array: false,
+        source,
+    }
+}
+
+fn relation(oid: u32, schema: &str, name: &str, kind: RelKind, columns: Vec<Column>, reads: Vec<u32>) -> Relation {
+    Relation {
+        oid,
+        schema: schema.into(),
+        name: name.into(),
+        kind,
+        columns,
+        primary_key: vec![1],
+        reads,
+        children: Vec::new(),
+    }
+}
+
+struct Built {
+    schema: Schema,
+    tables: HashMap<u32, Arc<ProtectedTable>>,
+    sealed: HashMap<(u32, i16), Arc<SealedColumn>>,
+    by_id: HashMap<u32, Arc<SealedColumn>>,
+}
+
+impl Built {
+    fn relation(&mut self, relation: Relation) {
+        self.schema.by_name.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
+        self.schema.relations.insert(relation.oid, Arc::new(relation));
+    }
+
+    fn table(&mut self, oid: u32, schema: &str, name: &str, subject: Option<i16>, specs: &[Spec]) {
+        let full: Arc<str> = format!("{schema}.{name}").into();
+        let mut columns = Vec::new();
+        for (attnum, (column_name, sealed)) in (1i16..).zip(specs) {
+            columns.push(column(attnum, column_name, sealed.map(|sealed| sealed.1), None));
+            let Some((id, kind, typmod, mode)) = *sealed else { continue };
+            let sealed = Arc::new(SealedColumn {
+                id,
+                relation: full.clone(),
+                column: (*column_name).into(),
+                relation_oid: oid,
+                attnum,
+                ty: SqlType { kind, typmod },
+                mode,
+                level: Level::Restricted,
+                mask: Mask::Null,
+                on_failure: OnFailure::Error,
+            });
+            self.by_id.entry(id).or_insert_with(|| sealed.clone());
+            self.sealed.insert((oid, attnum), sealed);
+        }
+        let subject = subject.map(|attnum| SubjectKey {
+            kind: "user".into(),
+            attnum,
+            column: columns[attnum as usize - 1].name.clone(),
+        });
+        let levels = columns.iter().map(|column| (column.attnum, Level::Restricted)).collect();
+        let table = ProtectedTable { oid, name: full, subject, levels, pending: Vec::new() };
+        self.tables.insert(oid, Arc::new(table));
+        self.relation(relation(oid, schema, name, RelKind::Table, columns, Vec::new()));
+    }
+}
+
+fn class(role: &str, treatment: Treatment, search: bool, write: bool, hidden: &[(u32, i16)]) -> ActorClass {
+    let ids: Vec<u32> = (1..=12).collect();
+    ActorClass {
+        role: role.to_owned(),
+        sealed: ids.iter().map(|id| (*id, treatment)).collect(),
+        may_search: if search { ids.iter().copied().collect() } else { HashSet::new() },
+        may_write: if write { ids.iter().copied().collect() } else { HashSet::new() },
+        hidden: hidden.iter().copied().collect(),
+    }
+}
+
+fn build() -> Rules {
+    let schema = Schema { database: "clinic".to_owned(), server_version: 150_000, ..Schema::default() };
+    let mut built = Built { schema, tables: HashMap::new(), sealed: HashMap::new(), by_id: HashMap::new() };
+    for (oid, schema, name, subject, specs) in TABLES {
+        built.table(*oid, schema, name, *subject, specs);
+    }
+    let pending = ProtectedTable {
+        oid: 105,
+        name: "public.patients".into(),
+        subject: None,
+        levels: HashMap::new(),
+        pending: vec!["ssn".into(), "phone".into()],
+    };
+    built.tables.insert(105, Arc::new(pending));
+    let plain = |names: &[&str]| (1i16..).zip(names).map(|(at, name)| column(at, name, None, None)).collect::<Vec<_>>();
+    built.relation(relation(105, "public", "patients", RelKind::Table, plain(&["id", "ssn", "phone"]), vec![]));
+    built.relation(relation(106, "public", "notes", RelKind::Table, plain(&["id", "body", "email"]), vec![]));
+    built.relation(relation(109, "other", "users", RelKind::Table, plain(&["id", "email"]), vec![]));
+    let view = vec![
+        column(1, "id", None, Some((100, 1))),
+        column(2, "mail", Some(Kind::Varchar), Some((100, 2))),
+        column(3, "name", Some(Kind::Text), Some((100, 3))),
+        column(4, "shout", None, None),
+        column(5, "note", None, Some((100, 6))),
+    ];
+    built.relation(relation(107, "public", "v_users", RelKind::View, view, vec![100]));
+    let copy = vec![column(1, "id", None, None), column(2, "email", Some(Kind::Varchar), None)];
+    built.relation(relation(108, "public", "users_copy", RelKind::Table, copy, vec![]));
+    built.schema.user_functions.extend(["audit_it".to_owned(), "clean".to_owned()]);
+    let names = ["users", "orders", "mixed case", "accounts", "patients", "v_users", "users_copy"];
+    Rules {
+        version: 7,
+        schema: Arc::new(built.schema),
+        tables: built.tables,
+        sealed: built.sealed,
+        by_id: built.by_id,
+        classes: vec![
+            class("", Treatment::Null, false, false, &[]),
+            class("app", Treatment::Clear, true, true, &[]),
+            class("analyst", Treatment::Mask, false, false, &[(100, 6)]),
+            class("writer", Treatment::Null, false, true, &[]),
+            class("denied", Treatment::Deny, false, false, &[]),
+            class("masked", Treatment::Mask, false, false, &[]),
+        ],
+        class_of: HashMap::new(),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        detect: Thresholds::default(),
+        warnings: Vec::new(),
+    }
+}
+
+pub(super) fn rules() -> &'static Rules {
+    static RULES: OnceLock<Rules> = OnceLock::new();
+    RULES.get_or_init(build)
+}

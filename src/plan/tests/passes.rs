@@ -1,0 +1,72 @@
+//! What is forwarded untouched.
+
+use super::{APP, check, decide_with, fixture, outcome_of};
+
+const PASSES: &[&str] = &[
+    "",
+    " ; ",
+    "select 1",
+    "select 'users'",
+    "select * from notes where email = 'a' and upper(email) like 'b%' order by email",
+    "insert into notes values (1, 'a', 'b')",
+    "some nonsense that no parser reads",
+    "begin",
+    "commit",
+    "set search_path to public",
+    "vacuum",
+    "do $$ begin update users set email = 'x'; end $$",
+    "select pg_total_relation_size('users')",
+    "create table t (id int primary key, email text)",
+    "listen users_changed",
+    "copy notes from stdin",
+    "select * from other.users where email = 'a'",
+    "select users from notes as users",
+    "select x.users from (select 1 as users) x",
+    "with users as (select 1 as id, 'x' as email) select email from users where email = 'a'",
+    "grant select on users to reporting",
+    "comment on column users.email is 'the address'",
+    "vacuum analyze users",
+    "lock table users in share mode",
+    "truncate users",
+    "analyze users",
+    "reindex table users",
+    "drop table users",
+    "alter table users owner to app",
+    "alter table users enable row level security",
+    "create sequence s owned by users.id",
+    "create table visits (user_id int references users (id))",
+];
+
+#[test]
+fn what_needs_no_work_passes() {
+    check(PASSES.iter().map(|sql| (APP, *sql, "pass".to_owned())));
+}
+
+#[test]
+fn temporary_tables_and_the_search_path_hide_protected_ones() {
+    let rules = fixture::rules();
+    let sql = "select email from users where email = 'a'";
+    let outcome = |temporary: &[&str], path: &[&str]| outcome_of(sql, decide_with(rules, APP, sql, temporary, path));
+    let acted = "act: select email from users where email = {email 'a'}";
+    assert_eq!(outcome(&[], &["public"]), acted);
+    assert_eq!(outcome(&["users"], &["public"]), "pass");
+    assert_eq!(outcome(&[], &["other", "public"]), "pass");
+    assert_eq!(outcome(&[], &["nowhere", "public", "other"]), acted);
+    assert_eq!(outcome(&[], &["nowhere"]), format!("unknown: {sql}"));
+    let qualified = "select email from public.users where email = 'a'";
+    let found = outcome_of(qualified, decide_with(rules, APP, qualified, &["users"], &["other"]));
+    assert_eq!(found, "act: select email from public.users where email = {email 'a'}");
+}
+
+#[test]
+fn a_temporary_table_of_the_same_text_hides_too() {
+    check([
+        (
+            APP,
+            "create temp table users (id int, email text); select email from users where email = 'a'",
+            "pass".to_owned(),
+        ),
+        (APP, "select id from users, unknown_table", "unknown: select id from users, unknown_table".to_owned()),
+        (APP, "select no_such_column from users", "unknown: select no_such_column from users".to_owned()),
+    ]);
+}

@@ -1,0 +1,169 @@
+//! Kinds, fields, touches, subjects.
+
+use super::{ANALYST, APP, decide};
+use crate::event::Access;
+use crate::plan::{Decision, Field, How, Plan, Step, StepKind, SubjectFrom};
+
+fn plan(sql: &str) -> std::sync::Arc<Plan> {
+    match decide(APP, sql) {
+        Decision::Act(plan) | Decision::Pass(plan) | Decision::Unknown(plan) => plan,
+        Decision::Refuse(refused) => panic!("{sql}: {}", refused.refusal),
+    }
+}
+
+fn fields(sql: &str) -> String {
+    let plan = plan(sql);
+    let Some(fields) = &plan.steps[0].fields else { return "?".to_owned() };
+    let names = fields.iter().map(|field| match field {
+        Field::Plain => "-".to_owned(),
+        Field::Sealed(column) => column.column.to_string(),
+        Field::SealedArray(column) => format!("{}[]", column.column),
+    });
+    names.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn fields_follow_the_row_description() {
+    let cases = [
+        ("select id, email e, full_name from users", "- email full_name"),
+        ("select * from users", "- email full_name dob - -"),
+        ("select *, 1 from users", "- email full_name dob - - -"),
+        ("select o.*, u.email from users u, orders o", "- - email - code email"),
+        ("select * from users join orders using (email)", "email - full_name dob - - - - - code"),
+        ("select * from users u join orders o on o.user_id = u.id", "- email full_name dob - - - - email - code"),
+        ("select * from (select email, id from users) x", "email -"),
+        ("with c as (select email from users) select * from c", "email"),
+        ("select array_agg(email), count(*) from users", "email[] -"),
+        ("select coalesce(full_name, null), nullif(email, 'x') from users", "full_name email"),
+        ("select email from users union all select null", "email"),
+        ("select null union all select email from users", "email"),
+        ("select (select email from users limit 1), 2", "email -"),
+        ("select (array_agg(email))[1] from users", "email"),
+        ("select first_value(email) over (order by id) from users", "email"),
+        ("insert into users (id) values (1)", ""),
+        ("insert into users (id) values (1) returning *", "- email full_name dob - -"),
+        ("update users set nickname = 'x' returning email", "email"),
+        (
+            "update users u set nickname = 'x' from orders o where o.user_id = u.id returning *",
+            "- email full_name dob - - - - email - code",
+        ),
+        ("delete from users returning id, dob", "- dob"),
+        ("select * from users, json_to_record('{}') as j(a int, b text)", "- email full_name dob - - - -"),
+        ("select * from users, generate_series(1, 2) g", "- email full_name dob - - -"),
+        ("select * from users, some_function() f", "?"),
+        ("select email, f.* from users, some_function() f", "?"),
+        ("select email from users, some_function() f", "email"),
+        ("explain select email from users", "-"),
+        ("table users", "- email full_name dob - -"),
+        ("select mail, name from v_users", "email full_name"),
+        ("select email from users_copy", "-"),
+        ("select id, email is null from users", "- -"),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(fields(sql), expected, "{sql}");
+    }
+}
+
+fn first(sql: &str) -> Step {
+    plan(sql).steps[0].clone()
+}
+
+#[test]
+fn kinds_and_access() {
+    let kind = |sql: &str| first(sql).kind;
+    assert_eq!(kind(""), StepKind::Empty);
+    assert_eq!(kind("begin"), StepKind::Transaction);
+    assert_eq!(kind("rollback to savepoint s"), StepKind::Transaction);
+    assert_eq!(kind("set x = 1"), StepKind::Settings);
+    assert_eq!(kind("select set_config('a', 'b', false)"), StepKind::Settings);
+    assert_eq!(kind("do $$ $$"), StepKind::Settings);
+    assert!(first("do $$ $$").touches_unknown);
+    assert!(first("select audit_it()").touches_unknown);
+    assert!(!first("select now()").touches_unknown);
+    assert_eq!(kind("create table t (a int)"), StepKind::Ddl { temporary: None, protected: false });
+    assert_eq!(kind("create temp table T (a int)"), StepKind::Ddl { temporary: Some("t".into()), protected: false });
+    assert_eq!(kind("drop table users"), StepKind::Ddl { temporary: None, protected: true });
+    assert_eq!(kind("alter table users rename to people"), StepKind::Ddl { temporary: None, protected: true });
+    assert_eq!(kind("grant select on users to x"), StepKind::Ddl { temporary: None, protected: false });
+    assert_eq!(first("select email from users").access, Access::Read);
+    assert_eq!(first("delete from users").access, Access::Delete);
+    assert_eq!(first("update users set id = 1").access, Access::Write);
+    assert!(first("with x as (delete from users returning email) select * from x").writes);
+    assert!(!first("select email from users").writes);
+    assert!(!first("explain delete from users").writes);
+    assert!(first("explain analyze delete from users").writes);
+}
+
+#[test]
+fn touches_name_every_protected_column() {
+    let touched = |sql: &str| {
+        let step = first(sql);
+        let names = step.touches.iter().map(|touched| {
+            let how = match touched.how {
+                How::Read => "r",
+                How::Searched => "s",
+                How::Written => "w",
+            };
+            format!("{}.{}:{how}{}", touched.relation, touched.column, touched.id)
+        });
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names.join(" ")
+    };
+    assert_eq!(
+        touched("select email, nickname from users where id = 3"),
+        "public.users.email:r1 public.users.id:s0 public.users.nickname:r0"
+    );
+    assert_eq!(
+        touched("update users set email = 'a' where email = 'b'"),
+        "public.users.email:s1 public.users.email:w1"
+    );
+    assert_eq!(touched("select count(*) from users"), "");
+    assert_eq!(touched("select mail from v_users"), "public.users.email:r1");
+    assert_eq!(touched("select shout from v_users"), "public.v_users.shout:r0");
+}
+
+#[test]
+fn subjects_are_found_in_output_where_and_values() {
+    let from = |sql: &str| first(sql).subject.map(|subject| subject.from);
+    assert_eq!(from("select email, id from users"), Some(SubjectFrom::Field(1)));
+    assert_eq!(from("select * from users u join orders o on o.user_id = u.id"), Some(SubjectFrom::Field(0)));
+    assert_eq!(
+        from("select email from users where id = $1 and nickname = 'x'"),
+        Some(SubjectFrom::Parameters(vec![0]))
+    );
+    assert_eq!(from("select email from users where id in ($2, $1)"), Some(SubjectFrom::Parameters(vec![1, 0])));
+    assert!(
+        matches!(from("select email from users where 7 = id"), Some(SubjectFrom::Literals(spans)) if spans.len() == 1)
+    );
+    assert_eq!(from("select email from users where id = $1 or true"), None);
+    assert_eq!(from("select email from users where exists (select 1 from orders o where o.user_id = $1)"), None);
+    assert_eq!(
+        from("insert into orders (user_id, code) values ($1, $2), ($3, $4)"),
+        Some(SubjectFrom::Parameters(vec![0, 2]))
+    );
+    assert_eq!(from("update users set email = $1 where id = $2::int"), Some(SubjectFrom::Parameters(vec![1])));
+    assert_eq!(from("delete from users where id = $1"), Some(SubjectFrom::Parameters(vec![0])));
+    assert_eq!(from("select count(*) from users"), None);
+}
+
+#[test]
+fn a_refused_statement_says_what_it_touched() {
+    let Decision::Refuse(refused) = decide(APP, "select id, upper(email) from users") else { panic!() };
+    assert!(refused.touches.iter().any(|touched| &*touched.column == "email"));
+    let Decision::Act(plan) = decide(ANALYST, "select id from users") else { panic!() };
+    assert_eq!(plan.steps.len(), 1);
+}
+
+#[test]
+fn deep_and_long_texts_do_not_overflow() {
+    let long = format!("select id from users where {}", vec!["nickname = 'x'"; 20_000].join(" or "));
+    assert!(matches!(decide(APP, &long), Decision::Act(_)));
+    let deep = format!("select {}email{} from users", "(".repeat(5_000), ")".repeat(5_000));
+    assert!(matches!(decide(APP, &deep), Decision::Refuse(_)));
+    let sum = format!("select {}1 from users", "1+".repeat(50_000));
+    assert!(matches!(decide(APP, &sum), Decision::Act(_)));
+    let rows = format!("insert into users (id, email) values {}", vec!["(1, 'a')"; 5_000].join(","));
+    let Decision::Act(plan) = decide(APP, &rows) else { panic!() };
+    assert_eq!(plan.edits.len(), 5_000);
+}
