@@ -94,15 +94,15 @@ impl Reader<'_> {
             Expr::Position { expr, r#in } => self.operands(scope, &[expr, r#in], "position()"),
             Expr::Collate { expr, .. } => self.operands(scope, &[expr], "COLLATE"),
             Expr::Substring { expr, substring_from, substring_for, .. } => {
-                let parts = [Some(expr), substring_from.as_ref(), substring_for.as_ref()];
-                self.operands_boxed(scope, &parts, "substring()")
+                let parts = [Some(&**expr), substring_from.as_deref(), substring_for.as_deref()];
+                self.operands_some(scope, &parts, "substring()")
             }
             Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
-                let parts = [Some(expr), Some(overlay_what), Some(overlay_from), overlay_for.as_ref()];
-                self.operands_boxed(scope, &parts, "overlay()")
+                let parts = [Some(&**expr), Some(overlay_what), Some(overlay_from), overlay_for.as_deref()];
+                self.operands_some(scope, &parts, "overlay()")
             }
             Expr::Trim { trim_what, expr, trim_characters, .. } => {
-                self.operands_boxed(scope, &[Some(expr), trim_what.as_ref()], "trim()")?;
+                self.operands_some(scope, &[Some(expr), trim_what.as_deref()], "trim()")?;
                 for part in trim_characters.iter().flatten() {
                     self.operands(scope, &[part], "trim()")?;
                 }
@@ -125,12 +125,7 @@ impl Reader<'_> {
         }
     }
 
-    fn operands_boxed(
-        &mut self,
-        scope: &Sc<'_>,
-        parts: &[Option<&Box<Expr>>],
-        operation: &str,
-    ) -> Result<Value, Refusal> {
+    fn operands_some(&mut self, scope: &Sc<'_>, parts: &[Option<&Expr>], operation: &str) -> Result<Value, Refusal> {
         for part in parts.iter().flatten() {
             self.operands(scope, &[part], operation)?;
         }

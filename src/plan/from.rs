@@ -49,19 +49,13 @@ fn unreadable() -> Refusal {
 
 impl Reader<'_> {
     /// The scope of a FROM list.
-    pub(super) fn from<'p>(&mut self, outer: &'p Sc<'p>, list: &[TableWithJoins]) -> Result<Sc<'p>, Refusal> {
+    pub(super) fn scope_of_from<'p>(&mut self, outer: &'p Sc<'p>, list: &[TableWithJoins]) -> Result<Sc<'p>, Refusal> {
         let mut scope = Scope::within(Some(outer));
-        self.from_more(outer, &mut scope, list)?;
+        self.add_from(outer, &mut scope, list)?;
         Ok(scope)
     }
 
-    /// Adds a FROM list to a scope (UPDATE … FROM, DELETE … USING).
-    pub(super) fn from_more(
-        &mut self,
-        outer: &Sc<'_>,
-        scope: &mut Sc<'_>,
-        list: &[TableWithJoins],
-    ) -> Result<(), Refusal> {
+    fn add_from(&mut self, outer: &Sc<'_>, scope: &mut Sc<'_>, list: &[TableWithJoins]) -> Result<(), Refusal> {
         for item in list {
             let item = self.joined(outer, scope, item)?;
             scope.rels.extend(item.rels);

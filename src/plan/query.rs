@@ -232,7 +232,7 @@ impl Reader<'_> {
 
     fn select(&mut self, outer: &Sc<'_>, select: &Select, order: Option<&OrderBy>) -> Result<Output, Refusal> {
         check_foreign(select)?;
-        let scope = self.from(outer, &select.from)?;
+        let scope = self.scope_of_from(outer, &select.from)?;
         let how = self.how;
         if let Some(selection) = &select.selection {
             self.condition(&scope, selection)?;

@@ -17,9 +17,7 @@ impl Reader<'_> {
                 Expr::Nested(inner) => rest.push(inner),
                 Expr::BinaryOp { left, op: BinaryOperator::And, right } => rest.extend([&**left, &**right]),
                 Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-                    if !self.subject_is(scope, left, &[right]) {
-                        self.subject_is(scope, right, &[left]);
-                    }
+                    let _ = self.subject_is(scope, left, &[right]) || self.subject_is(scope, right, &[left]);
                 }
                 Expr::InList { expr, list, negated: false } => {
                     let list: Vec<&Expr> = list.iter().collect();

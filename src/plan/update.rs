@@ -29,7 +29,7 @@ impl Reader<'_> {
         scope.rels.push(target.clone());
         match &update.from {
             None => {}
-            Some(UpdateTableFromKind::AfterSet(list)) => self.from_beside(outer, &mut scope, list)?,
+            Some(UpdateTableFromKind::AfterSet(list)) => self.beside(outer, &mut scope, list)?,
             Some(UpdateTableFromKind::BeforeSet(_)) => return Err(refuse::unreadable("a clause of UPDATE")),
         }
         self.assignments(&scope, &target, &update.assignments)?;
@@ -55,15 +55,15 @@ impl Reader<'_> {
         scope.star.clone_from(&target.columns);
         scope.rels.push(target);
         if let Some(list) = &delete.using {
-            self.from_beside(outer, &mut scope, list)?;
+            self.beside(outer, &mut scope, list)?;
         }
         self.filtered(&scope, delete.selection.as_ref())?;
         self.returned(&scope, delete.returning.as_deref())
     }
 
     /// The other relations of UPDATE and DELETE do not see the target.
-    fn from_beside(&mut self, outer: &Sc<'_>, scope: &mut Sc<'_>, list: &[TableWithJoins]) -> Result<(), Refusal> {
-        let beside = self.from(outer, list)?;
+    fn beside(&mut self, outer: &Sc<'_>, scope: &mut Sc<'_>, list: &[TableWithJoins]) -> Result<(), Refusal> {
+        let beside = self.scope_of_from(outer, list)?;
         scope.rels.extend(beside.rels);
         scope.star.extend(beside.star);
         Ok(())

@@ -18,7 +18,9 @@ const D: Mode = Mode::Deterministic;
 const R: Mode = Mode::Randomized;
 const EMAIL: Option<(u32, Kind, i32, Mode)> = Some((1, Kind::Varchar, 324, D));
 
-const TABLES: &[(u32, &str, &str, Option<i16>, &[Spec])] = &[
+type TableSpec = (u32, &'static str, &'static str, Option<i16>, &'static [Spec]);
+
+const TABLES: &[TableSpec] = &[
     (
         100,
         "public",
