@@ -11,7 +11,9 @@ fn site(name: &str, databases: &[String]) -> Site {
         cluster().sql("postgres", &format!("create database {database} owner app")).unwrap();
         builder = builder.passthrough(database);
     }
-    builder.start()
+    let mut site = builder.prepare();
+    site.serve();
+    site
 }
 
 fn names(prefix: &str, count: usize) -> Vec<String> {
