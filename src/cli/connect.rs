@@ -8,6 +8,7 @@ use tokio_postgres::config::Host;
 
 use crate::catalog::Connect;
 use crate::config::{Control, TlsMode, UpstreamTls};
+use crate::relay::{ClientTls, Verify};
 use crate::secret::Passphrase;
 
 /// What the control connection needs. The password comes from the URL, else from `password_env` or `password_file`,
@@ -19,14 +20,23 @@ pub(super) fn control(control: &Control) -> anyhow::Result<Connect> {
     {
         config.password(password.expose());
     }
-    Ok(Connect { tls: tls(&control.tls)?, config })
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(name)) => name.clone(),
+        _ => "localhost".to_owned(),
+    };
+    let tls = client_tls(&host, &control.tls).context("[control]")?.map(|tls| tls.config());
+    Ok(Connect { tls, config })
 }
 
-fn tls(tls: &UpstreamTls) -> anyhow::Result<Option<std::sync::Arc<rustls::ClientConfig>>> {
-    match tls.mode {
-        TlsMode::Disable => Ok(None),
-        mode => anyhow::bail!("[control]: sslmode {mode:?} is not available in this build"),
-    }
+/// TLS towards that host, as configured; `None`: in clear.
+pub(super) fn client_tls(host: &str, tls: &UpstreamTls) -> anyhow::Result<Option<ClientTls>> {
+    let verify = match tls.mode {
+        TlsMode::Disable => return Ok(None),
+        TlsMode::Require => Verify::Nothing,
+        TlsMode::VerifyCa => Verify::Authority,
+        TlsMode::VerifyFull => Verify::Full,
+    };
+    Ok(Some(ClientTls::new(host, verify, tls.ca.as_deref())?))
 }
 
 fn password(control: &Control) -> anyhow::Result<Option<Passphrase>> {

@@ -4,23 +4,29 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::connect;
+use crate::admin::{self, Door, Facts};
 use crate::catalog::{self, Keeper};
-use crate::config::{self, Config, LogFormat, Statements, TlsMode};
+use crate::config::{self, Config, LogFormat, Statements};
 use crate::crypto::Keyring;
 use crate::desk::{self, Desk};
 use crate::keys;
 use crate::metrics::Meters;
 use crate::plan;
-use crate::relay::{ClientTls, Drain, Phase, Proxy, ServerFiles, ServerTls, Settings, Upstream, Verify, World};
+use crate::relay::{Drain, Phase, Proxy, ServerFiles, ServerTls, Settings, Upstream, World};
 use crate::session;
 
 /// How long the access log may take to write what is queued when everything else has ended.
 const LOG_DEADLINE: Duration = Duration::from_secs(30);
+/// How often /readyz learns whether the rules are sound.
+const REPORT: Duration = Duration::from_millis(250);
 /// Sockets that have not logged in, at the same time, when few sessions are allowed.
 const STRANGERS_MIN: usize = 128;
 
@@ -62,6 +68,7 @@ fn start_logging(config: &Config) {
 async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     // Signals that come while starting up are not lost.
     let mut stop = Stop::new()?;
+    let metrics = admin::install()?;
     let meters = Arc::new(Meters::new());
     for info in keyring.columns() {
         meters.key_created(&info.column.column, info.newest_key_unix_s);
@@ -75,17 +82,21 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         keeper: keeper.clone(),
         plans: Arc::new(plan::Cache::new(config.limits.plan_cache as usize)),
         keyring,
-        desk,
-        meters,
+        desk: desk.clone(),
+        meters: meters.clone(),
     };
     let (drain, tls) = (Arc::new(Drain::default()), settings.tls.clone());
     let proxy = Proxy::bind(settings, world, drain.clone())?;
     println!("pgveil serves PostgreSQL on {}", proxy.address());
-    let reloading = tokio::spawn(reload_certificates(tls));
+    let facts = Arc::new(Facts::default());
+    let door = Door { metrics, meters, desk, upstream: admin_upstream(&config), facts: facts.clone() };
+    let _admin = open_admin(&config, door).await?;
+    let helpers = [tokio::spawn(reload_certificates(tls)), tokio::spawn(report(keeper, facts.clone())), watching];
     let mut relay = tokio::spawn(proxy.run());
     tokio::select! {
         ended = &mut relay => ended??,
         () = stop.called() => {
+            facts.draining.store(true, Ordering::Release);
             tracing::info!("draining: idle sessions end, running statements may finish");
             drain.advance(Phase::Draining);
             tokio::select! {
@@ -98,13 +109,40 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
             }
         }
     }
-    reloading.abort();
-    watching.abort();
+    for helper in helpers {
+        helper.abort();
+    }
     if !desk_thread.stop(LOG_DEADLINE).await {
         anyhow::bail!("the access log did not take everything within {} s", LOG_DEADLINE.as_secs());
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The admin port's task, which ends with the process.
+async fn open_admin(config: &Config, door: Door) -> anyhow::Result<Option<JoinHandle<()>>> {
+    let Some(address) = config.listen.admin else { return Ok(None) };
+    let listener = admin::bind(address).await?;
+    println!("pgveil serves /metrics, /healthz and /readyz on http://{}", listener.local_addr()?);
+    Ok(Some(tokio::spawn(async move {
+        if let Err(error) = admin::serve(listener, door, std::future::pending()).await {
+            tracing::error!(%error, "the admin port has failed");
+        }
+    })))
+}
+
+fn admin_upstream(config: &Config) -> admin::Upstream {
+    let upstream = &config.upstream;
+    admin::Upstream { host: upstream.host.clone(), port: upstream.port, timeout: upstream.connect_timeout }
+}
+
+/// What /readyz cannot see itself.
+async fn report(keeper: Keeper, facts: Arc<Facts>) {
+    facts.keys.store(true, Ordering::Release);
+    loop {
+        facts.catalog.store(keeper.ready(), Ordering::Release);
+        tokio::time::sleep(REPORT).await;
+    }
 }
 
 async fn patience(config: &Config, stop: &mut Stop) {
@@ -199,12 +237,6 @@ fn relay_settings(config: &Config) -> anyhow::Result<Settings> {
         }
     };
     let upstream = &config.upstream;
-    let verify = match upstream.tls.mode {
-        TlsMode::Disable => None,
-        TlsMode::Require => Some(Verify::Nothing),
-        TlsMode::VerifyCa => Some(Verify::Authority),
-        TlsMode::VerifyFull => Some(Verify::Full),
-    };
     let sessions_max = config.listen.connections_max as usize;
     Ok(Settings {
         listen: config.listen.postgres,
@@ -212,7 +244,7 @@ fn relay_settings(config: &Config) -> anyhow::Result<Settings> {
         upstream: Upstream {
             host: upstream.host.clone(),
             port: upstream.port,
-            tls: verify.map(|v| ClientTls::new(&upstream.host, v, upstream.tls.ca.as_deref())).transpose()?,
+            tls: connect::client_tls(&upstream.host, &upstream.tls).context("[upstream]")?,
             connect_timeout: upstream.connect_timeout,
         },
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

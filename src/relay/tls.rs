@@ -112,7 +112,7 @@ pub enum Verify {
 /// TLS towards PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
-    pub(crate) config: Arc<ClientConfig>,
+    config: Arc<ClientConfig>,
     pub(crate) name: ServerName<'static>,
 }
 
@@ -124,10 +124,10 @@ impl ClientTls {
     /// A file that cannot be read, a host that is no name, no authorities at all.
     pub fn new(host: &str, verify: Verify, ca: Option<&Path>) -> Result<Self> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Error::Config(format!("[upstream] host {host:?} is not a name TLS can verify")))?;
+            .map_err(|_| Error::Config(format!("host {host:?} is not a name TLS can verify")))?;
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|e| Error::Config(format!("[upstream] tls: {e}")))?;
+            .map_err(|e| Error::Config(format!("TLS towards the server: {e}")))?;
         let verify = if verify == Verify::Nothing && ca.is_some() { Verify::Authority } else { verify };
         let mut config = match verify {
             Verify::Full => builder.with_root_certificates(roots(ca)?).with_no_client_auth(),
@@ -138,7 +138,7 @@ impl ClientTls {
             Verify::Authority => {
                 let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), provider())
                     .build()
-                    .map_err(|e| Error::Config(format!("[upstream] tls ca: {e}")))?;
+                    .map_err(|e| Error::Config(format!("TLS towards the server ca: {e}")))?;
                 builder
                     .dangerous()
                     .with_custom_certificate_verifier(Arc::new(Lenient { chain: Some(chain), provider: provider() }))
@@ -147,6 +147,13 @@ impl ClientTls {
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Self { config: Arc::new(config), name })
+    }
+}
+
+impl ClientTls {
+    /// How to verify, for connections other than the relay's.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.config.clone()
     }
 }
 
@@ -172,7 +179,9 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore> {
         return authorities(path);
     }
     let Some(bundle) = SYSTEM_BUNDLES.iter().map(Path::new).find(|p| p.exists()) else {
-        return Err(Error::Config("[upstream] tls: no ca given and the system has no bundle of authorities".into()));
+        return Err(Error::Config(
+            "TLS towards the server: no ca given and the system has no bundle of authorities".into(),
+        ));
     };
     let mut store = RootCertStore::empty();
     // A system bundle may hold an authority webpki cannot read; the others still count.

@@ -98,7 +98,7 @@ impl Upstream {
             (_, b'S') => return Err(io::Error::other("unencrypted data after the answer to SSLRequest")),
             _ => return Err(io::Error::other("the server does not understand SSLRequest")),
         }
-        let stream = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), socket).await?;
+        let stream = TlsConnector::from(tls.config()).connect(tls.name.clone(), socket).await?;
         Ok(Stream::Tls(Box::new(stream.into())))
     }
 }

@@ -45,7 +45,8 @@ impl Certificates {
     }
 
     fn connector(&self, verify: Verify, alpn: bool) -> TlsConnector {
-        let mut config = (*ClientTls::new("localhost", verify, Some(&self.path("cert.pem"))).unwrap().config).clone();
+        let tls = ClientTls::new("localhost", verify, Some(&self.path("cert.pem"))).unwrap();
+        let mut config = (*tls.config()).clone();
         if !alpn {
             config.alpn_protocols.clear();
         }
