@@ -24,6 +24,9 @@ const TABLES: &str = "
     insert into pgveil.columns values ('\"Users\"'::regclass, 3, 'varchar(320)');
     create view names as select id, nick from \"Users\";
     create view names2 as select * from names;
+    create view shapes as with c as (select email as mail, id from \"Users\")
+        select c.mail, upper(u.nick) as shout, u.nick from c left join \"Users\" u using (id);
+    create view both_mails as select email from \"Users\" union all select email from \"Users\";
     create materialized view mails as select array_agg(email) as all_mails from \"Users\";
     create table parted (k int) partition by list (k);
     create table parted_1 partition of parted for values in (1);
@@ -103,6 +106,12 @@ async fn the_schema_is_read_whole() {
     assert!(mails.columns[0].sealed_array && mails.reads == [users.oid]);
     let names2 = schema.named("public", "names2").unwrap();
     assert!(names2.reads.contains(&users.oid), "reads are transitive");
+    assert_eq!(names2.column("nick").unwrap().source, Some((users.oid, 4)), "through a view of a view");
+    let shapes = schema.named("public", "shapes").unwrap();
+    let source = |name: &str| shapes.column(name).unwrap().source;
+    assert_eq!((source("mail"), source("shout"), source("nick")), (Some((users.oid, 3)), None, Some((users.oid, 4))));
+    assert_eq!(schema.named("public", "both_mails").unwrap().column("email").unwrap().source, None);
+    assert_eq!(mails.columns[0].source, None);
     let parted = schema.named("public", "parted").unwrap();
     assert_eq!(parted.children, [schema.named("public", "parted_1").unwrap().oid]);
     assert!(schema.user_functions.contains("touch"));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::connect::control;
+use super::origins::origins;
 use super::queries::{ANSWERS, Answer, BATCH, BEGIN, COMMIT, FINGERPRINT, SEALED_TYPES, SYSTEM_IDENTIFIER};
 use crate::error::{Error, Result};
 use crate::sql::schema::{Column, RelKind, Relation, Role, Schema};
@@ -110,7 +111,12 @@ struct Reading {
     children: HashMap<u32, BTreeSet<u32>>,
     reads: HashMap<u32, BTreeSet<u32>>,
     groups: HashMap<String, BTreeSet<String>>,
+    /// View → (its column, (relation, column)).
+    origins: HashMap<u32, Vec<(i16, Place)>>,
 }
+
+/// (relation oid, attnum)
+type Place = (u32, i16);
 
 impl Reading {
     fn row(&mut self, answer: Option<Answer>, row: &SimpleQueryRow) -> Result<()> {
@@ -133,6 +139,9 @@ impl Reading {
             }
             Some(Answer::ViewReads) => {
                 self.reads.entry(number(row, 0)?).or_default().insert(number(row, 1)?);
+            }
+            Some(Answer::ViewTrees) => {
+                self.origins.insert(number(row, 0)?, origins(cell(row, 1)?));
             }
             Some(Answer::Roles) => {
                 let role = Role { superuser: truth(row, 1)?, member_of: Vec::new() };
@@ -197,6 +206,7 @@ impl Reading {
     }
 
     fn finish(mut self) -> Schema {
+        self.trace();
         for (oid, mut relation) in std::mem::take(&mut self.relations) {
             relation.children = closure(&self.children, oid);
             relation.reads = closure(&self.reads, oid);
@@ -218,6 +228,29 @@ impl Reading {
             role.member_of = closure(&self.groups, name.clone());
         }
         self.schema
+    }
+}
+
+impl Reading {
+    /// Gives every view column its base column, through views of views.
+    fn trace(&mut self) {
+        let direct: HashMap<Place, Place> = (self.origins.iter())
+            .flat_map(|(view, columns)| columns.iter().map(|(number, place)| ((*view, *number), *place)))
+            .collect();
+        for (oid, relation) in self.relations.iter_mut().filter(|(oid, _)| self.origins.contains_key(oid)) {
+            for column in &mut relation.columns {
+                let mut at = (*oid, column.attnum);
+                // Definitions cannot be circular; the bound is for a catalog that lies.
+                for _ in 0..1_000 {
+                    match direct.get(&at) {
+                        Some(next) => at = *next,
+                        None => break,
+                    }
+                }
+                let base = !self.origins.contains_key(&at.0);
+                column.source = base.then_some(at);
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod connect;
 mod files;
 mod keep;
 mod load;
+mod origins;
 mod queries;
 
 use std::path::PathBuf;

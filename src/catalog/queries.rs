@@ -16,18 +16,20 @@ pub(super) enum Answer {
     SealedDomains,
     Inheritance,
     ViewReads,
+    ViewTrees,
     Roles,
     Memberships,
     Functions,
 }
 
-pub(super) const ANSWERS: [Answer; 9] = [
+pub(super) const ANSWERS: [Answer; 10] = [
     Answer::Database,
     Answer::Relations,
     Answer::Columns,
     Answer::SealedDomains,
     Answer::Inheritance,
     Answer::ViewReads,
+    Answer::ViewTrees,
     Answer::Roles,
     Answer::Memberships,
     Answer::Functions,
@@ -68,6 +70,12 @@ pub(super) const BATCH: &str = concat!(
      join pg_class c on c.oid = r.ev_class join pg_namespace n on n.oid = c.relnamespace \
      where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass \
        and d.refobjid <> r.ev_class and c.relkind in ('v','m') and ",
+    user_schemas!(),
+    ";",
+    // ViewTrees
+    "select r.ev_class, r.ev_action from pg_rewrite r \
+     join pg_class c on c.oid = r.ev_class join pg_namespace n on n.oid = c.relnamespace \
+     where c.relkind in ('v','m') and r.rulename = '_RETURN' and ",
     user_schemas!(),
     ";",
     // Roles
