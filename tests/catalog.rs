@@ -18,10 +18,10 @@ const TABLES: &str = "
     set search_path = public;
     create schema pgveil;
     create domain pgveil.sealed_varchar as bytea;
-    create table pgveil.columns (relation_oid oid, attnum int2, as_type text);
+    create table pgveil.columns (relation regclass, attnum int2, column_name text, as_type text);
     create table \"Users\" (id bigint primary key, gone int, email pgveil.sealed_varchar not null, nick text default 'x');
     alter table \"Users\" drop column gone;
-    insert into pgveil.columns values ('\"Users\"'::regclass, 3, 'varchar(320)');
+    insert into pgveil.columns values ('\"Users\"'::regclass, 3, 'email', 'varchar(320)');
     create view names as select id, nick from \"Users\";
     create view names2 as select * from names;
     create view shapes as with c as (select email as mail, id from \"Users\")

@@ -193,11 +193,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A table whose keys the user chooses and whose values are tables.
+    /// A table whose keys the user chooses and whose values are tables, in the order they are written.
     pub fn sections(&mut self, key: &'static str) -> Vec<(At<String>, Section<'a>)> {
         let Some(outer) = self.section(key) else { return Vec::new() };
         let mut found = Vec::new();
-        for (name, value) in outer.table {
+        let mut written: Vec<_> = outer.table.iter().collect();
+        written.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in written {
             let place = self.document.place(name.span());
             let text = name.get_ref().to_string();
             match value.get_ref() {

@@ -1,0 +1,232 @@
+//! Plans without a server: what is made, what is kept, what stands in the way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::facts::{ForeignKey, Index, TableFacts};
+use super::*;
+use crate::policy::problem::render;
+use crate::sql::schema::{Column, RelKind, Relation, Role};
+
+const POLICY: &str = r#"
+version = 1
+[tables."public.users".columns]
+id = { level = "internal" }
+email = { level = "restricted", as = "varchar(320)", encrypt = "deterministic" }
+name = { level = "restricted", as = "text", encrypt = "randomized" }
+[tables."public.logins".columns]
+id = { level = "internal" }
+email = { level = "restricted", as = "varchar(320)", encrypt = "deterministic", same_as = "public.users.email" }
+[roles.analyst]
+clearance = "public"
+"#;
+
+fn column(attnum: i16, name: &str, type_name: &str) -> Column {
+    Column {
+        attnum,
+        name: name.into(),
+        type_oid: 0,
+        type_name: type_name.into(),
+        typmod: -1,
+        not_null: false,
+        has_default: false,
+        sealed: type_name.strip_prefix("pgveil.").and_then(Kind::of_domain),
+        sealed_array: false,
+        source: None,
+    }
+}
+
+fn schema(email: &str, name: &str) -> Schema {
+    let mut schema = Schema { database: "app".into(), ..Schema::default() };
+    let users = vec![column(1, "id", "bigint"), column(2, "email", email), column(3, "name", name)];
+    let logins = vec![column(1, "id", "bigint"), column(2, "email", email)];
+    for (oid, table, columns) in [(10, "users", users), (11, "logins", logins)] {
+        let relation = Relation {
+            oid,
+            schema: "public".into(),
+            name: table.into(),
+            kind: RelKind::Table,
+            columns,
+            primary_key: vec![1],
+            reads: Vec::new(),
+            children: Vec::new(),
+        };
+        schema.by_name.insert((relation.schema.clone(), relation.name.clone()), oid);
+        schema.relations.insert(oid, Arc::new(relation));
+    }
+    schema.roles.insert("analyst".into(), Role::default());
+    schema
+}
+
+fn plaintext() -> Schema {
+    schema("character varying(320)", "text")
+}
+
+fn facts() -> Facts {
+    let table = TableFacts { owner: "boss".into(), ours: true, ..TableFacts::default() };
+    Facts { tables: HashMap::from([(10, table.clone()), (11, table)]), ..Facts::default() }
+}
+
+fn policy() -> Policy {
+    crate::policy::parse(&[("p.toml".into(), POLICY.into())]).unwrap()
+}
+
+fn planned(schema: &Schema, facts: &Facts) -> Plan {
+    let ids = HashMap::from([("public.users.email".to_owned(), 1), ("public.users.name".to_owned(), 2)]);
+    plan(&policy(), schema, facts, &ids)
+}
+
+fn text(statements: &[Statement]) -> String {
+    statements.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn index(name: &str, columns: &[i16]) -> Index {
+    Index {
+        name: name.into(),
+        method: "btree".into(),
+        unique: true,
+        exclusion: false,
+        computed: false,
+        default_classes: true,
+        columns: columns.to_vec(),
+    }
+}
+
+#[test]
+fn the_first_run_makes_everything_in_order() {
+    let plan = planned(&plaintext(), &facts());
+    let sql = text(&plan.statements);
+    let at = |part: &str| sql.find(part).unwrap_or_else(|| panic!("{part} is not in\n{sql}"));
+    assert!(at("create schema pgveil") < at("grant usage on schema pgveil to public"));
+    assert!(at("create domain pgveil.sealed_varchar as bytea") < at("alter table \"public\".\"users\""));
+    assert!(at("create table pgveil.columns") < at("insert into pgveil.columns"));
+    at("alter column \"email\" type pgveil.sealed_varchar using pg_catalog.convert_to(\"email\"::text, 'UTF8')");
+    at("values ('\"public\".\"logins\"'::regclass, 2, 'email', 1, 'character varying(320)', 'deterministic')");
+    assert_eq!(plan.statements.iter().filter(|s| s.sql.starts_with("create domain")).count(), Kind::ALL.len());
+    assert!(!sql.contains("event trigger"), "needs a superuser");
+    assert_eq!(plan.sealed, ["public.users.email", "public.users.name", "public.logins.email"]);
+    assert!(plan.complete());
+}
+
+#[test]
+fn the_second_run_has_nothing_to_do() {
+    let mut schema = schema("pgveil.sealed_varchar", "pgveil.sealed_text");
+    schema.sealed_domains =
+        Kind::ALL.iter().enumerate().map(|(i, kind)| (900 + u32::try_from(i).unwrap(), *kind)).collect();
+    let recorded = |relation, attnum, column: &str, id, as_type: &str, mode: &str| facts::Recorded {
+        relation,
+        attnum,
+        column: column.into(),
+        id,
+        as_type: as_type.into(),
+        mode: mode.into(),
+    };
+    let facts = Facts {
+        schema: true,
+        columns_table: true,
+        recorded: vec![
+            recorded(10, 2, "email", 1, "character varying(320)", "deterministic"),
+            recorded(10, 3, "name", 2, "text", "randomized"),
+            recorded(11, 2, "email", 1, "character varying(320)", "deterministic"),
+        ],
+        ..facts()
+    };
+    let plan = planned(&schema, &facts);
+    assert!(plan.statements.is_empty() && plan.complete(), "{}", text(&plan.statements));
+}
+
+#[test]
+fn tables_with_rows_wait_and_the_others_go_on() {
+    let mut facts = facts();
+    facts.tables.get_mut(&10).unwrap().rows = true;
+    let plan = planned(&plaintext(), &facts);
+    assert_eq!(plan.waiting, ["public.users.email", "public.users.name"]);
+    assert_eq!(plan.sealed, ["public.logins.email"]);
+    assert!(!plan.complete());
+}
+
+#[test]
+fn everything_in_the_way_is_listed_at_once() {
+    let mut facts = facts();
+    let users = facts.tables.get_mut(&10).unwrap();
+    users.ours = false;
+    users.row_security = true;
+    users.triggers = vec!["audit".into()];
+    users.rules = vec!["r".into()];
+    users.partition_key = vec![3];
+    users.dependents = vec![(3, "view names".into()), (2, "default value for column email of table users".into())];
+    users.indexes = vec![
+        index("users_name_key", &[3]),
+        Index { computed: true, ..index("users_lower", &[2]) },
+        Index { method: "gin".into(), unique: false, ..index("users_gin", &[2]) },
+        Index { default_classes: false, ..index("users_like", &[2]) },
+        Index { exclusion: true, ..index("users_excl", &[2]) },
+    ];
+    let all = render(&planned(&plaintext(), &facts).refused);
+    for expected in [
+        "p.toml:5: public.users.email cannot be sealed: the table belongs to boss",
+        "public.users.email cannot be sealed: the table has row security",
+        "the table has triggers (audit)",
+        "the table has rules (r)",
+        "public.users.name cannot be sealed: it is part of the partition key",
+        "public.users.name cannot be sealed: view names depends on it",
+        "public.users.email cannot be sealed: default value for column email of table users depends on it",
+        "the unique index users_name_key uses it, and equal values have different envelopes",
+        "the index users_lower has an expression or a WHERE clause on it",
+        "the gin index users_gin uses it",
+        "the index users_like names an operator class that envelopes do not have",
+        "the EXCLUDE constraint users_excl uses it",
+    ] {
+        assert!(all.contains(expected), "{expected} is not in\n{all}");
+    }
+}
+
+#[test]
+fn a_foreign_key_is_remade_between_its_ends_or_refuses_both() {
+    let key = ForeignKey {
+        name: "logins_email_fkey".into(),
+        from: (11, vec![2]),
+        to: (10, vec![2]),
+        definition: "FOREIGN KEY (email) REFERENCES public.users(email)".into(),
+    };
+    let mut facts = Facts { foreign_keys: vec![key.clone()], ..facts() };
+    facts.tables.get_mut(&10).unwrap().indexes = vec![index("users_email_key", &[2])];
+    let sql = text(&planned(&plaintext(), &facts).statements);
+    let drop = sql.find("drop constraint \"logins_email_fkey\"").unwrap();
+    let alter = sql.rfind("alter column").unwrap();
+    let add = sql.find("add constraint \"logins_email_fkey\" FOREIGN KEY").unwrap();
+    assert!(drop < alter && alter < add);
+
+    facts.tables.get_mut(&10).unwrap().rows = true;
+    let plan = planned(&plaintext(), &facts);
+    assert!(plan.sealed.is_empty());
+    assert!(render(&plan.refused).contains("the other end of the foreign key logins_email_fkey cannot be sealed now"));
+
+    let foreign = ForeignKey { to: (10, vec![1]), ..key };
+    let facts = Facts { foreign_keys: vec![foreign], ..self::facts() };
+    assert!(render(&planned(&plaintext(), &facts).refused).contains("is not encrypted"));
+}
+
+#[test]
+fn direct_rights_are_split_and_other_ways_are_told() {
+    let mut facts = facts();
+    facts.tables.get_mut(&10).unwrap().readers = vec![Some("boss".into()), Some("analyst".into())];
+    facts.tables.get_mut(&11).unwrap().readers = vec![None];
+    let plan = planned(&plaintext(), &facts);
+    assert_eq!(
+        plan.grants.iter().map(|s| s.sql.as_str()).collect::<Vec<_>>(),
+        [
+            "revoke select on \"public\".\"users\" from \"analyst\"",
+            "grant select (\"email\", \"name\") on \"public\".\"users\" to \"analyst\"",
+        ]
+    );
+    assert!(plan.notes.iter().any(|note| note.starts_with("PUBLIC may read public.logins directly, id included")));
+}
+
+#[test]
+fn columns_that_share_an_id_are_bound_once() {
+    let bindings = bindings(&policy(), &plaintext(), &facts());
+    let names: Vec<&str> = bindings.iter().map(|b| b.column.as_str()).collect();
+    assert_eq!(names, ["public.users.email", "public.users.name"]);
+    assert!(bindings.iter().all(|b| b.empty && b.database == "app"));
+}
