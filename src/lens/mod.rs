@@ -174,6 +174,3 @@ fn record(all: &[Wanted<'_>], ready: &[Wanted<'_>], facts: &Facts, ids: &HashMap
     }
     statements
 }
-
-#[cfg(test)]
-mod tests;
