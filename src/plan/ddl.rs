@@ -8,8 +8,8 @@ use sqlparser::ast::{
     TableConstraint,
 };
 
-use super::decide::{Text, fields, unread_step};
-use super::reader::{Output, Reader, Sc, folded};
+use super::decide::{Text, unread_step};
+use super::reader::{Reader, Sc, folded};
 use super::refuse;
 use super::value::Value;
 use super::{How, Step, StepKind, Touched};
@@ -162,12 +162,9 @@ impl Text<'_> {
         touches: &mut Vec<Touched>,
         read: impl FnOnce(&mut Reader<'_>, &Statement) -> Result<bool, Refusal>,
     ) -> Result<Step, Refusal> {
-        let (output, changes) = self.with_reader(range, touches, |reader, statement| {
-            let changes = read(reader, statement)?;
-            Ok((Output::default(), changes))
-        })?;
+        let changes = self.with_reader(range, touches, read)?;
         step.touches = touches.as_slice().into();
-        step.fields = fields(&output);
+        step.fields = Some(Vec::new());
         Ok(protected(step, changes))
     }
 }
@@ -191,11 +188,7 @@ impl Reader<'_> {
             _ => return Err(refuse::unreadable("this kind of CREATE")),
         };
         let output = self.query(None, query)?;
-        for column in &output.columns {
-            if matches!(column.value, Value::Pending { .. }) {
-                self.plain(&column.value, "an output column")?;
-            }
-        }
+        self.settle(&output)?;
         Ok(false)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::assemble::Draft;
 use super::reader::{Output, Reader};
 use super::value::Value;
-use super::{Decision, Field, Parameter, Plan, Refused, Request, Shape, Step, StepKind, Touched};
+use super::{Decision, Field, Parameter, Plan, Refused, Request, Shape, Step, StepKind, SubjectPlan, Touched};
 use super::{guard, refuse};
 use crate::error::{Code, Refusal};
 use crate::event::Access;
@@ -158,7 +158,7 @@ pub(super) struct Text<'a> {
     /// Temporary names, those of earlier statements of the text included.
     temporary: HashSet<String>,
     unknown: bool,
-    protected: bool,
+    pub(super) protected: bool,
     /// Why names are not certain after an earlier statement.
     stale: Option<&'static str>,
 }
@@ -299,19 +299,10 @@ impl<'a> Text<'a> {
         Ok(step)
     }
 
-    /// SELECT, INSERT, UPDATE, DELETE, MERGE: the tree is read completely, or the statement refused.
+    /// SELECT, INSERT, UPDATE, DELETE, MERGE.
     fn read(&mut self, range: Range<usize>, tree: Range<usize>, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
         let mut step = unread_step(self.request, self.tokens, range);
-        let (output, (writes, subject)) = self.with_reader(tree, touches, |reader, statement| {
-            let output = reader.statement(statement)?;
-            for column in &output.columns {
-                if matches!(column.value, Value::Pending { .. }) {
-                    reader.plain(&column.value, "an output column")?;
-                }
-            }
-            let found = (reader.writes || reader.into, reader.subject_plan(&output));
-            Ok((output, found))
-        })?;
+        let (output, (writes, subject)) = self.read_tree(tree, touches)?;
         step.writes |= writes;
         step.touches = touches.as_slice().into();
         step.subject = subject;
@@ -319,21 +310,46 @@ impl<'a> Text<'a> {
         Ok(step)
     }
 
+    /// The tree is read completely, or the statement refused. Whether it writes, and whose rows.
+    pub(super) fn read_tree(
+        &mut self,
+        tree: Range<usize>,
+        touches: &mut Vec<Touched>,
+    ) -> Result<(Output, (bool, Option<SubjectPlan>)), Refusal> {
+        self.with_reader(tree, touches, |reader, statement| {
+            let output = reader.statement(statement)?;
+            reader.settle(&output)?;
+            let found = (reader.writes || reader.into, reader.subject_plan(&output));
+            Ok((output, found))
+        })
+    }
+
     /// Reads one tree and takes over what was found, also when it is refused.
     pub(super) fn with_reader<T>(
         &mut self,
         tree: Range<usize>,
         touches: &mut Vec<Touched>,
-        read: impl FnOnce(&mut Reader<'_>, &Statement) -> Result<(Output, T), Refusal>,
-    ) -> Result<(Output, T), Refusal> {
-        let sql = self.request.sql;
-        let (text, fed) = fed(sql, &self.tokens[tree.clone()]);
+        read: impl FnOnce(&mut Reader<'_>, &Statement) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let (text, fed) = fed(self.request.sql, &self.tokens[tree.clone()]);
         let parsed =
             parse_statement(&text, &fed, 0..fed.len()).map_err(|error| refuse::unreadable(&error.to_string()))?;
+        self.reading(touches, |reader| {
+            let found = read(reader, &parsed)?;
+            reader.complete(tree)?;
+            Ok(found)
+        })
+    }
+
+    /// Runs a reading and takes over what was found, also when it is refused.
+    pub(super) fn reading<T>(
+        &mut self,
+        touches: &mut Vec<Touched>,
+        read: impl FnOnce(&mut Reader<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         let temporary = std::mem::take(&mut self.temporary);
         let mut reader = Reader::new(self.request, &temporary, self.tokens);
-        let outcome = read(&mut reader, &parsed).and_then(|found| {
-            reader.complete(tree)?;
+        let outcome = read(&mut reader).and_then(|found| {
             self.draft.take(&reader.groups, self.tokens)?;
             Ok(found)
         });
@@ -407,5 +423,15 @@ impl Reader<'_> {
             Statement::Merge(merge) => self.merge(None, merge),
             _ => Err(refuse::unreadable("this kind of statement")),
         }
+    }
+
+    /// Constants that reach the client, or a new relation, are what they are.
+    pub(super) fn settle(&mut self, output: &Output) -> Result<(), Refusal> {
+        for column in &output.columns {
+            if matches!(column.value, Value::Pending { .. }) {
+                self.plain(&column.value, "an output column")?;
+            }
+        }
+        Ok(())
     }
 }

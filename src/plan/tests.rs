@@ -1,6 +1,7 @@
 //! Statements and what becomes of them, by table.
 
 mod acts;
+mod copies;
 mod fixture;
 mod passes;
 mod refusals;
