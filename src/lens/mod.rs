@@ -174,3 +174,6 @@ fn record(all: &[Wanted<'_>], ready: &[Wanted<'_>], facts: &Facts, ids: &HashMap
     }
     statements
 }
+
+#[cfg(test)]
+mod tests;
