@@ -30,4 +30,4 @@ fmt:
 bench:
 	@.ci/needs bench
 	@$(CARGO) bench --locked --bench rooms
-	@bench/end_to_end
+	@bench/e2e.sh

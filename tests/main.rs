@@ -10,6 +10,7 @@ mod docker;
 mod envelopes;
 mod frames;
 mod harness;
+mod hostile;
 mod leak;
 mod metrics;
 mod passthrough;

@@ -1,0 +1,127 @@
+//! Clients before and around the login, against the real thing: floods, limits, cancels, bytes one at a time.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use tokio_postgres::NoTls;
+
+use crate::scenario::site;
+use crate::support::{Site, Wire, connect, frame, startup};
+
+/// Copies every connection to `port`, one byte per write both ways.
+fn dripping(port: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                to.set_nodelay(true).unwrap();
+                std::thread::spawn(move || {
+                    let mut byte = [0];
+                    while from.read(&mut byte).is_ok_and(|n| n == 1) && to.write_all(&byte).is_ok() {}
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+    address.port()
+}
+
+#[tokio::test]
+async fn a_session_in_single_bytes_is_a_session() {
+    let site = site("drip");
+    let url = site.url("app").replace(&format!(":{}/", site.port()), &format!(":{}/", dripping(site.port())));
+    let client = connect(&url).await.unwrap();
+    let rows = client.query("select g, $1::text from generate_series(1, 50) g", &[&"word"]).await.unwrap();
+    assert_eq!(rows.len(), 50);
+    assert_eq!(rows[49].get::<_, String>(1), "word");
+}
+
+#[tokio::test]
+async fn a_cancel_interrupts_its_own_statement_only() {
+    let site = site("cancel");
+    let (one, two) = (site.client("app").await, site.client("app").await);
+    let token = one.cancel_token();
+    let sleeping = |client: tokio_postgres::Client, seconds: &'static str| {
+        tokio::spawn(async move { client.simple_query(&format!("select pg_sleep({seconds})")).await.map(|_| client) })
+    };
+    let (mine, other) = (sleeping(one, "30"), sleeping(two, "1.5"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Keys nobody was given are answered by closing, and interrupt nobody.
+    for secret in 0_u32..20 {
+        let mut request = vec![0, 0, 0, 16, 4, 0xd2, 0x16, 0x2e];
+        request.extend_from_slice(&secret.to_be_bytes());
+        request.extend_from_slice(&secret.to_be_bytes());
+        let mut wire = Wire::open(site.port());
+        wire.send(&request);
+        assert!(wire.frame().is_none());
+    }
+    let began = Instant::now();
+    token.cancel_query(NoTls).await.unwrap();
+    let cancelled = mine.await.unwrap().err().expect("the statement was interrupted");
+    assert_eq!(cancelled.code().map(|c| c.code()), Some("57014"), "{cancelled:?}");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let two = other.await.unwrap().expect("the other session was not");
+    assert!(two.simple_query("select 1").await.is_ok());
+}
+
+#[tokio::test]
+async fn half_open_sockets_do_not_keep_a_login_out() {
+    let site = Site::new("flood").listen("max_connections = 4").start();
+    let flood: Vec<Wire> = (0..400)
+        .map(|n| {
+            let mut wire = Wire::open(site.port());
+            wire.send(&startup(&[("user", "app"), ("database", &site.database)])[..n % 9]);
+            wire
+        })
+        .collect();
+    let client = site.client("app").await;
+    assert!(client.simple_query("select 1").await.is_ok());
+    drop(flood);
+}
+
+#[tokio::test]
+async fn the_connection_limit_is_53300_and_counted() {
+    let site = Site::new("limit").listen("max_connections = 2").start();
+    let (_one, two) = (site.client("app").await, site.client("app").await);
+    let refused = connect(&site.url("app")).await.err().expect("all places are taken");
+    assert_eq!(refused.code().map(|c| c.code()), Some("53300"), "{refused:?}");
+    let (_, metrics) = crate::support::http(site.admin_port(), "/metrics").unwrap();
+    assert!(metrics.contains("pgveil_refusals_total{code=\"PV007\"} 1"), "{metrics}");
+    drop(two);
+    for _ in 0..200 {
+        if connect(&site.url("app")).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the place was not given back");
+}
+
+#[tokio::test]
+async fn a_backend_that_dies_is_told_with_its_own_words() {
+    let site = site("dies");
+    let client = site.client("app").await;
+    let pid: i32 = client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    site.sql(&format!("select pg_terminate_backend({pid})"));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let error = client.simple_query("select 1").await.expect_err("the backend is gone");
+    assert!(error.is_closed() || error.code().map(|c| c.code()) == Some("57P01"), "{error:?}");
+    assert!(site.client("app").await.simple_query("select 1").await.is_ok());
+}
+
+#[test]
+fn a_password_that_is_not_one_ends_the_connection() {
+    let site = site("password");
+    for body in [&b""[..], b"\0", b"SCRAM-SHA-1\0\0\0\0\0", &[0xff; 3000]] {
+        let mut wire = Wire::open(site.port());
+        wire.send(&startup(&[("user", "app"), ("database", &site.database)]));
+        assert_eq!(wire.frame().map(|f| f.tag), Some(b'R'));
+        wire.send(&frame(b'p', body));
+        assert_eq!(wire.frame().map(|f| f.tag), Some(b'E'), "{body:?}");
+        assert!(wire.frame().is_none());
+    }
+}
