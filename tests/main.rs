@@ -17,6 +17,7 @@ mod passthrough;
 mod readme;
 mod scenario;
 mod startup;
+mod sql_agreement;
 mod support;
 mod tokio_client;
 mod values;

@@ -121,18 +121,42 @@ pub(super) const NAME_BYTES_MAX: usize = 63;
 
 /// The tokens of `sql`, at most `limit`.
 pub fn lex(sql: &str, limit: usize) -> Result<Vec<Token>, LexError> {
-    if u32::try_from(sql.len()).is_err() {
-        return Err(LexError::TooLong);
-    }
-    let mut lexer = Lexer { text: sql.as_bytes(), at: 0 };
-    let mut tokens = Vec::with_capacity((sql.len() / 5).clamp(8, 256).min(limit));
-    while let Some(token) = lexer.next()? {
-        if tokens.len() >= limit {
+    let mut found = Vec::with_capacity((sql.len() / 5).clamp(8, 256).min(limit));
+    for token in tokens(sql) {
+        let token = token?;
+        if found.len() >= limit {
             return Err(LexError::TooManyTokens);
         }
-        tokens.push(token);
+        found.push(token);
     }
-    Ok(tokens)
+    Ok(found)
+}
+
+/// The tokens of `sql` one by one. After an error there are no more.
+pub fn tokens(sql: &str) -> Tokens<'_> {
+    Tokens { lexer: Lexer { text: sql.as_bytes(), at: 0 }, ended: false }
+}
+
+/// See [`tokens`].
+pub struct Tokens<'a> {
+    lexer: Lexer<'a>,
+    ended: bool,
+}
+
+impl Iterator for Tokens<'_> {
+    type Item = Result<Token, LexError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = match u32::try_from(self.lexer.text.len()) {
+            Ok(_) => self.lexer.next().transpose(),
+            Err(_) => Some(Err(LexError::TooLong)),
+        };
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
+    }
 }
 
 pub(super) fn is_space(byte: u8) -> bool {
@@ -421,7 +445,7 @@ impl Lexer<'_> {
             }
             let before = self.at;
             self.digits(digit);
-            let ends = !self.peek(0).is_some_and(|next| is_ident_start(next) || next.is_ascii_digit());
+            let ends = !self.peek(0).is_some_and(is_ident_part);
             return if self.at > before && ends { Ok(TokenKind::Number) } else { Err(LexError::TrailingJunk) };
         }
         self.digits(u8::is_ascii_digit);
@@ -437,6 +461,10 @@ impl Lexer<'_> {
             }
             self.at += 1 + sign;
             self.digits(u8::is_ascii_digit);
+            // `1e5$` is junk, `1$` and `1e+5$` are not: as `1` and an identifier it would be longer.
+            if sign == 0 && self.peek(0) == Some(b'$') {
+                return Err(LexError::TrailingJunk);
+            }
         }
         if self.peek(0).is_some_and(is_ident_start) { Err(LexError::TrailingJunk) } else { Ok(TokenKind::Number) }
     }

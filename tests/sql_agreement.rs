@@ -1,0 +1,279 @@
+//! The guard lexer against PostgreSQL itself.
+//!
+//! PostgreSQL says where its first token ends: a text that begins with a token no statement begins with is answered by
+//! `syntax error at or near "TOKEN"`. So every token of a random text is checked by sending the text from that token on;
+//! string values and names are checked by selecting them.
+
+use pgveil::sql::lexer::{LexError, Token, TokenKind, tokens};
+use pgveil::sql::{ident, string_value};
+
+use crate::support::{Frame, Wire, cluster};
+
+/// What random texts are made of.
+const PIECES: &[&str] = &[
+    "'",
+    "'",
+    "''",
+    "'a'",
+    "\\",
+    "\\'",
+    "\n",
+    "\r",
+    " ",
+    " ",
+    "\t",
+    "\u{c}",
+    "--",
+    "-- a",
+    "/*",
+    "*/",
+    "/* a */",
+    "E'",
+    "e'",
+    "E'a'",
+    "u&'",
+    "U&'a'",
+    "U&\"",
+    "U&\"a\"",
+    "\"",
+    "\"\"",
+    "\"a\"",
+    "$$",
+    "$a$",
+    "$é$",
+    "$",
+    "$1",
+    "$2a",
+    "1",
+    "1.5",
+    "1.",
+    ".5",
+    ".",
+    "..",
+    "1e",
+    "1e5",
+    "1e+",
+    "e",
+    "x'",
+    "X'1F'",
+    "b'",
+    "B'1'",
+    "n'",
+    "N'a'",
+    "0",
+    "0x",
+    "_",
+    "é",
+    "\u{a0}",
+    "\u{3000}",
+    "😀",
+    "a",
+    "A",
+    "+",
+    "-",
+    "*",
+    "/",
+    "<",
+    ">",
+    "=",
+    "=>",
+    "<=",
+    "~",
+    "!",
+    "!=",
+    "@",
+    "#",
+    "%",
+    "^",
+    "&",
+    "|",
+    "`",
+    "?",
+    ":",
+    "::",
+    ":=",
+    ",",
+    ";",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\\0061",
+    "\\+000061",
+    "\\u00e9",
+    "\\ud83d",
+    "\\ude00",
+    "\\U0001F600",
+    "\\101",
+    "\\xff",
+    "\\x41",
+    "\\303\\251",
+    "\\0",
+    "\\n",
+    "uescape '!'",
+    " UESCAPE E'\\\\'",
+    "uescape",
+    "!0061",
+    "'\n'",
+    "'\n-- a\n'",
+    "' '",
+];
+
+/// A small generator with a fixed seed: the same texts in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+}
+
+struct Server {
+    wire: Wire,
+    version: u32,
+}
+
+impl Server {
+    fn ask(&mut self, sql: &str) -> Vec<Frame> {
+        let mut body = sql.as_bytes().to_vec();
+        body.push(0);
+        self.wire.message(b'Q', &body);
+        self.wire.until_ready()
+    }
+
+    /// The error's SQLSTATE and message.
+    fn error(&mut self, sql: &str) -> Option<(String, String)> {
+        let frames = self.ask(sql);
+        let error = frames.iter().find(|frame| frame.tag == b'E')?;
+        Some((error.field(b'C').unwrap(), error.field(b'M').unwrap()))
+    }
+
+    /// The only cell of the only row.
+    fn cell(&mut self, sql: &str) -> Option<String> {
+        let frames = self.ask(sql);
+        let row = frames.iter().find(|frame| frame.tag == b'D')?;
+        Some(String::from_utf8(row.body[6..].to_vec()).unwrap())
+    }
+
+    /// The only field's name.
+    fn field(&mut self, sql: &str) -> Option<String> {
+        let frames = self.ask(sql);
+        let description = frames.iter().find(|frame| frame.tag == b'T')?;
+        let name = description.body[2..].split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8(name.to_vec()).unwrap())
+    }
+}
+
+fn server() -> Server {
+    let mut server = Server { wire: Wire::login(cluster().port(), "app", "postgres"), version: 0 };
+    server.ask("set client_min_messages = error");
+    server.version = server.cell("show server_version_num").unwrap().parse::<u32>().unwrap() / 10_000;
+    server
+}
+
+#[test]
+fn tokens_names_and_values_are_postgresqls() {
+    let mut server = server();
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let mut checked = 0;
+    for _ in 0..2_500 {
+        let text: String = (0..1 + dice.roll(10)).map(|_| PIECES[dice.roll(PIECES.len())]).collect();
+        let mut end = 0;
+        for token in tokens(&text) {
+            match token {
+                Ok(token) => {
+                    check_token(&mut server, &text, &token);
+                    end = token.span.end as usize;
+                    checked += 1;
+                }
+                Err(error) => check_error(&mut server, &text[end..], error),
+            }
+        }
+    }
+    assert!(checked > 5_000, "{checked} tokens are too few to mean anything");
+}
+
+fn check_token(server: &mut Server, text: &str, token: &Token) {
+    let own = token.text(text);
+    let national = token.kind == TokenKind::String && own.starts_with(['n', 'N']);
+    let unicode = own.starts_with("u&") || own.starts_with("U&");
+    // Behind U&'…' the next token is read, for UESCAPE, before the error is found; that one may be the wrong one.
+    let rest = if unicode { own } else { &text[token.span.start as usize..] };
+    match token.kind {
+        // A statement can begin with `(`, and `;` is an empty one.
+        TokenKind::Punct(b'(' | b';') => return,
+        // Read the way of version 16.
+        TokenKind::Number if server.version < 16 && own.contains(['_', 'x', 'o', 'b']) => return,
+        _ => {}
+    }
+    let (state, message) = server.error(rest).unwrap_or_else(|| panic!("PostgreSQL accepts {rest:?}"));
+    let near = message.split_once("at or near \"").map(|(_, near)| near.strip_suffix('"').unwrap_or(near));
+    if state != "42601" || !message.starts_with("syntax error") {
+        // PostgreSQL decodes while it lexes.
+        assert!(matches!(token.kind, TokenKind::String), "{rest:?}: {message}");
+        assert!(string_value(text, token).is_err(), "{rest:?}: {message}");
+        return;
+    }
+    // N'…' is two tokens there.
+    if national {
+        assert_eq!(near, Some(&own[..1]), "{rest:?}");
+    } else if unicode {
+        assert!(near.is_some_and(|near| own.starts_with(near)), "{rest:?}: {message}");
+    } else {
+        assert_eq!(near, Some(own), "{rest:?}: {message}");
+    }
+    match token.kind {
+        TokenKind::String | TokenKind::DollarString => check_value(server, text, token),
+        TokenKind::Ident | TokenKind::QuotedIdent | TokenKind::UnicodeIdent => {
+            let name = server.field(&format!("select 1 as {own}"));
+            assert_eq!(name.as_deref(), Some(&*ident(text, token)), "{own:?}");
+        }
+        _ => {}
+    }
+}
+
+fn check_value(server: &mut Server, text: &str, token: &Token) {
+    let own = token.text(text);
+    // The length byte by byte: `bpchar`, which N'…' is, shows its trailing spaces all the same.
+    let theirs = server.cell(&format!("select {own}"));
+    match string_value(text, token) {
+        Ok(ours) => assert_eq!(theirs.as_deref(), Some(&*ours), "{own:?}"),
+        // E'\v' has two meanings, so it has none here.
+        Err(_) => assert!(theirs.is_none() || own.contains("\\v"), "{own:?} is {theirs:?}"),
+    }
+}
+
+fn check_error(server: &mut Server, rest: &str, error: LexError) {
+    if error == LexError::ParameterNumber {
+        return;
+    }
+    let (_, message) = server.error(rest).unwrap_or_else(|| panic!("PostgreSQL accepts {rest:?}"));
+    let expected: &[&str] = match error {
+        // Of N'… the N alone is already an error there.
+        LexError::UnterminatedString => &[
+            "unterminated quoted string",
+            "invalid Unicode",
+            "invalid byte sequence",
+            "syntax error at or near \"n\"",
+            "syntax error at or near \"N\"",
+        ],
+        LexError::UnterminatedBitString => &["unterminated bit string", "unterminated hexadecimal string"],
+        LexError::UnterminatedDollarString => &["unterminated dollar-quoted string"],
+        LexError::UnterminatedIdent => &["unterminated quoted identifier"],
+        LexError::UnterminatedComment => &["unterminated /* comment"],
+        LexError::EmptyIdent => &["zero-length delimited identifier"],
+        LexError::TrailingJunk => &["trailing junk after"],
+        LexError::OperatorTooLong => &["operator too long"],
+        LexError::Uescape => {
+            &["UESCAPE must be", "invalid Unicode escape character", "unterminated quoted string", "invalid Unicode"]
+        }
+        LexError::Escape => &["invalid Unicode"],
+        other => panic!("{other} has no counterpart: {rest:?}"),
+    };
+    assert!(expected.iter().any(|start| message.starts_with(start)), "{rest:?}: {error}, but {message}");
+}
