@@ -5,7 +5,8 @@
 //! string values and names are checked by selecting them.
 
 use pgveil::sql::lexer::{LexError, Token, TokenKind, tokens};
-use pgveil::sql::{ident, string_value};
+use pgveil::sql::parse::parse_statement;
+use pgveil::sql::{Kind, ident, kind, lex, statements, string_value};
 
 use crate::support::{Frame, Wire, cluster};
 
@@ -274,4 +275,45 @@ fn check_error(server: &mut Server, rest: &str, error: LexError) {
         other => panic!("{other} has no counterpart: {rest:?}"),
     };
     assert!(expected.iter().any(|start| message.starts_with(start)), "{rest:?}: {error}, but {message}");
+}
+
+/// One statement per line, all of them PostgreSQL's grammar; `¶` stands for a newline. Those that begin with `!` are beyond
+/// sqlparser: when one of them becomes readable, the mark goes.
+const STATEMENTS: &str = include_str!("vectors/statements.sql");
+
+#[test]
+fn statements_are_read_or_known_to_be_unreadable() {
+    let mut server = server();
+    let mut wrong = Vec::new();
+    for line in STATEMENTS.lines() {
+        let readable = !line.starts_with('!');
+        let sql = line.trim_start_matches('!').trim_start().replace('¶', "\n");
+        // A Parse message runs the grammar and nothing else of a statement that is not a query.
+        let mut body = vec![0];
+        body.extend_from_slice(sql.as_bytes());
+        body.extend_from_slice(&[0, 0, 0]);
+        server.wire.message(b'P', &body);
+        server.wire.message(b'S', &[]);
+        let frames = server.wire.until_ready();
+        let refused = frames.iter().any(|frame| frame.tag == b'E' && frame.field(b'C').as_deref() == Some("42601"));
+        if refused && !line.ends_with("-- 16") {
+            wrong.push(format!("PostgreSQL refuses: {line}"));
+        }
+        let tokens = lex(&sql, 10_000).unwrap();
+        for range in statements(&tokens, &sql) {
+            match parse_statement(&sql, &tokens, range) {
+                Ok(_) if !readable => wrong.push(format!("can be read after all: {line}")),
+                Err(refusal) if readable => wrong.push(format!("{refusal}: {line}")),
+                Ok(tree) => {
+                    let debug = format!("{:?}", *tree);
+                    if debug.contains("quote_style: Some('\\'')") && kind(&sql, &tokens, 0..tokens.len()) == Kind::Query
+                    {
+                        wrong.push(format!("a constant was read as a name: {line}"));
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -140,7 +140,7 @@ fn read(sql: &str, tokens: &[Token]) -> Result<Statement, ParseRefusal> {
     if nesting(tokens) > NESTING_MAX {
         return Err(ParseRefusal::Nesting);
     }
-    let fed = tokens.iter().map(|token| feed::tree_token(sql, token)).collect::<Result<Vec<_>, _>>()?;
+    let fed = feed::feed(sql, tokens)?;
     with_stack(tokens.len(), || read_fed(fed))
 }
 

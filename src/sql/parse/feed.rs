@@ -7,12 +7,267 @@ use sqlparser::tokenizer::{Location, Span as TreeSpan, Token as TreeToken, Token
 
 use super::ParseRefusal;
 use super::foreign::FOREIGN;
+use crate::sql::kind::{Kind, kind};
 use crate::sql::lexer::{Token, TokenKind};
 use crate::sql::literal::{StringForm, string_form, string_value};
 use crate::sql::name::ident;
 
+/// sqlparser's tokens for one statement.
+///
+/// In queries and data changes, spellings that PostgreSQL knows and sqlparser does not are put in words it does, where that
+/// changes neither what is read or written nor any constant: see [`Feed::respell`].
+pub(super) fn feed(sql: &str, tokens: &[Token]) -> Result<Vec<TokenWithSpan>, ParseRefusal> {
+    let dml = matches!(
+        kind(sql, tokens, 0..tokens.len()),
+        Kind::Query | Kind::With | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge
+    );
+    let mut feed = Feed { sql, tokens, fed: Vec::with_capacity(tokens.len() + 4), unwrapped: Vec::new() };
+    let mut index = 0;
+    while index < tokens.len() {
+        if dml {
+            let taken = feed.respell(index);
+            if taken > 0 {
+                index += taken;
+                continue;
+            }
+            feed.refuse_stray_string(index)?;
+        }
+        let fed = tree_token(sql, &tokens[index])?;
+        feed.fed.push(fed);
+        index += 1;
+    }
+    Ok(feed.fed)
+}
+
+struct Feed<'a> {
+    sql: &'a str,
+    tokens: &'a [Token],
+    fed: Vec<TokenWithSpan>,
+    /// Closing parentheses of `ONLY (t)`, not fed.
+    unwrapped: Vec<usize>,
+}
+
+impl Feed<'_> {
+    fn is(&self, index: usize, words: &[&str]) -> bool {
+        let Some(token) = self.tokens.get(index).filter(|token| token.kind == TokenKind::Ident) else { return false };
+        let text = token.text(self.sql);
+        words.iter().any(|word| text.eq_ignore_ascii_case(word))
+    }
+
+    fn before_is(&self, index: usize, words: &[&str]) -> bool {
+        index.checked_sub(1).is_some_and(|before| self.is(before, words))
+    }
+
+    /// A keyword behind AS or a dot is a name.
+    fn is_label(&self, index: usize) -> bool {
+        self.before_is(index, &["as"]) || index.checked_sub(1).is_some_and(|before| self.tokens[before].is_punct(b'.'))
+    }
+
+    /// Whether a relation can stand here, so that ONLY before it means its children are left out.
+    fn precedes_relation(&self, index: usize) -> bool {
+        self.before_is(index, &["from", "join", "update", "into", "using", "table"])
+            || index
+                .checked_sub(1)
+                .is_some_and(|before| matches!(self.tokens[before].kind, TokenKind::Punct(b',' | b'(')))
+    }
+
+    /// Takes tokens at `index` that are fed differently; returns how many.
+    ///
+    /// | PostgreSQL | fed |
+    /// |---|---|
+    /// | `TABLE t` | `SELECT * FROM t` |
+    /// | `ONLY t`, `ONLY (t)` | `t` |
+    /// | `x ISNULL` | `x IS NULL` |
+    /// | `BETWEEN SYMMETRIC`, `f(VARIADIC x)` | without that word |
+    /// | `FOR NO KEY UPDATE`, `FOR KEY SHARE` | `FOR UPDATE`, `FOR SHARE` |
+    /// | `OVERRIDING SYSTEM VALUE` | nothing |
+    fn respell(&mut self, index: usize) -> usize {
+        let token = &self.tokens[index];
+        if token.is_punct(b')') && self.unwrapped.last() == Some(&index) {
+            self.unwrapped.pop();
+            return 1;
+        }
+        if token.kind != TokenKind::Ident {
+            return 0;
+        }
+        let words = |words: &[&str]| self.is(index, words);
+        if words(&["only"]) && self.precedes_relation(index) {
+            return 1 + self.unwrap(index + 1);
+        }
+        if words(&["symmetric", "asymmetric"]) && self.before_is(index, &["between"]) {
+            return 1;
+        }
+        if words(&["variadic"]) && !self.is_label(index) {
+            return 1;
+        }
+        if words(&["no"])
+            && self.before_is(index, &["for"])
+            && self.is(index + 1, &["key"])
+            && self.is(index + 2, &["update"])
+        {
+            return 2;
+        }
+        if words(&["key"]) && self.before_is(index, &["for"]) && self.is(index + 1, &["share"]) {
+            return 1;
+        }
+        if words(&["overriding"]) && self.is(index + 1, &["system", "user"]) && self.is(index + 2, &["value"]) {
+            return 3;
+        }
+        if words(&["isnull"]) && !self.is_label(index) && index > 0 {
+            self.word(token, "is", Keyword::IS);
+            self.word(token, "null", Keyword::NULL);
+            return 1;
+        }
+        if words(&["table"])
+            && !self.is_label(index)
+            && !self.before_is(index, &["into", "temp", "temporary", "unlogged"])
+        {
+            self.word(token, "select", Keyword::SELECT);
+            self.fed.push(placed(TreeToken::Mul, token));
+            self.word(token, "from", Keyword::FROM);
+            return 1;
+        }
+        0
+    }
+
+    fn word(&mut self, at: &Token, value: &str, keyword: Keyword) {
+        self.fed.push(placed(TreeToken::Word(Word { value: value.to_owned(), quote_style: None, keyword }), at));
+    }
+
+    /// Behind ONLY: the parentheses around the relation are not fed. Returns 1 if there are some.
+    fn unwrap(&mut self, open: usize) -> usize {
+        if !self.tokens.get(open).is_some_and(|token| token.is_punct(b'(')) {
+            return 0;
+        }
+        match self.tokens[open..].iter().position(|token| token.is_punct(b')')) {
+            Some(length) => {
+                self.unwrapped.push(open + length);
+                1
+            }
+            None => 0,
+        }
+    }
+
+    /// sqlparser reads `a 'x'` as an alias; to PostgreSQL it is a constant of type `a`.
+    fn refuse_stray_string(&self, index: usize) -> Result<(), ParseRefusal> {
+        let string =
+            matches!(self.tokens[index].kind, TokenKind::String | TokenKind::DollarString | TokenKind::BitString);
+        let Some(before) = index.checked_sub(1).filter(|_| string) else { return Ok(()) };
+        let fine = match self.tokens[before].kind {
+            TokenKind::Operator => true,
+            TokenKind::Punct(b')') => self.closes_type(before),
+            TokenKind::Punct(byte) => byte != b']' && byte != b'.',
+            TokenKind::Ident => self.is(before, BEFORE_STRING) || (self.is(before, TYPES) && !self.is_label(before)),
+            _ => false,
+        };
+        if fine { Ok(()) } else { Err(ParseRefusal::Grammar) }
+    }
+
+    /// `varchar(3) '…'`, `OPERATOR(s.=) '…'`.
+    fn closes_type(&self, close: usize) -> bool {
+        let open = self.tokens[..close].iter().rposition(|token| token.is_punct(b'('));
+        open.is_some_and(|open| {
+            self.before_is(open, &["operator"]) || (self.before_is(open, TYPES) && !self.is_label(open - 1))
+        })
+    }
+}
+
+/// Keywords that a string constant can follow.
+const BEFORE_STRING: &[&str] = &[
+    "select",
+    "all",
+    "distinct",
+    "where",
+    "and",
+    "or",
+    "not",
+    "on",
+    "having",
+    "when",
+    "then",
+    "else",
+    "case",
+    "between",
+    "symmetric",
+    "asymmetric",
+    "like",
+    "ilike",
+    "escape",
+    "in",
+    "to",
+    "from",
+    "for",
+    "by",
+    "limit",
+    "offset",
+    "zone",
+    "default",
+    "returning",
+    "using",
+    "placing",
+    "leading",
+    "trailing",
+    "both",
+    "similar",
+    "variadic",
+];
+
+/// Type names that sqlparser reads before a string constant.
+const TYPES: &[&str] = &[
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "timetz",
+    "interval",
+    "int",
+    "integer",
+    "int2",
+    "int4",
+    "int8",
+    "smallint",
+    "bigint",
+    "float",
+    "float4",
+    "float8",
+    "real",
+    "numeric",
+    "decimal",
+    "dec",
+    "bool",
+    "boolean",
+    "text",
+    "varchar",
+    "char",
+    "character",
+    "varying",
+    "json",
+    "jsonb",
+    "uuid",
+    "bytea",
+    "bit",
+    "varbit",
+    "precision",
+    "point",
+    "line",
+    "lseg",
+    "box",
+    "path",
+    "polygon",
+    "circle",
+    "regclass",
+    "tsvector",
+    "tsquery",
+    "xml",
+];
+
+fn placed(token: TreeToken, at: &Token) -> TokenWithSpan {
+    let location = |byte: u32| Location { line: 1, column: u64::from(byte) + 1 };
+    TokenWithSpan { token, span: TreeSpan { start: location(at.span.start), end: location(at.span.end) } }
+}
+
 /// sqlparser's token for a guard token.
-pub(super) fn tree_token(sql: &str, token: &Token) -> Result<TokenWithSpan, ParseRefusal> {
+fn tree_token(sql: &str, token: &Token) -> Result<TokenWithSpan, ParseRefusal> {
     let tree = match token.kind {
         TokenKind::Ident => {
             let value = ident(sql, token).into_owned();
@@ -36,8 +291,7 @@ pub(super) fn tree_token(sql: &str, token: &Token) -> Result<TokenWithSpan, Pars
         TokenKind::Operator => operator(token.text(sql))?,
         TokenKind::Punct(byte) => punct(byte)?,
     };
-    let at = |byte: u32| Location { line: 1, column: u64::from(byte) + 1 };
-    Ok(TokenWithSpan { token: tree, span: TreeSpan { start: at(token.span.start), end: at(token.span.end) } })
+    Ok(placed(tree, token))
 }
 
 /// `B'…'` and `X'…'`; one with continuation lines has no single value, and nobody writes it.
