@@ -15,7 +15,7 @@ use pgveil::wire::copy::{Layout, Splitter};
 use pgveil::wire::types::{Format, SqlType, Style};
 use pgveil::wire::value;
 
-criterion_group!(rooms, hardware, crypto, values);
+criterion_group!(rooms, hardware, crypto, values, sql);
 criterion_main!(rooms);
 
 /// Which instructions the ciphers' run-time detection finds.
@@ -146,4 +146,16 @@ fn values(c: &mut Criterion) {
             }
         });
     });
+/// What a plan-cache miss costs in the SQL room.
+fn sql(c: &mut Criterion) {
+    use pgveil::sql::{lex, mentions, parse, shape};
+    let text = "SELECT abalance FROM pgbench_accounts WHERE aid = $1;";
+    let names = ["users", "appointments", "medical_records"].map(str::to_owned).into_iter().collect();
+    c.bench_function("lex_pgbench_select", |b| b.iter(|| lex(black_box(text), 1_000).unwrap()));
+    c.bench_function("lex_and_mentions_pgbench_select", |b| {
+        b.iter(|| mentions(text, &lex(black_box(text), 1_000).unwrap(), &names));
+    });
+    let tokens = lex(text, 1_000).unwrap();
+    c.bench_function("shape_pgbench_select", |b| b.iter(|| shape(black_box(text), &tokens)));
+    c.bench_function("parse_pgbench_select", |b| b.iter(|| parse::parse(black_box(text), tokens.clone()).unwrap()));
 }

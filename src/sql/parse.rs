@@ -102,6 +102,7 @@ impl Deref for Tree {
     type Target = Statement;
 
     fn deref(&self) -> &Statement {
+        // Made with a statement, and only `drop` takes it.
         self.statement.as_deref().expect("only drop takes the statement")
     }
 }

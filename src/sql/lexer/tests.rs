@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn kinds(sql: &str) -> Vec<(TokenKind, &str)> {
@@ -164,4 +166,58 @@ fn what_postgresql_cannot_lex() {
     }
     assert_eq!(lex("a b c", 2), Err(LexError::TooManyTokens));
     assert!(lex("a b", 2).is_ok());
+}
+
+/// Text out of pieces that mean something to a lexer.
+fn soup() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "'", "''", "E'", "U&'", "U&\"", "b'", "n'", "\"", "\\", "$", "$$", "$a$", "$1", "--", "/*", "*/", "\n", "\r",
+        " ", "a", "E", "é", "\u{a0}", "😀", "1", ".", "e5", "_", "0x", "+", "-", "*", "/", "<", "=", "@", ":", "::",
+        ";", "(", ")", "[", "]", "uescape", "\0", "{", "select", "begin", "atomic", "end", "create", "copy", "set",
+        "as", "cast(", "in(", "values(", ",",
+    ]);
+    prop::collection::vec(prop_oneof![9 => pieces.prop_map(str::to_owned), 1 => any::<String>()], 0..24)
+        .prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn tokens_ascend_and_leave_out_only_space_and_comments(text in soup()) {
+        let mut end = 0;
+        for token in tokens(&text).map_while(Result::ok) {
+            let (start, stop) = (token.span.start as usize, token.span.end as usize);
+            prop_assert!(end <= start && start < stop);
+            prop_assert_eq!(lex(&text[end..start], 1), Ok(vec![]));
+            prop_assert!(!token.text(&text).is_empty());
+            end = stop;
+        }
+        if lex(&text, 1_000).is_ok() {
+            prop_assert_eq!(lex(&text[end..], 1), Ok(vec![]));
+        }
+    }
+
+    #[test]
+    fn nothing_built_on_tokens_panics(text in soup()) {
+        let Ok(tokens) = lex(&text, 1_000) else { return Ok(()) };
+        for (index, token) in tokens.iter().enumerate() {
+            let _ = crate::sql::ident(&text, token);
+            let _ = crate::sql::string_value(&text, token);
+            let (reach, _) = crate::sql::casts::casts_around(&text, &tokens, index);
+            prop_assert!(reach.contains(&index) && reach.end <= tokens.len());
+            let _ = crate::sql::casts::typed_literal(&text, &tokens, index);
+        }
+        let _ = crate::sql::setting::set_config(&text, &tokens);
+        let _ = crate::sql::shape(&text, &tokens);
+        for range in crate::sql::statements(&tokens, &text) {
+            prop_assert!(!range.is_empty());
+            let _ = crate::sql::kind::inner(&text, &tokens, range.clone());
+            let _ = crate::sql::kind::handle(&text, &tokens, range.clone());
+            let _ = crate::sql::kind::temporary(&text, &tokens, range.clone());
+            let _ = crate::sql::setting::change(&text, &tokens, range.clone());
+            let _ = crate::sql::copy_stmt::copy(&text, &tokens, range.clone());
+            let _ = crate::sql::parse::parse_statement(&text, &tokens, range);
+        }
+    }
 }
