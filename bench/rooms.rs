@@ -146,6 +146,8 @@ fn values(c: &mut Criterion) {
             }
         });
     });
+}
+
 /// What a plan-cache miss costs in the SQL room.
 fn sql(c: &mut Criterion) {
     use pgveil::sql::{lex, mentions, parse, shape};
