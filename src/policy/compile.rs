@@ -32,6 +32,7 @@ pub fn compile(
         tables: HashMap::new(),
         sealed: HashMap::new(),
         by_id: HashMap::new(),
+        owners: HashMap::new(),
     };
     for table in &policy.tables {
         build.table(table);
@@ -88,6 +89,8 @@ struct Build<'a> {
     tables: HashMap<u32, Arc<ProtectedTable>>,
     sealed: HashMap<(u32, i16), Arc<SealedColumn>>,
     by_id: HashMap<u32, Arc<SealedColumn>>,
+    /// Without those that share another's id by `same_as`.
+    owners: HashMap<u32, Arc<SealedColumn>>,
 }
 
 impl Build<'_> {
@@ -175,7 +178,8 @@ impl Build<'_> {
             on_failure: sealing.on_failure,
         });
         if sealing.same_as.is_none() {
-            if let Some(other) = self.by_id.insert(id, sealed.clone()) {
+            self.by_id.insert(id, sealed.clone());
+            if let Some(other) = self.owners.insert(id, sealed.clone()) {
                 let message = format!("{full} and {}.{} have the same column id", other.relation, other.column);
                 let hint = "`was` may only name a column that no longer exists".to_owned();
                 self.problems.push(Problem::at(&table.place, message, hint));
