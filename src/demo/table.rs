@@ -2,8 +2,10 @@
 
 use super::stage::Rows;
 
-/// Longer cells are cut here.
+/// Longer cells are cut to this: their beginning and their end, since envelopes of one column begin alike.
 const WIDTH_MAX: usize = 34;
+/// Characters kept at the end of a longer cell.
+const END: usize = 12;
 
 /// The table, each line indented by four.
 pub(super) fn render(rows: &Rows) -> String {
@@ -31,11 +33,13 @@ fn width(cell: &str) -> usize {
 }
 
 fn pad(cell: &str, width: usize) -> String {
-    let mut text: String = cell.chars().take(WIDTH_MAX).collect();
-    if cell.chars().count() > WIDTH_MAX {
-        text.pop();
-        text.push('…');
-    }
+    let length = cell.chars().count();
+    let text: String = if length > WIDTH_MAX {
+        let (start, end) = (cell.chars().take(WIDTH_MAX - END - 1), cell.chars().skip(length - END));
+        start.chain(['…']).chain(end).collect()
+    } else {
+        cell.to_owned()
+    };
     let missing = width.saturating_sub(text.chars().count());
     text + &" ".repeat(missing)
 }
@@ -49,11 +53,11 @@ mod tests {
         let cell = |text: &str| text.to_owned();
         let rows = Rows {
             columns: vec![cell("a"), cell("name")],
-            rows: vec![vec![cell("1"), cell("Zoë")], vec![cell("22"), "x".repeat(40)]],
+            rows: vec![vec![cell("1"), cell("Zoë")], vec![cell("22"), "x".repeat(30) + &"y".repeat(10)]],
         };
         let text = render(&rows);
         assert_eq!(text.lines().next(), Some("    a   name"));
         assert_eq!(text.lines().nth(2), Some("    1   Zoë"));
-        assert_eq!(text.lines().nth(3), Some(format!("    22  {}…", "x".repeat(33)).as_str()));
+        assert_eq!(text.lines().nth(3), Some("    22  xxxxxxxxxxxxxxxxxxxxx…xxyyyyyyyyyy"));
     }
 }
