@@ -12,7 +12,10 @@ mod hours;
 mod rule;
 mod window;
 
-pub use detector::{ACTORS_MAX, Detector};
+#[cfg(test)]
+mod tests;
+
+pub use detector::{ACTORS_MAX, Counts, Detector};
 pub use hours::{Calendar, UnknownZone};
 pub use rule::Rule;
 

@@ -1,0 +1,371 @@
+//! The rules against brute force, alert storms, restarts and invented names.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::Now;
+use crate::event::{Access, Actor, ActorAuth, Alert, Event, EventKind, Shown, Subject, Subjects, Touch};
+
+fn now(us: i64) -> Now {
+    Now { mono_ns: u64::try_from(us).unwrap() * 1_000, unix_us: 1_800_000_000_000_000 + us }
+}
+
+fn actor(role: &str, client: Option<&str>) -> Arc<Actor> {
+    Arc::new(Actor {
+        role: role.into(),
+        database: "medico".into(),
+        auth: ActorAuth::ScramSha256,
+        application: String::new(),
+        client: client.map(|address| address.parse().unwrap()),
+        purpose: None,
+    })
+}
+
+fn event(kind: EventKind, role: &str, at: Now) -> Event {
+    let mut event = Event::new(kind, at.unix_us);
+    event.actor = Some(actor(role, None));
+    event
+}
+
+fn read(role: &str, at: Now, rows: u64, shown: Shown) -> Event {
+    let mut event = event(EventKind::Statement, role, at);
+    event.access = Access::Read;
+    event.rows = rows;
+    event.touches = vec![Touch { relation: "public.users".into(), column: "email".into(), shown }];
+    event
+}
+
+fn person(number: u64) -> Subject {
+    Subject { kind: "user".into(), pseudonym: format!("{number:032x}") }
+}
+
+fn rules_of(alerts: &[Alert]) -> Vec<&str> {
+    alerts.iter().map(|alert| alert.rule.as_str()).collect()
+}
+
+const SECOND: i64 = 1_000_000;
+
+/// What one random event is: role, gap to the one before in seconds, kind, rows, people.
+type Step = (u8, i64, u8, u64, Vec<u64>);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let people = prop::collection::vec(0u64..40, 0..6);
+    let gap = prop_oneof![3 => Just(0i64), 3 => 1i64..20, 1 => 20i64..400];
+    prop::collection::vec((0u8..3, gap, 0u8..8, 0u64..12, people), 1..250)
+}
+
+fn thresholds() -> impl Strategy<Value = Thresholds> {
+    let limit = || (0u64..30, 1u64..500);
+    (limit(), limit(), limit(), limit()).prop_map(|(bulk, subjects, failures, export)| Thresholds {
+        bulk_records: bulk.0,
+        bulk_window_s: bulk.1,
+        subjects: subjects.0,
+        subjects_window_s: subjects.1,
+        failures: failures.0,
+        failures_window_s: failures.1,
+        export_records: export.0,
+        export_window_s: export.1,
+        hours: None,
+        exempt: Vec::new(),
+        cooldown_s: 0,
+    })
+}
+
+fn step_event(step: &Step, at: Now) -> Event {
+    let (role, _, kind, rows, people) = step;
+    let role = format!("role{role}");
+    match kind {
+        0..=3 => {
+            let mut event = read(&role, at, *rows, if kind % 2 == 0 { Shown::Clear } else { Shown::Masked });
+            event.subjects.known = people.iter().map(|number| person(*number)).collect();
+            event
+        }
+        4 => {
+            let mut event = read(&role, at, *rows, Shown::Sealed);
+            event.access = Access::Export;
+            event
+        }
+        5 => event(EventKind::Refused, &role, at),
+        6 => {
+            let mut event = event(EventKind::Statement, &role, at);
+            event.sqlstate = Some("42501".into());
+            event
+        }
+        _ => event(EventKind::LoginFailed, &role, at),
+    }
+}
+
+/// The rules by counting everything again, from the whole history.
+fn brute(history: &[(i64, Event)], t: &Thresholds) -> HashSet<&'static str> {
+    let (now, newest) = history.last().unwrap();
+    let role = &newest.actor.as_ref().unwrap().role;
+    let within = |window: u64| {
+        let from = now - i64::try_from(window).unwrap() * SECOND;
+        history.iter().filter(move |(at, e)| *at > from && e.actor.as_ref().unwrap().role == *role).map(|(_, e)| e)
+    };
+    let released = |e: &&Event| e.touches.iter().any(|touch| matches!(touch.shown, Shown::Clear | Shown::Masked));
+    let failed = |e: &&Event| e.kind != EventKind::Statement || e.sqlstate.is_some();
+    let exported = |e: &&Event| e.access == Access::Export || (released(e) && e.rows > t.export_records);
+    let mut broken = HashSet::new();
+    if newest.rows > 0 && released(&newest) {
+        if within(t.bulk_window_s).filter(released).map(|e| e.rows).sum::<u64>() > t.bulk_records {
+            broken.insert("bulk");
+        }
+        let people: HashSet<_> =
+            within(t.subjects_window_s).filter(|e| released(e) && e.rows > 0).flat_map(|e| &e.subjects.known).collect();
+        if people.len() as u64 > t.subjects && !newest.subjects.known.is_empty() {
+            broken.insert("subjects");
+        }
+    }
+    if newest.rows > 0 && exported(&newest) {
+        let total: u64 = within(t.export_window_s).filter(exported).map(|e| e.rows).sum();
+        if total > t.export_records {
+            broken.insert("export");
+        }
+    }
+    if failed(&newest) && within(t.failures_window_s).filter(failed).count() as u64 > t.failures {
+        broken.insert("failures");
+    }
+    broken
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn the_detector_decides_as_counting_everything_does(steps in steps(), t in thresholds()) {
+        let mut detector = Detector::new(ACTORS_MAX);
+        let (mut at, mut history) = (0, Vec::new());
+        for step in &steps {
+            at += step.1 * SECOND;
+            history.push((at, step_event(step, now(at))));
+            let mut alerts = Vec::new();
+            detector.observe(&history.last().unwrap().1, now(at), &t, &mut alerts);
+            let found: HashSet<_> = rules_of(&alerts).into_iter().collect();
+            prop_assert_eq!(found, brute(&history, &t), "event {}", history.len());
+        }
+    }
+
+    #[test]
+    fn a_restart_anywhere_changes_nothing(steps in steps(), mut t in thresholds(), cut in any::<prop::sample::Index>()) {
+        t.cooldown_s = 60;
+        let cut = cut.index(steps.len());
+        let (mut whole, mut log) = (Detector::new(ACTORS_MAX), Vec::new());
+        let (mut at, mut again) = (0, None);
+        for (index, step) in steps.iter().enumerate() {
+            at += step.1 * SECOND;
+            if index == cut {
+                // Another process: its monotonic clock starts anew.
+                let mut detector = Detector::new(ACTORS_MAX);
+                let restarted = Now { mono_ns: 5, ..now(at) };
+                let due = detector.rebuild(log.clone().into_iter(), restarted, &t);
+                prop_assert!(due.is_empty(), "everything was logged: {due:?}");
+                again = Some((detector, at));
+            }
+            let event = step_event(step, now(at));
+            let mut alerts = Vec::new();
+            whole.observe(&event, now(at), &t, &mut alerts);
+            if let Some((detector, start)) = &mut again {
+                let mut second = Vec::new();
+                detector.observe(&event, Now { mono_ns: 5 + u64::try_from(at - *start).unwrap() * 1_000, ..now(at) }, &t, &mut second);
+                prop_assert_eq!(&alerts, &second);
+            }
+            log.push(event.clone());
+            for alert in alerts {
+                let mut record = Event::new(EventKind::Alert, event.at_us);
+                record.actor = event.actor.clone();
+                record.alert = Some(alert);
+                log.push(record);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_seeds_thresholds_are_crossed_by_one_more_and_not_before() {
+    let t = Thresholds::default();
+    let cases: [(&str, u64, &dyn Fn(Now) -> Event); 3] = [
+        ("bulk", 100, &|at| read("app", at, 1, Shown::Clear)),
+        ("failures", 10, &|at| event(EventKind::Refused, "app", at)),
+        ("failures", 10, &|at| event(EventKind::LoginFailed, "app", at)),
+    ];
+    for (rule, threshold, make) in cases {
+        let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+        for n in 0..threshold {
+            detector.observe(&make(now(n as i64)), now(n as i64), &t, &mut alerts);
+        }
+        assert!(alerts.is_empty(), "{rule}: {alerts:?}");
+        detector.observe(&make(now(1_000)), now(1_000), &t, &mut alerts);
+        assert_eq!(rules_of(&alerts), [rule]);
+        assert_eq!((alerts[0].observed, alerts[0].threshold, alerts[0].window_s), (threshold + 1, threshold, 900));
+    }
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    let mut many = read("app", now(1), 51, Shown::Clear);
+    many.subjects.known = (0..50).map(person).collect();
+    detector.observe(&many, now(1), &t, &mut alerts);
+    assert!(alerts.is_empty());
+    many.subjects = Subjects { known: vec![person(50)], ..Subjects::default() };
+    many.rows = 1;
+    detector.observe(&many, now(2), &t, &mut alerts);
+    assert_eq!(rules_of(&alerts), ["subjects"]);
+    assert_eq!((alerts[0].observed, alerts[0].severity.as_str()), (51, "high"));
+}
+
+#[test]
+fn two_exports_below_the_threshold_are_one_above_it() {
+    let t = Thresholds::default();
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    for at in [0, 3_600 * SECOND] {
+        let mut export = read("app", now(at), 999, Shown::Sealed);
+        export.access = Access::Export;
+        detector.observe(&export, now(at), &t, &mut alerts);
+    }
+    assert_eq!(rules_of(&alerts), ["export"]);
+    assert_eq!((alerts[0].observed, alerts[0].severity.as_str()), (1_998, "high"));
+}
+
+#[test]
+fn sealed_rows_searches_and_writes_are_no_bulk_read() {
+    let t = Thresholds::default();
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    for shown in [Shown::Sealed, Shown::Searched, Shown::Written, Shown::Refused] {
+        detector.observe(&read("app", now(0), 1_000, shown), now(0), &t, &mut alerts);
+    }
+    assert!(alerts.is_empty(), "{alerts:?}");
+    let mut unseen = event(EventKind::Statement, "app", now(0));
+    (unseen.rows, unseen.touches_unknown) = (101, true);
+    detector.observe(&unseen, now(0), &t, &mut alerts);
+    assert_eq!(rules_of(&alerts), ["bulk"], "what ran out of sight counts");
+}
+
+#[test]
+fn no_alert_storm_but_worse_is_said_at_once_and_going_on_after_the_cooldown() {
+    let t = Thresholds::default();
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    for n in 0..450 {
+        let at = now(n * SECOND);
+        detector.observe(&read("app", at, 1, Shown::Clear), at, &t, &mut alerts);
+    }
+    assert_eq!(rules_of(&alerts), ["bulk"], "350 events above the threshold, one alert");
+    assert_eq!(alerts[0].severity, "medium");
+    detector.observe(&read("app", now(451 * SECOND), 200, Shown::Clear), now(451 * SECOND), &t, &mut alerts);
+    assert_eq!(alerts.len(), 2);
+    assert_eq!((alerts[1].severity.as_str(), alerts[1].observed >= 500), ("high", true));
+    for n in 452..2_252 {
+        let at = now(n * SECOND);
+        detector.observe(&read("app", at, 1, Shown::Clear), at, &t, &mut alerts);
+    }
+    assert_eq!(alerts.len(), 4, "30 more minutes: two cooldowns");
+}
+
+#[test]
+fn tampering_is_critical_at_once() {
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    detector.observe(&event(EventKind::Tamper, "app", now(0)), now(0), &Thresholds::default(), &mut alerts);
+    assert_eq!(rules_of(&alerts), ["tamper"]);
+    assert_eq!(alerts[0].severity, "critical");
+}
+
+#[test]
+fn after_hours_uses_the_events_own_time_and_an_unknown_zone_is_counted() {
+    let day = Some((8 * 60, 18 * 60));
+    let week = [day, day, day, day, day, None, None];
+    let hours = |zone: &str| Some(Hours { time_zone: zone.into(), week, holidays: Vec::new() });
+    let mut t = Thresholds { hours: hours("Asia/Bangkok"), ..Thresholds::default() };
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+    // Wednesday noon and night in Bangkok, the monotonic clock standing still.
+    let mut noon = read("app", now(0), 1, Shown::Masked);
+    noon.at_us = at("2026-01-14T05:00:00Z");
+    detector.observe(&noon, now(0), &t, &mut alerts);
+    assert!(alerts.is_empty());
+    let mut night = noon.clone();
+    night.at_us = at("2026-01-14T15:00:00Z");
+    detector.observe(&night, now(0), &t, &mut alerts);
+    assert_eq!((rules_of(&alerts), alerts[0].severity.as_str()), (vec!["after_hours"], "low"));
+    night.touches[0].shown = Shown::Clear;
+    detector.observe(&night, now(0), &t, &mut alerts);
+    assert_eq!(alerts.last().unwrap().severity, "high", "clear values are worse");
+    t.hours = hours("Mars/Olympus");
+    detector.observe(&night, now(0), &t, &mut alerts);
+    assert_eq!((alerts.len(), detector.counts().gaps), (2, 1));
+    assert_eq!(detector.counts().gaps, 0);
+}
+
+#[test]
+fn exempt_roles_are_not_looked_at_but_guessing_their_password_is() {
+    let t = Thresholds { exempt: vec!["batch".into()], ..Thresholds::default() };
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    detector.observe(&read("batch", now(0), 10_000, Shown::Clear), now(0), &t, &mut alerts);
+    detector.observe(&event(EventKind::Tamper, "batch", now(0)), now(0), &t, &mut alerts);
+    assert!(alerts.is_empty());
+    for _ in 0..11 {
+        let mut failed = event(EventKind::LoginFailed, "batch", now(0));
+        failed.actor = Some(actor("batch", Some("10.1.2.3")));
+        detector.observe(&failed, now(0), &t, &mut alerts);
+    }
+    assert_eq!(alerts.len(), 1);
+    assert_eq!(alerts[0].address, Some("10.1.2.3".parse().unwrap()));
+}
+
+#[test]
+fn one_guess_for_each_of_many_roles_is_seen_by_address() {
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    for n in 0..11 {
+        let mut failed = event(EventKind::LoginFailed, "", now(n));
+        failed.actor = Some(actor(&format!("user{n}"), Some("10.1.2.3")));
+        detector.observe(&failed, now(n), &Thresholds::default(), &mut alerts);
+    }
+    assert_eq!(rules_of(&alerts), ["failures"]);
+    assert!(alerts[0].message.contains("10.1.2.3"));
+}
+
+#[test]
+fn failed_logins_count_on_after_the_login_succeeds() {
+    let (mut detector, mut alerts, t) = (Detector::new(ACTORS_MAX), Vec::new(), Thresholds::default());
+    for kind in [EventKind::LoginFailed, EventKind::Refused, EventKind::LoginFailed] {
+        for _ in 0..4 {
+            detector.observe(&event(kind, "app", now(0)), now(0), &t, &mut alerts);
+        }
+    }
+    assert_eq!(rules_of(&alerts), ["failures"], "12 failures, of which the eleventh crosses");
+}
+
+#[test]
+fn memory_is_bounded_and_invented_names_push_nobody_out() {
+    let t = Thresholds::default();
+    let (mut detector, mut alerts) = (Detector::new(50), Vec::new());
+    detector.observe(&read("app", now(0), 60, Shown::Clear), now(0), &t, &mut alerts);
+    for n in 0..5_000 {
+        detector.observe(&event(EventKind::LoginFailed, &format!("guess{n}"), now(n)), now(n), &t, &mut alerts);
+    }
+    let counts = detector.counts();
+    assert!(counts.actors <= 100 && counts.evicted >= 4_900, "{counts:?}");
+    detector.observe(&read("app", now(6_000), 60, Shown::Clear), now(6_000), &t, &mut alerts);
+    assert_eq!(rules_of(&alerts), ["bulk"], "the window of a real role survived");
+    // Real roles past the bound: the most idle goes.
+    for n in 0..60 {
+        detector.observe(&read(&format!("role{n}"), now(7_000 + n), 60, Shown::Clear), now(7_000 + n), &t, &mut alerts);
+    }
+    assert!(detector.counts().evicted >= 11);
+    // Idle for longer than every window: everything goes with the next event.
+    let later = now(200_000 * SECOND);
+    detector.observe(&read("late", later, 1, Shown::Clear), later, &t, &mut alerts);
+    assert_eq!(detector.counts(), Counts { actors: 1, evicted: 0, gaps: 0 });
+}
+
+#[test]
+fn an_alert_the_crash_swallowed_is_due_after_the_restart() {
+    let t = Thresholds::default();
+    let log = vec![read("app", now(0), 101, Shown::Clear), event(EventKind::Tamper, "other", now(1))];
+    let mut detector = Detector::new(ACTORS_MAX);
+    let due = detector.rebuild(log.into_iter(), now(SECOND), &t);
+    let found: Vec<_> = due.iter().map(|(_, alert)| alert.clone()).collect();
+    assert_eq!(rules_of(&found), ["bulk", "tamper"]);
+    let mut alerts = Vec::new();
+    detector.observe(&read("app", now(2 * SECOND), 1, Shown::Clear), now(2 * SECOND), &t, &mut alerts);
+    assert!(alerts.is_empty(), "it was just said");
+}
