@@ -9,13 +9,17 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use pgveil::audit;
+use pgveil::clock::Now;
 use pgveil::crypto::{Keyring, OrderValue, SealMode};
-use pgveil::secret::Entropy;
+use pgveil::detect::{Detector, Thresholds};
+use pgveil::event::{Access, Actor, ActorAuth, Event, EventKind, Shown, Subject, Touch};
+use pgveil::secret::{Entropy, Key};
 use pgveil::wire::copy::{Layout, Splitter};
 use pgveil::wire::types::{Format, SqlType, Style};
 use pgveil::wire::value;
 
-criterion_group!(rooms, hardware, crypto, values, sql);
+criterion_group!(rooms, hardware, crypto, values, sql, watch);
 criterion_main!(rooms);
 
 /// Which instructions the ciphers' run-time detection finds.
@@ -160,4 +164,56 @@ fn sql(c: &mut Criterion) {
     let tokens = lex(text, 1_000).unwrap();
     c.bench_function("shape_pgbench_select", |b| b.iter(|| shape(black_box(text), &tokens)));
     c.bench_function("parse_pgbench_select", |b| b.iter(|| parse::parse(black_box(text), tokens.clone()).unwrap()));
+}
+
+/// A statement of the usual size: two columns, three people.
+fn statement() -> Event {
+    let mut event = Event::new(EventKind::Statement, 1_700_000_000_000_000);
+    event.connection = 12;
+    event.statement = 345;
+    event.actor = Some(Arc::new(Actor {
+        role: "app".into(),
+        database: "medico".into(),
+        auth: ActorAuth::ScramSha256,
+        application: "bench".into(),
+        client: Some([127, 0, 0, 1].into()),
+        purpose: None,
+    }));
+    event.text = Some("SELECT email, full_name FROM users WHERE id = ANY ($1)".into());
+    event.access = Access::Read;
+    event.rows = 3;
+    for column in ["email", "full_name"] {
+        let touch = Touch { relation: "public.users".into(), column: column.into(), shown: Shown::Clear };
+        event.touches.push(touch);
+    }
+    for person in 0u128..3 {
+        event.subjects.known.push(Subject { kind: "user".into(), pseudonym: format!("{person:032x}") });
+    }
+    event
+}
+
+/// The desk's two steps for every event, without its fsync.
+fn watch(c: &mut Criterion) {
+    let event = statement();
+    let dir = tempfile::tempdir().unwrap();
+    let settings = audit::Settings { dir: dir.path().join("audit"), segment_bytes: audit::Settings::SEGMENT_BYTES };
+    let (mut log, _) = audit::open(&settings, Key::new([1; 32]), &[1; 16], 0).unwrap();
+    c.bench_function("audit_append", |b| {
+        b.iter(|| {
+            log.append(black_box(&event));
+            if log.pending_bytes() >= 1 << 20 {
+                log.sync(0).unwrap();
+            }
+        });
+    });
+
+    let (mut detector, thresholds, mut alerts) = (Detector::new(1_000), Thresholds::default(), Vec::new());
+    let mut now = Now { mono_ns: 0, unix_us: event.at_us };
+    c.bench_function("detect_observe", |b| {
+        b.iter(|| {
+            now.mono_ns += 1_000_000;
+            detector.observe(black_box(&event), now, &thresholds, &mut alerts);
+            alerts.clear();
+        });
+    });
 }

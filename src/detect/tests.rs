@@ -187,10 +187,11 @@ proptest! {
 #[test]
 fn the_seeds_thresholds_are_crossed_by_one_more_and_not_before() {
     let t = Thresholds::default();
-    let cases: [(&str, u64, &dyn Fn(Now) -> Event); 3] = [
-        ("bulk", 100, &|at| read("app", at, 1, Shown::Clear)),
-        ("failures", 10, &|at| event(EventKind::Refused, "app", at)),
-        ("failures", 10, &|at| event(EventKind::LoginFailed, "app", at)),
+    type Make = fn(Now) -> Event;
+    let cases: [(&str, u64, Make); 3] = [
+        ("bulk", 100, |at| read("app", at, 1, Shown::Clear)),
+        ("failures", 10, |at| event(EventKind::Refused, "app", at)),
+        ("failures", 10, |at| event(EventKind::LoginFailed, "app", at)),
     ];
     for (rule, threshold, make) in cases {
         let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
