@@ -103,6 +103,7 @@ impl Session {
             // The server ignores a Sync that came before the data; the client sends another one after it.
             self.pending.retain(|p| !matches!(p, Pending::Sync));
             self.open_pipeline = !simple;
+            self.sync_held = false;
         }
         cx.to_client.extend_from_slice(message);
         let before_18 = cx.rules.schema.server_version < 180_000;

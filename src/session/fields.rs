@@ -66,10 +66,12 @@ pub(super) fn describe(
     rules: &Rules,
 ) -> Result<(Fields, bool), message::Malformed> {
     let described = message::row_description(body)?;
-    let planned = step.and_then(|s| s.fields.as_deref()).filter(|f| f.len() == described.len());
+    let planned = step.and_then(|s| s.fields.as_deref());
+    let miscounted = planned.is_some_and(|p| p.len() != described.len() && p.iter().any(|f| *f != Field::Plain));
+    let planned = planned.filter(|p| p.len() == described.len());
     let mut cells = Vec::with_capacity(described.len());
     let mut formats = Vec::with_capacity(described.len() * 2);
-    let (mut unknown, mut disagree, mut untyped) = (false, false, false);
+    let (mut unknown, mut disagree, mut untyped) = (false, miscounted, false);
     for (i, field) in described.iter().enumerate() {
         let cell = cell(field, planned.map(|p| &p[i]), rules, &mut unknown);
         cells.push(match cell {
