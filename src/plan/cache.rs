@@ -61,16 +61,21 @@ impl Cache {
 
     /// What to do with the text. Never panics, whatever the text.
     pub fn decide(&self, request: &Request<'_>) -> Decision {
+        self.look_up(request).0
+    }
+
+    /// The same, and whether it was found.
+    pub fn look_up(&self, request: &Request<'_>) -> (Decision, bool) {
         if self.capacity == 0 || request.sql.len() > TEXT_BYTES_MAX {
             self.misses.fetch_add(1, Ordering::Relaxed);
-            return decide::decide(request);
+            return (decide::decide(request), false);
         }
         let key = fingerprint(request);
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
         if let Some(entry) = self.entries.get(&key) {
             entry.used.store(now, Ordering::Relaxed);
             self.hits.fetch_add(1, Ordering::Relaxed);
-            return entry.decision.clone();
+            return (entry.decision.clone(), true);
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let decision = decide::decide(request);
@@ -81,7 +86,7 @@ impl Cache {
                 self.evict(key[0]);
             }
         }
-        decision
+        (decision, false)
     }
 
     /// Drops the least recently used of a few entries.

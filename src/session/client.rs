@@ -95,7 +95,12 @@ impl Session {
             temporary: &self.temporary,
             rules: cx.rules,
         };
-        let (plan, protected) = match cx.plans.decide(&request) {
+        let (decision, found) = cx.plans.look_up(&request);
+        cx.meters.plan(found);
+        if !found {
+            cx.meters.plan_entries(cx.plans.len());
+        }
+        let (plan, protected) = match decision {
             Decision::Pass(plan) => (plan, false),
             Decision::Act(plan) => (plan, true),
             Decision::Refuse(refused) => return Decided::Refuse(Box::new(refused)),
