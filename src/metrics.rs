@@ -4,7 +4,8 @@
 //! indexed by small enums, so the hot path looks up nothing. Never: a label made of client bytes, a value, a
 //! subject, a role. Label sets are bounded by enums, by [`ALERT_RULES`], and by [`KEYS_MAX`] for columns with keys.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 use ::metrics::{Counter, Gauge, Histogram};
 
@@ -160,7 +161,8 @@ pub struct Meters {
     detector_actors: Gauge,
     detector_evicted: Counter,
     detector_gaps: Counter,
-    keys: AtomicUsize,
+    /// Columns that have a series.
+    keys: Mutex<HashSet<String>>,
     rules_version: Gauge,
     policy_loaded: [Counter; 2],
     catalog_loaded: Gauge,
@@ -234,7 +236,7 @@ impl Meters {
             detector_actors: gauge(DETECTOR_ACTORS),
             detector_evicted: counter(DETECTOR_EVICTED),
             detector_gaps: counter(DETECTOR_GAPS),
-            keys: AtomicUsize::new(0),
+            keys: Mutex::default(),
             rules_version: gauge(RULES_VERSION),
             policy_loaded: ["ok", "refused"].map(|outcome| labelled(POLICY_LOADED, "outcome", outcome)),
             catalog_loaded: gauge(CATALOG_LOADED),
@@ -373,10 +375,12 @@ impl Meters {
         self.detector_gaps.increment(gaps);
     }
 
-    /// The current key of `column` (`schema.table.column`) was made at `unix_s`. Called once per column at start
-    /// and on reload; past [`KEYS_MAX`] calls nothing is registered.
+    /// The current key of `column` (`schema.table.column`) was made at `unix_s`. Past [`KEYS_MAX`] columns no further
+    /// series are made.
     pub fn key_created(&self, column: &str, unix_s: i64) {
-        if self.keys.fetch_add(1, Ordering::Relaxed) < KEYS_MAX {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() < KEYS_MAX || keys.contains(column) {
+            keys.insert(column.to_owned());
             ::metrics::gauge!(KEY_CREATED, "column" => column.to_owned()).set(unix_s as f64);
         }
     }
@@ -396,9 +400,9 @@ impl Meters {
         self.catalog_loaded.set(unix_us as f64 / 1e6);
     }
 
-    /// The catalog could not be read.
-    pub fn catalog_error(&self) {
-        self.catalog_errors.increment(1);
+    /// Attempts to read the catalog that failed, since start.
+    pub fn catalog_errors(&self, failed: u64) {
+        self.catalog_errors.absolute(failed);
     }
 }
 

@@ -194,6 +194,9 @@ impl Task {
     fn take(&mut self, item: Item, inbox: &mut mpsc::Receiver<Item>) {
         match item {
             Item::Event(event) => {
+                if event.kind == EventKind::Policy {
+                    self.meters.policy_loaded(event.code.is_none());
+                }
                 self.log.append(&event);
                 self.round.push(*event);
             }
