@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests may")]
 
 mod alerts;
+mod apply;
 mod catalog;
 mod crash;
 mod docker;

@@ -17,6 +17,7 @@ use crate::clock::Now;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind};
 use crate::policy::Policy;
+use crate::policy::rules::Rules;
 use crate::sql::schema::Schema;
 
 /// How often the policy's files are looked at. A change counts when two looks in a row agree.
@@ -145,6 +146,9 @@ where
     }
 
     async fn reload(&mut self, why: &str) {
+        if why != "file change" {
+            self.reload_keys().await;
+        }
         match parse(&self.keeper.shared.settings) {
             Ok(policy) => {
                 self.said = None;
@@ -154,6 +158,41 @@ where
                 }
             }
             Err(error) => self.refuse(why, &error).await,
+        }
+    }
+
+    /// Reads the keyring file again. False: it cannot be, or it is not this deployment's; the old keys stay.
+    async fn reload_keys(&self) -> bool {
+        let shared = self.keeper.shared.clone();
+        let Some(load) = shared.keys.get().cloned() else { return false };
+        // A passphrase takes its Argon2id time.
+        let loaded = tokio::task::spawn_blocking(move || load()).await;
+        let loaded = loaded.unwrap_or_else(|_| Err(Error::Bug("the keyring's loader panicked")));
+        match loaded {
+            Ok(ring) if ring.deployment_id() == shared.keyring.load().deployment_id() => {
+                shared.keyring.store(Arc::new(ring));
+                true
+            }
+            Ok(_) => {
+                tracing::error!("the keyring file belongs to another deployment; the old keys stay");
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "the keyring file cannot be read again; the old keys stay");
+                false
+            }
+        }
+    }
+
+    /// Compiles; when that fails once more with the keyring file read anew, because `pgveil apply` may have made ids.
+    async fn compile(&self, policy: &Policy, schema: Arc<Schema>, version: u64) -> Result<Rules> {
+        let shared = &self.keeper.shared;
+        match compile(policy, schema.clone(), &shared.keyring.load(), version) {
+            // A failure that was already said has had its second chance.
+            Err(error) if self.said.as_deref() != Some(&error.to_string()) && self.reload_keys().await => {
+                compile(policy, schema, &shared.keyring.load(), version)
+            }
+            done => done,
         }
     }
 
@@ -168,7 +207,7 @@ where
         let catalog_only = schema.is_some();
         let Some(policy) = &self.policy else { return false };
         let schema = schema.unwrap_or_else(|| old.schema.clone());
-        match compile(policy, schema, &shared.keyring, old.version + 1) {
+        match self.compile(policy, schema, old.version + 1).await {
             Ok(rules) => {
                 let version = rules.version;
                 for warning in rules.warnings.iter().filter(|w| !old.warnings.contains(w)) {

@@ -12,8 +12,8 @@ mod origins;
 mod queries;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,10 +24,10 @@ pub use files::read as read_policy;
 pub use load::{fingerprint, load, read, system_identifier};
 pub use queries::{CHANNEL, SETTINGS};
 
-use crate::crypto::Keyring;
+use crate::crypto::{Keyring, SealMode};
 use crate::error::{Error, Result};
 use crate::policy::problem::render;
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Mode, Rules};
 use crate::policy::{self, Policy};
 use crate::sql::schema::Schema;
 
@@ -57,9 +57,13 @@ impl std::fmt::Debug for Keeper {
     }
 }
 
+type LoadKeys = dyn Fn() -> Result<Keyring> + Send + Sync;
+
 struct Shared {
     settings: Settings,
-    keyring: Arc<Keyring>,
+    keyring: ArcSwap<Keyring>,
+    /// Reads the keyring file again.
+    keys: OnceLock<Arc<LoadKeys>>,
     rules: ArcSwap<Rules>,
     versions: watch::Sender<u64>,
     /// Look-ups asked for so far.
@@ -85,7 +89,8 @@ impl Keeper {
         let rules = compile(&policy, Arc::new(schema), &keyring, 1)?;
         let shared = Shared {
             settings,
-            keyring,
+            keyring: ArcSwap::new(keyring),
+            keys: OnceLock::new(),
             rules: ArcSwap::from_pointee(rules),
             versions: watch::Sender::new(1),
             asked: AtomicU64::new(0),
@@ -101,6 +106,17 @@ impl Keeper {
     /// The rules in force.
     pub fn rules(&self) -> Arc<Rules> {
         self.shared.rules.load_full()
+    }
+
+    /// The keys that belong to the rules in force.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        self.shared.keyring.load_full()
+    }
+
+    /// How the keyring file is read again: on SIGHUP, and when the catalog shows a column that the keyring does not
+    /// know (`pgveil apply` has run). `load` may block. Counts once; later calls change nothing.
+    pub fn load_keys_with(&self, load: impl Fn() -> Result<Keyring> + Send + Sync + 'static) {
+        let _ = self.shared.keys.set(Arc::new(load));
     }
 
     /// Changes whenever the rules are swapped.
@@ -139,7 +155,21 @@ fn parse(settings: &Settings) -> Result<Policy> {
 }
 
 fn compile(policy: &Policy, schema: Arc<Schema>, keyring: &Keyring, version: u64) -> Result<Rules> {
-    let database = schema.database.clone();
-    let ids = |column: &str| keyring.column_id(&database, column);
+    let names = schema.clone();
+    let ids = |column: &str| column_id(keyring, &names, column);
     policy::compile(policy, schema, &ids, version).map_err(|problems| Error::Config(render(&problems)))
+}
+
+/// The keyring's id and mode of a column: as bound in this cluster, else (a restored dump) in the only other one.
+pub fn column_id(keyring: &Keyring, schema: &Schema, column: &str) -> Option<(u32, Mode)> {
+    let here = keyring.column_id_in(schema.system_identifier, &schema.database, column);
+    let id = here.or_else(|| keyring.column_id(&schema.database, column))?;
+    let mode = keyring.columns().find(|c| c.column.id == id)?.column.mode;
+    Some((
+        id,
+        match mode {
+            SealMode::Randomized => Mode::Randomized,
+            SealMode::Deterministic => Mode::Deterministic,
+        },
+    ))
 }

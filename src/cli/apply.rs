@@ -8,6 +8,7 @@ use crate::clock::Now;
 use crate::error::Error;
 use crate::lens::{self, Applied, ApplyMode, Statement};
 use crate::policy::problem::render;
+use crate::sql::schema::Schema;
 use crate::{catalog, config, keys, policy};
 
 /// Arguments of `pgveil apply`.
@@ -39,7 +40,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let connect = connect::control(&config.control)?;
     let unlock = (&config.keys.unlock).into();
     let ring = keys::load(&config.keys.path, &unlock)?;
-    let known = |database: &str, column: &str| ring.column_id(database, column);
+    let known = |schema: &Schema, column: &str| catalog::column_id(&ring, schema, column);
     let mut allocate = |bindings: &[keys::ColumnBinding]| {
         let ids = keys::allocate(&config.keys.path, &unlock, bindings, Now::read());
         let ids = ids.map_err(|error| Error::Key(error.to_string()))?;

@@ -141,16 +141,17 @@ async fn compare(
 ) -> crate::error::Result<Result<Vec<String>, Vec<Problem>>> {
     let client = connect.open(Arc::default()).await?;
     let schema = catalog::load(&client).await?;
-    let database = schema.database.clone();
+    let schema = Arc::new(schema);
     // Without a keyring every column gets an id of its own, so that everything else is still checked.
     let invented: RefCell<HashMap<String, u32>> = RefCell::default();
     let ids = |column: &str| match keyring {
-        Some(keyring) => keyring.column_id(&database, column),
+        Some(keyring) => catalog::column_id(keyring, &schema, column),
         None => {
+            let (_, encrypted) = policy.column(column)?;
             let mut invented = invented.borrow_mut();
             let next = u32::try_from(invented.len()).unwrap_or(u32::MAX);
-            Some(*invented.entry(column.to_owned()).or_insert(next))
+            Some((*invented.entry(column.to_owned()).or_insert(next), encrypted.sealing.as_ref()?.mode))
         }
     };
-    Ok(policy::compile(policy, Arc::new(schema), &ids, 0).map(|rules| rules.warnings))
+    Ok(policy::compile(policy, schema.clone(), &ids, 0).map(|rules| rules.warnings))
 }

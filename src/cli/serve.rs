@@ -17,6 +17,7 @@ use crate::catalog::{self, Keeper};
 use crate::config::{self, Config, LogFormat, Statements};
 use crate::crypto::Keyring;
 use crate::desk::{self, Desk};
+use crate::error::Error;
 use crate::keys;
 use crate::metrics::Meters;
 use crate::plan;
@@ -34,7 +35,7 @@ const STRANGERS_MIN: usize = 128;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  pgveil serve --config pgveil.toml\n\n\
     SIGTERM: stop accepting, end idle sessions, let statements finish ([listen] drain_timeout_s). A second one: now.\n\
-    SIGHUP: read the policy and the TLS certificates anew; what is wrong changes nothing.")]
+    SIGHUP: read the keyring, the policy and the TLS certificates anew; what is wrong changes nothing.")]
 pub(super) struct Args {
     /// The config file.
     #[arg(long, default_value = "pgveil.toml")]
@@ -75,13 +76,14 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     }
     let settings = relay_settings(&config)?;
     let keeper = Keeper::start(catalog_settings(&config)?, keyring.clone()).await?;
+    let (path, unlock) = (config.keys.path.clone(), keys::Unlock::from(&config.keys.unlock));
+    keeper.load_keys_with(move || keys::load(&path, &unlock).map_err(|error| Error::Key(error.to_string())));
     let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters).await?;
     let watching = keeper.watch(tell(desk.clone()));
     let world = World {
         session: Arc::new(session_settings(&config)),
         keeper: keeper.clone(),
         plans: Arc::new(plan::Cache::new(config.limits.plan_cache as usize)),
-        keyring,
         desk: desk.clone(),
         meters: meters.clone(),
     };

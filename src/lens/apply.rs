@@ -43,9 +43,11 @@ pub struct Applied {
 /// Column ids for bindings: from the keyring file, made where they are missing.
 pub(super) type Allocate<'a> = &'a mut dyn FnMut(&[ColumnBinding]) -> Result<Vec<(u32, bool)>>;
 
-/// Plans against the live catalog and, unless it is a dry run, executes the plan in one transaction. `known` is the
-/// keyring's id of a `schema.table.column` in that database; `allocate` makes missing ones and is not called in a dry
-/// run.
+/// The keyring's id and mode of a `schema.table.column` in that database.
+pub(super) type Known<'a> = &'a dyn Fn(&Schema, &str) -> Option<(u32, crate::policy::rules::Mode)>;
+
+/// Plans against the live catalog and, unless it is a dry run, executes the plan in one transaction. `allocate` makes
+/// missing ids and is not called in a dry run.
 ///
 /// # Errors
 /// The policy contradicts the catalog, the keyring refuses, or a statement fails; then nothing has changed in the
@@ -54,7 +56,7 @@ pub async fn apply(
     connect: &Connect,
     policy: &Policy,
     mode: Mode,
-    known: &dyn Fn(&str, &str) -> Option<u32>,
+    known: Known<'_>,
     allocate: Allocate<'_>,
     progress: Progress<'_>,
 ) -> Result<Applied> {
@@ -81,23 +83,30 @@ async fn within(
     policy: &Policy,
     schema: Schema,
     mode: Mode,
-    known: &dyn Fn(&str, &str) -> Option<u32>,
+    known: Known<'_>,
     allocate: Allocate<'_>,
     progress: Progress<'_>,
 ) -> Result<Applied> {
-    let database = schema.database.clone();
     let schema = Arc::new(schema);
-    let id = |column: &str| known(&database, column);
+    let id = |column: &str| known(&schema, column);
     let problems = |problems: Vec<Problem>| Error::Config(render(&problems));
     let rules = crate::policy::compile(policy, schema.clone(), &id, 0).map_err(problems)?;
     let relations: Vec<u32> = rules.tables.keys().copied().collect();
     let facts = facts::read(client, &schema, &relations).await?;
-    let bindings = bindings(policy, &schema, &facts);
-    let (mut ids, mut new) = (HashMap::new(), Vec::new());
+    let (mut ids, mut new, mut missing) = (HashMap::new(), Vec::new(), Vec::new());
+    for binding in bindings(policy, &schema, &facts) {
+        match id(&binding.column) {
+            // A column that holds cells keeps the id they carry, also when a dump of it was restored elsewhere.
+            Some((id, _)) if !binding.empty => {
+                ids.insert(binding.column, id);
+            }
+            _ => missing.push(binding),
+        }
+    }
     if mode.dry_run {
-        ids.extend(bindings.iter().filter_map(|b| Some((b.column.clone(), id(&b.column)?))));
-    } else if !bindings.is_empty() {
-        for (binding, (id, made)) in bindings.iter().zip(allocate(&bindings)?) {
+        ids.extend(missing.iter().filter_map(|b| Some((b.column.clone(), id(&b.column)?.0))));
+    } else if !missing.is_empty() {
+        for (binding, (id, made)) in missing.iter().zip(allocate(&missing)?) {
             ids.insert(binding.column.clone(), id);
             if made {
                 new.push((binding.column.clone(), id));

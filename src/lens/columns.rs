@@ -222,8 +222,11 @@ fn foreign_keys<'a>(wanted: &[Wanted<'a>], facts: &Facts, verdict: &mut Verdict<
     }
 }
 
+/// (relation oid, attnum)
+type Place = (u32, i16);
+
 /// The pairs of columns a foreign key compares.
-fn pairs(key: &ForeignKey) -> Vec<(&ForeignKey, (u32, i16), (u32, i16))> {
+fn pairs(key: &ForeignKey) -> Vec<(&ForeignKey, Place, Place)> {
     let columns = key.from.1.iter().zip(&key.to.1);
     columns.map(|(from, to)| (key, (key.from.0, *from), (key.to.0, *to))).collect()
 }

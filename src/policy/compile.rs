@@ -6,23 +6,21 @@ use std::sync::Arc;
 use super::checked::{Column as Listed, Policy, Sealing, Table};
 use super::classes;
 use super::problem::{Place, Problem, suggest};
-use super::rules::{Level, ProtectedTable, Rules, SealedColumn, SubjectKey};
+use super::rules::{Level, Mode, ProtectedTable, Rules, SealedColumn, SubjectKey};
 use super::types;
-use super::words::level_name;
+use super::words::{level_name, mode_name};
 use crate::sql::schema::{Column, RelKind, Relation, Schema};
 use crate::wire::types::SqlType;
+
+/// The keyring's id of a `schema.table.column`, and how its cells are sealed.
+pub type Ids<'a> = &'a dyn Fn(&str) -> Option<(u32, Mode)>;
 
 /// Compares the policy with the catalog and fills in everything that decisions need. `ids` is the keyring's
 /// `schema.table.column` → column id.
 ///
 /// # Errors
 /// Every contradiction between policy, catalog and keyring. What only waits for `pgveil apply` is a warning.
-pub fn compile(
-    policy: &Policy,
-    schema: Arc<Schema>,
-    ids: &dyn Fn(&str) -> Option<u32>,
-    version: u64,
-) -> Result<Rules, Vec<Problem>> {
+pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64) -> Result<Rules, Vec<Problem>> {
     let mut build = Build {
         policy,
         schema: &schema,
@@ -83,7 +81,7 @@ pub(super) fn find_column<'r>(relation: &'r Relation, name: &str, place: &Place)
 struct Build<'a> {
     policy: &'a Policy,
     schema: &'a Schema,
-    ids: &'a dyn Fn(&str) -> Option<u32>,
+    ids: Ids<'a>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
     tables: HashMap<u32, Arc<ProtectedTable>>,
@@ -223,14 +221,21 @@ impl Build<'_> {
             Some(same) => self.policy.column(&same.value).and_then(|(_, c)| c.sealing.as_ref()?.was.as_ref()),
             None => sealing.was.as_ref(),
         };
-        let id = (self.ids)(own).or_else(|| former().and_then(|was| (self.ids)(&was.value)));
-        if id.is_none() {
+        let bound = (self.ids)(own).or_else(|| former().and_then(|was| (self.ids)(&was.value)));
+        if bound.is_none() {
             let message = format!("{full} is sealed in the database but the keyring has no id for {own}");
             let hint =
                 "use the keyring it was sealed with; after a rename say was = \"schema.table.column\"".to_owned();
             self.problems.push(Problem::at(&sealing.place, message, hint));
         }
-        id
+        let (id, mode) = bound?;
+        if mode != sealing.mode {
+            let message = format!("{full} is sealed the other way: its cells are {}", mode_name(mode));
+            let hint = "put it back; changing the mode of a sealed column comes in a later version".to_owned();
+            self.problems.push(Problem::at(&sealing.place, message, hint));
+            return None;
+        }
+        Some(id)
     }
 
     /// Partitions and inheritance children follow their parent; a child cannot be protected without it.

@@ -17,9 +17,9 @@ mod types;
 mod words;
 
 pub use checked::Policy;
-pub use compile::compile;
+pub use compile::{Ids, compile};
 pub use problem::Problem;
-pub use words::level_name;
+pub use words::{level_name, mode_name};
 
 use problem::Place;
 use reader::Document;

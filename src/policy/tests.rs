@@ -176,7 +176,8 @@ fn compiled(policy: &str, mut schema: Schema, ids: &[(&str, u32)]) -> Result<Rul
     let policy = one(policy).unwrap_or_else(|problems| panic!("{}", render(&problems)));
     let text = crate::wire::types::SqlType::parse("varchar(320)").unwrap();
     schema.sealed_types.entry((10, 2)).or_insert(text);
-    compile(&policy, Arc::new(schema), &|name| ids.get(name).copied(), 7).map_err(|problems| render(&problems))
+    compile(&policy, Arc::new(schema), &|name| ids.get(name).map(|id| (*id, Mode::Deterministic)), 7)
+        .map_err(|problems| render(&problems))
 }
 
 #[test]
@@ -236,6 +237,13 @@ fn contradictions_with_the_catalog_are_all_reported() {
     assert_eq!(all, "p.toml:3: there is no table public.users in app\n  help: did you mean `public.Users`?");
     let all = compiled(&POLICY.replace("public.users", "public.Users"), schema(vec![users()]), &[]).unwrap_err();
     assert!(all.contains("the keyring has no id for public.Users.email"), "{all}");
+}
+
+#[test]
+fn a_mode_cannot_change_under_sealed_cells() {
+    let policy = POLICY.replace("public.users", "public.Users").replace("\"deterministic\"", "\"randomized\"");
+    let all = compiled(&policy, schema(vec![users()]), &[("public.Users.email", 1)]).unwrap_err();
+    assert!(all.contains("public.Users.email is sealed the other way: its cells are deterministic"), "{all}");
 }
 
 #[test]

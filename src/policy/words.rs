@@ -1,7 +1,7 @@
 //! The policy's vocabulary: which word means which value.
 
 use super::checked::{Above, AuditFrequency, DataTag};
-use super::rules::{Level, OnFailure};
+use super::rules::{Level, Mode, OnFailure};
 use crate::mask::Mask;
 
 pub(super) const LEVELS: &[(&str, Level)] = &[
@@ -44,6 +44,14 @@ pub(super) const BASES: &[(&str, ())] = &[
 /// The word of a level.
 pub fn level_name(level: Level) -> &'static str {
     LEVELS[level as usize].0
+}
+
+/// The word of a mode.
+pub fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Randomized => "randomized",
+        Mode::Deterministic => "deterministic",
+    }
 }
 
 /// Masks that need no argument.

@@ -10,7 +10,6 @@ use rand::Rng;
 use super::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::catalog::Keeper;
 use crate::clock::Now;
-use crate::crypto::Keyring;
 use crate::desk::Desk;
 use crate::error::Refusal;
 use crate::event::Event;
@@ -29,12 +28,10 @@ const LOOK_UP: Duration = Duration::from_secs(2);
 pub struct World {
     /// `[listen] allow_trust`, `[limits]`, …
     pub session: Arc<session::Settings>,
-    /// The rules in force.
+    /// The rules in force, and the keys that belong to them.
     pub keeper: Keeper,
     /// Decisions made before.
     pub plans: Arc<plan::Cache>,
-    /// The keys.
-    pub keyring: Arc<Keyring>,
     /// Where events go.
     pub desk: Desk,
     /// Where counts go.
@@ -76,12 +73,14 @@ impl Host for World {
 impl Live {
     /// One step of the session, timed.
     fn step<T>(&mut self, out: &mut Out, step: impl FnOnce(&mut Session, &mut Context<'_>) -> T) -> T {
+        // In this order: keys are swapped in before the rules that need them.
         let rules: Arc<Rules> = self.world.keeper.rules();
+        let keyring = self.world.keeper.keyring();
         let began = Now::read();
         let mut context = Context {
             rules: &rules,
             plans: &self.world.plans,
-            keyring: &self.world.keyring,
+            keyring: &keyring,
             now: began,
             entropy: &mut ThreadEntropy,
             to_client: &mut out.to_client,
