@@ -152,6 +152,7 @@ fn of_column(attnum: i16, own: bool, table: &TableFacts, add: &mut dyn FnMut(Str
         add("it is inherited".into(), "list the parent table instead");
     }
     for (_, what) in table.dependents.iter().filter(|(at, _)| *at == attnum) {
+        let what = what.strip_prefix("rule _RETURN on ").unwrap_or(what); // a view, to everybody but PostgreSQL
         add(format!("{what} depends on it"), "drop that first; it would work on envelopes");
     }
 }
