@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and stops when its set-up fails")]
 
+use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -14,12 +15,18 @@ use pgveil::clock::Now;
 use pgveil::crypto::{Keyring, OrderValue, SealMode};
 use pgveil::detect::{Detector, Thresholds};
 use pgveil::event::{Access, Actor, ActorAuth, Event, EventKind, Shown, Subject, Touch};
+use pgveil::mask::Mask;
+use pgveil::plan::{Cache, Request};
+use pgveil::policy::rules::{
+    ActorClass, ClassId, Level, Mode, OnFailure, ProtectedTable, Rules, SealedColumn, Treatment,
+};
 use pgveil::secret::{Entropy, Key};
+use pgveil::sql::schema::{Column, RelKind, Relation, Schema};
 use pgveil::wire::copy::{Layout, Splitter};
-use pgveil::wire::types::{Format, SqlType, Style};
+use pgveil::wire::types::{Format, Kind, SqlType, Style};
 use pgveil::wire::value;
 
-criterion_group!(rooms, hardware, crypto, values, sql, watch);
+criterion_group!(rooms, hardware, crypto, values, sql, watch, planning);
 criterion_main!(rooms);
 
 /// Which instructions the ciphers' run-time detection finds.
@@ -216,4 +223,114 @@ fn watch(c: &mut Criterion) {
             alerts.clear();
         });
     });
+}
+
+/// A decision made (lexed, parsed, resolved) and one found again.
+fn planning(c: &mut Criterion) {
+    let rules = rules();
+    let temporary = HashSet::new();
+    let path = [Arc::from("public")];
+    let ask = |cache: &Cache, sql: &str| {
+        let request = Request {
+            sql,
+            parameter_oids: &[],
+            extended: true,
+            class: ClassId(1),
+            role: "app",
+            search_path: &path,
+            temporary: &temporary,
+            rules: &rules,
+        };
+        cache.decide(&request)
+    };
+    let texts = [
+        ("lookup", "SELECT u.id, u.email, u.full_name FROM users u WHERE u.email = $1 LIMIT $2"),
+        ("insert", "INSERT INTO users (id, email, full_name) VALUES ($1, $2, $3) RETURNING id"),
+        ("unprotected", "SELECT a.id, b.name FROM accounts a JOIN branches b ON a.branch = b.id WHERE a.id = $1"),
+    ];
+    let mut group = c.benchmark_group("plan");
+    for (name, sql) in texts {
+        let none = Cache::new(0);
+        group.bench_function(format!("{name} decided"), |b| b.iter(|| ask(&none, black_box(sql))));
+        let kept = Cache::new(1_000);
+        group.bench_function(format!("{name} found in cache"), |b| b.iter(|| ask(&kept, black_box(sql))));
+    }
+    group.finish();
+}
+
+/// `public.users (id, email deterministic, full_name randomized, note)`; class 0 sees nothing, 1 everything, 2 not the note.
+fn rules() -> Rules {
+    let sealed = |id, attnum, name: &str, mode| {
+        Arc::new(SealedColumn {
+            id,
+            relation: "public.users".into(),
+            column: name.into(),
+            relation_oid: 100,
+            attnum,
+            ty: SqlType { kind: Kind::Text, typmod: -1 },
+            mode,
+            level: Level::Restricted,
+            mask: Mask::Null,
+            on_failure: OnFailure::Error,
+        })
+    };
+    let all = [sealed(1, 2, "email", Mode::Deterministic), sealed(2, 3, "full_name", Mode::Randomized)];
+    let columns = (1i16..).zip(["id", "email", "full_name", "note"]).map(|(attnum, name)| Column {
+        attnum,
+        name: name.into(),
+        type_oid: 25,
+        type_name: "text".into(),
+        typmod: -1,
+        not_null: false,
+        has_default: false,
+        sealed: all.iter().any(|column| column.attnum == attnum).then_some(Kind::Text),
+        sealed_array: false,
+        source: None,
+    });
+    let relation = Relation {
+        oid: 100,
+        schema: "public".into(),
+        name: "users".into(),
+        kind: RelKind::Table,
+        columns: columns.collect(),
+        primary_key: vec![1],
+        reads: Vec::new(),
+        children: Vec::new(),
+    };
+    let mut schema = Schema { database: "app".into(), ..Schema::default() };
+    schema.by_name.insert((relation.schema.clone(), relation.name.clone()), 100);
+    schema.relations.insert(100, Arc::new(relation));
+    let table = ProtectedTable {
+        oid: 100,
+        name: "public.users".into(),
+        subject: None,
+        levels: (1..=4).map(|attnum| (attnum, Level::Restricted)).collect(),
+        pending: Vec::new(),
+    };
+    let class = |treatment, may: bool, hidden: &[(u32, i16)]| {
+        let ids = || if may { HashSet::from([1, 2]) } else { HashSet::new() };
+        ActorClass {
+            role: String::new(),
+            sealed: HashMap::from([(1, treatment), (2, treatment)]),
+            may_search: ids(),
+            may_write: ids(),
+            hidden: hidden.iter().copied().collect(),
+        }
+    };
+    Rules {
+        version: 1,
+        schema: Arc::new(schema),
+        tables: HashMap::from([(100, Arc::new(table))]),
+        sealed: all.iter().map(|column| ((100, column.attnum), column.clone())).collect(),
+        by_id: all.iter().map(|column| (column.id, column.clone())).collect(),
+        classes: vec![
+            class(Treatment::Null, false, &[]),
+            class(Treatment::Clear, true, &[]),
+            class(Treatment::Mask, false, &[(100, 4)]),
+        ],
+        class_of: HashMap::new(),
+        names: HashSet::from(["users".to_owned()]),
+        detect: Thresholds::default(),
+        warnings: Vec::new(),
+    }
 }

@@ -18,8 +18,8 @@ struct Use {
 }
 
 enum Stands {
-    /// It fits any place (`$1 IS NULL`).
-    Anywhere,
+    /// It fits any place (`$1 IS NULL`); a cast around it follows the parameter's.
+    Anywhere(Vec<(Span, bool)>),
     Plain,
     Sealed(Target),
 }
@@ -38,9 +38,10 @@ impl Draft {
             match &group.place {
                 Place::Undecided | Place::Plain => {
                     let plain = matches!(group.place, Place::Plain);
+                    let casts: Vec<_> = group.casts.iter().map(|(text, _)| (bytes(tokens, text), text.array)).collect();
                     for leaf in &group.leaves {
                         if let LeafKind::Parameter(index) = leaf.kind {
-                            let place = if plain { Stands::Plain } else { Stands::Anywhere };
+                            let place = if plain { Stands::Plain } else { Stands::Anywhere(casts.clone()) };
                             self.uses.push(Use { index, span: leaf.literal, place });
                         }
                     }
@@ -55,8 +56,7 @@ impl Draft {
                         let span = bytes(tokens, text);
                         let prefix = group.leaves.iter().any(|leaf| within(span, leaf.cover));
                         if !prefix {
-                            let with = if text.array { "bytea[]" } else { "bytea" };
-                            self.edits.push(Edit { span, with: Replacement::Text(Arc::from(with)) });
+                            self.edits.push(to_bytea(span, text.array));
                         }
                     }
                     for leaf in &group.leaves {
@@ -128,10 +128,22 @@ impl Draft {
             let text = format!("${}", mentioned.max(declared) + number + 1);
             self.edits.push(Edit { span: place.span, with: Replacement::Text(text.into()) });
         }
+        for place in &self.uses {
+            let Stands::Anywhere(casts) = &place.place else { continue };
+            if let Some(Parameter::Sealed(_)) = parameters.get(usize::from(place.index)) {
+                self.edits.extend(casts.iter().map(|(span, array)| to_bytea(*span, *array)));
+            }
+        }
         self.edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
         self.edits.dedup();
         (self.edits, parameters, hidden)
     }
+}
+
+/// A cast's type becomes bytea.
+fn to_bytea(span: Span, array: bool) -> Edit {
+    let with = if array { "bytea[]" } else { "bytea" };
+    Edit { span, with: Replacement::Text(Arc::from(with)) }
 }
 
 fn same(left: &Target, right: &Target) -> bool {

@@ -14,8 +14,11 @@ use super::{Decision, Request, decide};
 /// Longer texts are decided anew each time: they are loads, not repeated statements.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
-/// One eviction looks at this many entries and drops the one not used for longest.
-const SAMPLE: usize = 8;
+/// Plans with more edits and parameters than this are not kept: one entry stays under about 64 KiB.
+const PARTS_MAX: usize = 512;
+
+/// One eviction drops this share of the entries, those not used for longest.
+const EVICTED_SHARE: usize = 8;
 
 type Fingerprint = [u8; 32];
 
@@ -79,29 +82,37 @@ impl Cache {
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let decision = decide::decide(request);
-        // What the snapshot does not know is asked again once it does.
-        if !matches!(decision, Decision::Unknown(_)) {
-            self.entries.insert(key, Entry { decision: decision.clone(), used: AtomicU64::new(now) });
-            while self.entries.len() > self.capacity {
-                self.evict(key[0]);
+        if kept(&decision) {
+            if self.entries.len() >= self.capacity {
+                self.evict();
             }
+            self.entries.insert(key, Entry { decision: decision.clone(), used: AtomicU64::new(now) });
         }
         (decision, false)
     }
 
-    /// Drops the least recently used of a few entries.
-    fn evict(&self, start: u8) {
-        let len = self.entries.len().max(1);
-        let skip = usize::from(start) % len.saturating_sub(SAMPLE).max(1);
-        let victim = self
-            .entries
-            .iter()
-            .skip(skip)
-            .take(SAMPLE)
-            .min_by_key(|entry| entry.used.load(Ordering::Relaxed))
-            .map(|entry| *entry.key());
-        if let Some(victim) = victim {
-            self.entries.remove(&victim);
+    /// Drops the eighth of the entries that was not used for longest, in one pass.
+    fn evict(&self) {
+        let mut used: Vec<u64> = self.entries.iter().map(|entry| entry.used.load(Ordering::Relaxed)).collect();
+        if used.is_empty() {
+            return;
+        }
+        let dropped = used.len() / EVICTED_SHARE;
+        let (_, oldest_kept, _) = used.select_nth_unstable(dropped);
+        let oldest_kept = *oldest_kept;
+        // With very few entries the share is none; the oldest goes all the same.
+        let bound = if dropped == 0 { oldest_kept + 1 } else { oldest_kept };
+        self.entries.retain(|_, entry| entry.used.load(Ordering::Relaxed) >= bound);
+    }
+}
+
+/// What the snapshot does not know is asked again once it does; what is large is a load, not a repeated statement.
+fn kept(decision: &Decision) -> bool {
+    match decision {
+        Decision::Unknown(_) => false,
+        Decision::Refuse(_) => true,
+        Decision::Pass(plan) | Decision::Act(plan) => {
+            plan.edits.len() + plan.parameters.len() + plan.hidden.len() + plan.steps.len() <= PARTS_MAX
         }
     }
 }

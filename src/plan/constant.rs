@@ -16,6 +16,11 @@ const TYPE_TOKENS_MAX: usize = 12;
 impl Reader<'_> {
     /// A literal, parameter or NULL.
     pub(super) fn constant(&mut self, value: &ValueWithSpan) -> Result<Value, Refusal> {
+        // The TRUE that stands for CURRENT OF is not of the client's text.
+        let added = crate::sql::parse::token_at(self.tokens, value.span.start).is_none();
+        if added && matches!(value.value, Literal::Boolean(true)) {
+            return Ok(Value::Plain);
+        }
         let at = self.token_at(value.span.start)?;
         let token = self.tokens[at];
         self.met.insert(at);

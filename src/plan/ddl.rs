@@ -283,7 +283,7 @@ impl Reader<'_> {
                     | AlterColumnOperation::DropDefault => Ok(()),
                     AlterColumnOperation::SetDefault { value } => {
                         let value = self.value(scope, value)?;
-                        self.assign(&column, value)
+                        self.assign(&column, value, false)
                     }
                     AlterColumnOperation::SetDataType { .. } | AlterColumnOperation::AddGenerated { .. } => {
                         self.plain(&column.value, "ALTER COLUMN TYPE")

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::assemble::Draft;
+use super::feed::fed;
 use super::reader::{Output, Reader};
 use super::value::Value;
 use super::{Decision, Field, Parameter, Plan, Refused, Request, Shape, Step, StepKind, SubjectPlan, Touched};
@@ -13,9 +14,8 @@ use crate::error::{Code, Refusal};
 use crate::event::Access;
 use crate::sql::kind::{self, Kind};
 use crate::sql::lexer::{LexError, Token, TokenKind};
-use crate::sql::name::is_ident;
 use crate::sql::parse::{parse_statement, with_stack};
-use crate::sql::{Span, lex, mentions, shape, statements};
+use crate::sql::{lex, mentions, shape, statements};
 use sqlparser::ast::Statement;
 
 /// Tokens of one text.
@@ -375,41 +375,6 @@ pub(super) fn fields(output: &Output) -> Option<Vec<Field>> {
             })
             .collect()
     })
-}
-
-/// What stands for TABLE in the text that sqlparser reads.
-const TABLE: &str = " select * from ";
-
-/// What sqlparser is given: without the ONLY before a table, which it would take for the table's name, and with
-/// `SELECT * FROM t` for `TABLE t`, which it reads by halves. The added words stand behind the client's text, so every
-/// position of the tree is still one of the client's.
-fn fed(sql: &str, tokens: &[Token]) -> (String, Vec<Token>) {
-    let word = |token: &Token, words: &[&str]| words.iter().any(|word| token.is_word(sql, word));
-    let before_table =
-        |token: &Token| token.is_punct(b',') || word(token, &["from", "join", "update", "into", "table", "using"]);
-    let before_query =
-        |token: &Token| token.is_punct(b'(') || word(token, &["union", "all", "distinct", "except", "intersect"]);
-    let (select, star, from) = (sql.len() + 1, sql.len() + 8, sql.len() + 10);
-    let added = |kind, start: usize, len: usize| {
-        let start = u32::try_from(start).unwrap_or(u32::MAX);
-        Token { kind, span: Span { start, end: start.saturating_add(len as u32) } }
-    };
-    let mut out = Vec::with_capacity(tokens.len() + 2);
-    for (at, token) in tokens.iter().enumerate() {
-        let before = at.checked_sub(1).map(|before| &tokens[before]);
-        let named = tokens.get(at + 1).is_some_and(is_ident);
-        if token.is_word(sql, "only") && before.is_some_and(before_table) {
-            continue;
-        }
-        if token.is_word(sql, "table") && named && before.is_none_or(before_query) {
-            out.push(added(TokenKind::Ident, select, 6));
-            out.push(added(TokenKind::Operator, star, 1));
-            out.push(added(TokenKind::Ident, from, 4));
-            continue;
-        }
-        out.push(*token);
-    }
-    (format!("{sql}{TABLE}"), out)
 }
 
 impl Reader<'_> {

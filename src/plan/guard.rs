@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::refuse;
 use crate::error::Refusal;
-use crate::sql::lexer::{Token, TokenKind};
+use crate::sql::lexer::Token;
 use crate::sql::name::{ident, is_ident};
 
 /// Relations of pg_catalog that show values or texts of others.
@@ -49,6 +49,12 @@ fn function_denied(name: &str) -> bool {
         "pg_file_",
         "pg_walinspect",
         "crosstab",
+        "bt_page_",
+        "bt_multi_page_",
+        "gin_",
+        "gist_page_",
+        "hash_page_",
+        "brin_page_",
     ];
     const NAMES: &[&str] = &[
         "ts_stat",
@@ -60,7 +66,6 @@ fn function_denied(name: &str) -> bool {
         "get_raw_page",
         "heap_page_items",
         "heap_page_item_attrs",
-        "bt_page_items",
         "page_header",
         "pgrowlocks",
         "pg_get_wal_record_info",
@@ -84,9 +89,9 @@ pub(super) fn check_calls(sql: &str, tokens: &[Token], user: &HashSet<String>) -
             return Err(refuse::function(&format!("function {name}()")));
         }
     }
-    let operator = tokens
-        .windows(2)
-        .any(|pair| pair[0].kind == TokenKind::Ident && pair[0].is_word(sql, "operator") && pair[1].is_punct(b'('));
+    let operator = tokens.windows(3).any(|three| {
+        three[0].is_word(sql, "operator") && three[1].is_punct(b'(') && *ident(sql, &three[2]) != *"pg_catalog"
+    });
     if operator { Err(refuse::function("OPERATOR()")) } else { Ok(()) }
 }
 

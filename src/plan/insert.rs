@@ -11,7 +11,7 @@ use super::refuse;
 use super::value::Value;
 use super::{How, SubjectFrom};
 use crate::error::Refusal;
-use crate::policy::rules::SealedColumn;
+use crate::policy::rules::{SealedColumn, Treatment};
 use crate::sql::lexer::TokenKind;
 use crate::sql::resolve::{Column, Found, Rel, Scope, parts};
 
@@ -109,30 +109,30 @@ impl Reader<'_> {
         }
         for (index, column) in output.columns.into_iter().enumerate() {
             match places.get(index) {
-                Some(Some(place)) => self.assign(place, column.value)?,
+                Some(Some(place)) => self.assign(place, column.value, false)?,
                 _ => self.plain(&column.value, "INSERT")?,
             }
         }
         Ok(())
     }
 
-    /// A value is stored in a column.
-    pub(super) fn assign(&mut self, place: &Col, value: Value) -> Result<(), Refusal> {
+    /// A value is stored in a column. `own`: it comes from the same row, so nothing is copied.
+    pub(super) fn assign(&mut self, place: &Col, value: Value, own: bool) -> Result<(), Refusal> {
         match &place.value {
             Value::Hidden(name) => return Err(refuse::hidden(&[name.to_string()])),
             Value::Untyped(name) => match value {
                 Value::Pending { group, .. } if self.groups.only_null(group) => {}
                 _ => return Err(refuse::untyped(name, "writing it")),
             },
-            Value::Sealed(column) => self.store(&column.clone(), value, false)?,
-            Value::SealedArray(column) => self.store(&column.clone(), value, true)?,
+            Value::Sealed(column) => self.store(&column.clone(), value, false, own)?,
+            Value::SealedArray(column) => self.store(&column.clone(), value, true, own)?,
             _ => self.plain(&value, &format!("storing it in column {}", place.name))?,
         }
         self.touch(place.base, How::Written);
         Ok(())
     }
 
-    fn store(&mut self, column: &Arc<SealedColumn>, value: Value, array: bool) -> Result<(), Refusal> {
+    fn store(&mut self, column: &Arc<SealedColumn>, value: Value, array: bool, own: bool) -> Result<(), Refusal> {
         if !self.class.may_write.contains(&column.id) {
             return Err(refuse::may_not_write(column));
         }
@@ -141,13 +141,19 @@ impl Reader<'_> {
                 let leaf = leaf_is_array(depth, array).ok_or_else(|| refuse::computed(column, "storing"))?;
                 self.groups.seal(group, column, leaf, false)
             }
-            Value::Sealed(other) if !array && other.id == column.id => Ok(()),
-            Value::SealedArray(other) if array && other.id == column.id => Ok(()),
+            Value::Sealed(other) if !array && other.id == column.id => self.copies(column, own),
+            Value::SealedArray(other) if array && other.id == column.id => self.copies(column, own),
             Value::Sealed(other) | Value::SealedArray(other) => Err(refuse::other_column(column, "copying", &other)),
             Value::Untyped(name) => Err(refuse::untyped(&name, "copying it")),
             Value::Hidden(name) => Err(refuse::hidden(&[name.to_string()])),
             Value::Plain | Value::Row(_) | Value::Whole { .. } => Err(refuse::computed(column, "storing")),
         }
+    }
+
+    /// Whoever does not see a cell does not put it where somebody else, or a cleared application, shows it to him.
+    fn copies(&self, column: &SealedColumn, own: bool) -> Result<(), Refusal> {
+        let sees = matches!(self.class.treatment(column.id), Treatment::Clear | Treatment::Sealed);
+        if own || sees { Ok(()) } else { Err(refuse::may_not_copy(column)) }
     }
 
     fn on_conflict(&mut self, scope: &Sc<'_>, target: &Rel<Value>, on: &OnInsert) -> Result<(), Refusal> {

@@ -10,6 +10,7 @@ mod copy;
 mod ddl;
 mod decide;
 mod expression;
+mod feed;
 mod from;
 mod function;
 mod guard;

@@ -112,6 +112,15 @@ pub(super) fn may_not_write(column: &SealedColumn) -> Refusal {
     )
 }
 
+/// Copying a cell without clearance.
+pub(super) fn may_not_copy(column: &SealedColumn) -> Refusal {
+    Refusal::new(
+        Code::SearchDenied,
+        format!("copying sealed column {} needs clearance", name(column)),
+        "Pass the value as a parameter or literal, or ask for clearance in the policy's [roles].",
+    )
+}
+
 /// `above = "deny"`.
 pub(super) fn denied(column: &SealedColumn) -> Refusal {
     Refusal::new(

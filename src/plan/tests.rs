@@ -4,7 +4,9 @@ mod acts;
 mod copies;
 mod fixture;
 mod passes;
+mod random;
 mod refusals;
+mod shapes;
 mod steps;
 
 use std::collections::HashSet;

@@ -7,7 +7,7 @@ use sqlparser::ast::{
 
 use super::How;
 use super::from::aliased;
-use super::reader::{Output, Reader, Sc};
+use super::reader::{Output, Reader, Sc, folded};
 use super::refuse;
 use super::value::Value;
 use crate::error::Refusal;
@@ -127,6 +127,7 @@ impl Reader<'_> {
             let places = names.iter().map(|name| self.place(target, name)).collect::<Result<Vec<_>, _>>()?;
             let value = self.using(How::Read, |reader| reader.value(scope, &assignment.value))?;
             let tuple = matches!(assignment.target, AssignmentTarget::Tuple(_));
+            let own = own_row(&assignment.value, target);
             let values = match value {
                 Value::Row(values) if tuple && values.len() == places.len() => values,
                 value if places.len() == 1 => vec![value],
@@ -141,7 +142,7 @@ impl Reader<'_> {
             };
             for (place, value) in places.iter().zip(values) {
                 match place {
-                    Some(place) => self.assign(place, value)?,
+                    Some(place) => self.assign(place, value, own)?,
                     None => self.plain(&value, "SET")?,
                 }
             }
@@ -218,7 +219,7 @@ impl Reader<'_> {
                     for (index, expr) in row.content.iter().enumerate() {
                         let value = self.using(How::Read, |reader| reader.value(source, expr))?;
                         match places.get(index) {
-                            Some(Some(place)) => self.assign(place, value)?,
+                            Some(Some(place)) => self.assign(place, value, false)?,
                             _ => self.plain(&value, "MERGE")?,
                         }
                     }
@@ -226,5 +227,17 @@ impl Reader<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+/// `EXCLUDED.a`, or a bare column of the target: a value of the row that is being written.
+fn own_row(value: &Expr, target: &Rel<Value>) -> bool {
+    match value {
+        Expr::Nested(inner) => own_row(inner, target),
+        Expr::CompoundIdentifier(idents) => match idents.as_slice() {
+            [relation, _] => folded(relation) == "excluded" || *folded(relation) == *target.name,
+            _ => false,
+        },
+        _ => false,
     }
 }

@@ -250,7 +250,7 @@ const OTHERS: &[(ClassId, &str, &str)] = &[
     (ANALYST, "create function f() returns int language sql as 'select 1'", "PV018"),
     (ANALYST, "create rule r as on select to notes do instead select * from users", "PV018"),
     (ANALYST, "create trigger t after insert on notes for each row execute function f()", "PV018"),
-    (ANALYST, "select 1 operator(pg_catalog.+) 2", "PV018"),
+    (ANALYST, "select 1 operator(public.+) 2", "PV018"),
     (ANALYST, "nonsense", "PV014"),
     (ANALYST, "select 1 from notes for xml path", "PV014"),
     (ANALYST, "select 'unterminated", "PV014"),
