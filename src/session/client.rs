@@ -109,6 +109,14 @@ impl Session {
                 cx.effects.push(Effect::RefreshCatalog);
                 return Decided::Wait;
             }
+            Decision::Unknown(plan) if self.class(cx.rules).restricted() => {
+                let refusal = Refusal::new(
+                    Code::CatalogStale,
+                    "the statement names a relation that pgveil does not know",
+                    "check its name; after creating it, commit first",
+                );
+                return Decided::Refuse(refused_step(Some(&plan), refusal));
+            }
             Decision::Unknown(plan) => {
                 let protected = plan.steps.iter().any(|s| !s.touches.is_empty());
                 (plan, protected)
