@@ -129,6 +129,7 @@ where
         let now = fingerprint(client).await?;
         let schema = if asked || self.fingerprint.as_ref() != Some(&now) { Some(load(client).await?) } else { None };
         self.fingerprint = Some(now);
+        shared.read_us.store(Now::read().unix_us, Ordering::Release);
         if !shared.connected.swap(true, Ordering::AcqRel) {
             tracing::info!("control connection restored");
         }
@@ -137,6 +138,7 @@ where
 
     async fn lost(&mut self, backoff: &mut Duration, error: &Error) {
         self.client = None;
+        self.keeper.shared.failures.fetch_add(1, Ordering::AcqRel);
         if self.keeper.shared.connected.swap(false, Ordering::AcqRel) {
             tracing::error!(%error, "control connection lost; serving with the last catalog");
         }

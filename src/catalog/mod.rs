@@ -12,7 +12,7 @@ mod origins;
 mod queries;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub use files::read as read_policy;
 pub use load::{fingerprint, load, read, system_identifier};
 pub use queries::{CHANNEL, SETTINGS};
 
+use crate::clock::Now;
 use crate::crypto::{Keyring, SealMode};
 use crate::error::{Error, Result};
 use crate::policy::problem::render;
@@ -75,6 +76,10 @@ struct Shared {
     reload: Notify,
     connected: AtomicBool,
     sound: AtomicBool,
+    /// When the catalog was last compared, microseconds since the epoch.
+    read_us: AtomicI64,
+    /// Attempts to read it that failed.
+    failures: AtomicU64,
 }
 
 impl Keeper {
@@ -99,6 +104,8 @@ impl Keeper {
             reload: Notify::new(),
             connected: AtomicBool::new(true),
             sound: AtomicBool::new(true),
+            read_us: AtomicI64::new(Now::read().unix_us),
+            failures: AtomicU64::new(0),
         };
         Ok(Keeper { shared: Arc::new(shared) })
     }
@@ -117,6 +124,12 @@ impl Keeper {
     /// know (`pgveil apply` has run). `load` may block. Counts once; later calls change nothing.
     pub fn load_keys_with(&self, load: impl Fn() -> Result<Keyring> + Send + Sync + 'static) {
         let _ = self.shared.keys.set(Arc::new(load));
+    }
+
+    /// When the catalog was last found unchanged or read anew, microseconds since the epoch; and how many attempts
+    /// have failed since the start.
+    pub fn freshness(&self) -> (i64, u64) {
+        (self.shared.read_us.load(Ordering::Acquire), self.shared.failures.load(Ordering::Acquire))
     }
 
     /// Changes whenever the rules are swapped.

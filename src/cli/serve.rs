@@ -26,8 +26,10 @@ use crate::session;
 
 /// How long the access log may take to write what is queued when everything else has ended.
 const LOG_DEADLINE: Duration = Duration::from_secs(30);
-/// How often /readyz learns whether the rules are sound.
+/// How often the admin port learns what it cannot see itself.
 const REPORT: Duration = Duration::from_millis(250);
+/// The same number on Linux (but MIPS), the BSDs and macOS.
+const SIGXFSZ: i32 = 25;
 /// Sockets that have not logged in, at the same time, when few sessions are allowed.
 const STRANGERS_MIN: usize = 128;
 
@@ -69,11 +71,10 @@ fn start_logging(config: &Config) {
 async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     // Signals that come while starting up are not lost.
     let mut stop = Stop::new()?;
+    // A file-size limit is a full disk to the access log, which knows what to do, and no reason to die.
+    let _limit = signal(SignalKind::from_raw(SIGXFSZ))?;
     let metrics = admin::install()?;
     let meters = Arc::new(Meters::new());
-    for info in keyring.columns() {
-        meters.key_created(&info.column.column, info.newest_key_unix_s);
-    }
     let settings = relay_settings(&config)?;
     let keeper = Keeper::start(catalog_settings(&config)?, keyring.clone()).await?;
     let (path, unlock) = (config.keys.path.clone(), keys::Unlock::from(&config.keys.unlock));
@@ -91,9 +92,10 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let proxy = Proxy::bind(settings, world, drain.clone())?;
     println!("pgveil serves PostgreSQL on {}", proxy.address());
     let facts = Arc::new(Facts::default());
-    let door = Door { metrics, meters, desk, upstream: admin_upstream(&config), facts: facts.clone() };
+    let door = Door { metrics, meters: meters.clone(), desk, upstream: admin_upstream(&config), facts: facts.clone() };
     let _admin = open_admin(&config, door).await?;
-    let helpers = [tokio::spawn(reload_certificates(tls)), tokio::spawn(report(keeper, facts.clone())), watching];
+    let helpers =
+        [tokio::spawn(reload_certificates(tls)), tokio::spawn(report(keeper, facts.clone(), meters)), watching];
     let mut relay = tokio::spawn(proxy.run());
     tokio::select! {
         ended = &mut relay => ended??,
@@ -138,11 +140,23 @@ fn admin_upstream(config: &Config) -> admin::Upstream {
     admin::Upstream { host: upstream.host.clone(), port: upstream.port, timeout: upstream.connect_timeout }
 }
 
-/// What /readyz cannot see itself.
-async fn report(keeper: Keeper, facts: Arc<Facts>) {
+/// What the admin port cannot see itself: whether there are keys and rules, how old they are.
+async fn report(keeper: Keeper, facts: Arc<Facts>, meters: Arc<Meters>) {
     facts.keys.store(true, Ordering::Release);
+    let mut shown: Option<Arc<Keyring>> = None;
     loop {
         facts.catalog.store(keeper.ready(), Ordering::Release);
+        meters.rules_version(keeper.rules().version);
+        let (read_us, failures) = keeper.freshness();
+        meters.catalog_loaded(read_us);
+        meters.catalog_errors(failures);
+        let ring = keeper.keyring();
+        if shown.as_ref().is_none_or(|shown| !Arc::ptr_eq(shown, &ring)) {
+            for info in ring.columns().filter(|info| !info.column.retired) {
+                meters.key_created(&info.column.column, info.newest_key_unix_s);
+            }
+            shown = Some(ring);
+        }
         tokio::time::sleep(REPORT).await;
     }
 }
