@@ -67,7 +67,7 @@ CONF
   admin_sql postgres "create database plain owner bench" "create database app owner pgveil"
   "$PGBIN/pgbench" -q -i -s "$SCALE" -h 127.0.0.1 -p "$direct" -U bench plain >/dev/null 2>&1
   "$PGBIN/pgbench" -q -i -s "$SCALE" -h 127.0.0.1 -p "$direct" -U pgveil app >/dev/null 2>&1
-  sql "$direct" pgveil app "create table people (id int primary key, email text, full_name text)"
+  sql "$direct" pgveil app "create table people (id int primary key, email varchar(320), full_name text)"
   sql "$direct" pgveil app "grant all on all tables in schema public to bench"
 }
 
@@ -113,7 +113,7 @@ version = 1
 subject = { kind = "person", key = "id" }
 [tables."public.people".columns]
 id        = { level = "internal" }
-email     = { level = "restricted", data = "pii", as = "text", encrypt = "deterministic", mask = "email" }
+email     = { level = "restricted", data = "pii", as = "varchar(320)", encrypt = "deterministic", mask = "email" }
 full_name = { level = "restricted", data = "pii", as = "text", encrypt = "randomized", mask = "name" }
 [roles.bench]
 clearance = "restricted"

@@ -263,7 +263,10 @@ fn relay_settings(config: &Config) -> anyhow::Result<Settings> {
             tls: connect::client_tls(&upstream.host, &upstream.tls).context("[upstream]")?,
             connect_timeout: upstream.connect_timeout,
         },
-        workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        workers: match config.listen.workers {
+            Some(workers) => workers as usize,
+            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        },
         sessions_max,
         strangers_max: sessions_max.max(STRANGERS_MIN),
         startup_timeout: config.listen.startup_timeout,

@@ -54,6 +54,8 @@ pub struct Listen {
     pub allow_trust: bool,
     /// Connections served at the same time.
     pub connections_max: u32,
+    /// Threads that serve connections; `None`: one for each processor.
+    pub workers: Option<u32>,
     /// From accept to ReadyForQuery's first request: TLS, startup message, authentication.
     pub startup_timeout: Duration,
     /// How long running statements may take to finish after SIGTERM.

@@ -119,6 +119,7 @@ fn listen(mut s: Section<'_>, folder: &Path, warnings: &mut Vec<String>) -> Opti
     let tls = s.section("tls").map(|tls| listen_tls(tls, folder));
     let allow_trust = s.flag("allow_trust");
     let connections_max = small(&mut s, "max_connections", 1_000_000, 1_000);
+    let workers = s.number("workers", 1..=1_024).and_then(|at| u32::try_from(at.value).ok());
     let startup_timeout = seconds(&mut s, "startup_timeout_s", 10);
     let drain_timeout = seconds(&mut s, "drain_timeout_s", 30);
     let loopback = postgres.is_some_and(|address| address.ip().is_loopback());
@@ -136,6 +137,7 @@ fn listen(mut s: Section<'_>, folder: &Path, warnings: &mut Vec<String>) -> Opti
         },
         allow_trust: allow_trust.is_some_and(|at| at.value),
         connections_max,
+        workers,
         startup_timeout,
         drain_timeout,
     };

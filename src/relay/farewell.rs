@@ -43,6 +43,6 @@ pub(crate) fn no_seat() -> Refusal {
     Refusal::new(
         Code::TooManyConnections,
         "sorry, too many clients already",
-        "Close connections, or raise [listen] connections_max.",
+        "Close connections, or raise [listen] max_connections.",
     )
 }

@@ -270,10 +270,17 @@ impl<M: Mind> Pump<M> {
         }
         if !held && self.look_up.is_none() && std::mem::take(&mut self.from_client.due) {
             moved = true;
+            let mark = self.out.to_client.len();
             let done = self.mind.client(&mut self.from_client.bytes, &mut self.out);
             self.carry_out();
             if let Err(close) = done {
-                self.close(close.reason);
+                if self.mind.authenticated() && self.out.to_client.len() == mark {
+                    // A goodbye, not a fault: what was asked before it is answered still, as PostgreSQL does.
+                    self.from_client.ended = true;
+                    self.from_client.bytes.clear();
+                } else {
+                    self.close(close.reason);
+                }
             } else if self.mind.waiting() {
                 self.look_up = Some(self.mind.look_up());
             }

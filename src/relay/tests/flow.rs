@@ -131,6 +131,22 @@ async fn a_client_that_half_closes_gets_its_answers() {
 }
 
 #[tokio::test]
+async fn what_was_asked_before_the_goodbye_is_answered() {
+    for transparent in [false, true] {
+        let site = site(transparent, |_| {}).await;
+        let (mut client, mut server) = site.login().await;
+        client.write_all(&[&query("last")[..], b"X\0\0\0\x04"].concat()).await.unwrap();
+        let mut seen = vec![0; query("last").len()];
+        server.read_exact(&mut seen).await.unwrap();
+        assert_eq!(seen, query("last"));
+        server.write_all(&ready()).await.unwrap();
+        drop(server);
+        assert_eq!(read_message(&mut client).await.0, b'Z');
+        silence(&mut client).await;
+    }
+}
+
+#[tokio::test]
 async fn a_drain_ends_idle_sessions_and_lets_statements_finish() {
     for transparent in [false, true] {
         let site = site(transparent, |_| {}).await;
