@@ -75,10 +75,10 @@ impl Reader<'_> {
             Expr::IsJson { expr, .. } => self.operands(scope, &[expr], "IS JSON"),
             Expr::IsNormalized { expr, .. } => self.operands(scope, &[expr], "IS NORMALIZED"),
             Expr::Between { expr, low, high, .. } => self.operands(scope, &[expr, low, high], "BETWEEN"),
-            Expr::Like { expr, pattern, escape_char, any: false, .. } => {
+            Expr::Like { expr, pattern, escape_char, .. } => {
                 self.pattern(scope, expr, pattern, escape_char.as_deref(), "LIKE")
             }
-            Expr::ILike { expr, pattern, escape_char, any: false, .. } => {
+            Expr::ILike { expr, pattern, escape_char, .. } => {
                 self.pattern(scope, expr, pattern, escape_char.as_deref(), "ILIKE")
             }
             Expr::SimilarTo { expr, pattern, escape_char, .. } => {

@@ -92,7 +92,9 @@ impl Feed<'_> {
         let query = |before| {
             self.punct(before, b'(') || self.word(before, &["union", "all", "distinct", "except", "intersect"])
         };
-        self.word(at, &["table"]) && self.named(at + 1) && at.checked_sub(1).is_none_or(query)
+        let created = |before| self.word(before, &["as"]) && self.word(0, &["create"]) && !self.word(at + 1, &["from"]);
+        let command = at.checked_sub(1).is_none_or(|before| query(before) || created(before));
+        command && self.word(at, &["table"]) && self.named(at + 1)
     }
 
     fn overriding(&self, at: usize) -> bool {

@@ -49,6 +49,12 @@ impl Reader<'_> {
         let [table] = from.as_slice() else { return Err(refuse::unreadable("a clause of DELETE")) };
         self.writes = true;
         let target = self.changed(table)?;
+        // The row goes with its cells, whether the statement names them or not.
+        for column in &target.columns {
+            if matches!(column.value, Value::Sealed(_) | Value::SealedArray(_)) {
+                self.touch(column.base, How::Written);
+            }
+        }
         let empty = Scope::within(None);
         let outer = outer.unwrap_or(&empty);
         let mut scope: Sc<'_> = Scope::within(Some(outer));

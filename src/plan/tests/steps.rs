@@ -119,6 +119,10 @@ fn touches_name_every_protected_column() {
         "public.users.email:s1 public.users.email:w1"
     );
     assert_eq!(touched("select count(*) from users"), "");
+    assert_eq!(
+        touched("delete from users where id = 1"),
+        "public.users.dob:w3 public.users.email:w1 public.users.full_name:w2 public.users.id:s0"
+    );
     assert_eq!(touched("select mail from v_users"), "public.users.email:r1");
     assert_eq!(touched("select shout from v_users"), "public.v_users.shout:r0");
 }
