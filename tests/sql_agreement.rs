@@ -317,3 +317,26 @@ fn statements_are_read_or_known_to_be_unreadable() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// PostgreSQL answers each statement of a text with one CommandComplete.
+#[test]
+fn statements_are_split_as_postgresql_splits_them() {
+    let mut server = server();
+    let body = "create function pg_temp.f() returns int language sql begin atomic select 1; select case when true then 1 end; \
+                select 2 as end; end";
+    let rule = "create temp table t (a int); create rule r as on insert to t do also (select 1; select 2)";
+    for text in [
+        "select 1; select ';' ;; -- ;\n select $$;$$ /* ; */",
+        &format!("begin; {body}; select 1; rollback"),
+        &format!("begin; {rule}; select 1; rollback;"),
+        "begin; create function pg_temp.g() returns void language sql begin atomic end; end",
+        "begin; select 1 as begin, 2 as atomic; end",
+        "prepare p as select 1; execute p; deallocate p",
+    ] {
+        let frames = server.ask(text);
+        assert!(frames.iter().all(|frame| frame.tag != b'E'), "{text}: {frames:?}");
+        let complete = frames.iter().filter(|frame| frame.tag == b'C').count();
+        let tokens = lex(text, 1_000).unwrap();
+        assert_eq!(statements(&tokens, text).len(), complete, "{text}");
+    }
+}
