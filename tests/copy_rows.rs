@@ -54,7 +54,7 @@ fn data(layout: &Layout, case: usize) -> Vec<u8> {
     ];
     let lines = prop::collection::vec(line, 0..4).prop_map(|l| l.concat());
     let mut bytes = lines.new_tree(&mut runner).unwrap().current().into_bytes();
-    if case % 7 == 0 {
+    if case.is_multiple_of(7) {
         bytes.pop();
     }
     while std::str::from_utf8(&bytes).is_err() {
