@@ -35,6 +35,7 @@
 //! is chained to the head, so [`verify`] will always find the gap.
 
 mod disk;
+mod lines;
 mod reader;
 mod record;
 mod recover;

@@ -4,23 +4,25 @@
 //! (headers, checkpoints, torn tails) are passed over.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::lines::Lines;
 use super::{disk, record};
 use crate::error::{Error, Result};
 use crate::event::Event;
-
-/// A line longer than this is no record.
-const LINE_MAX: u64 = 16 * 1024 * 1024;
 
 /// Events of some segments, in the order of the log, each with its sequence number.
 #[derive(Debug)]
 pub struct Events {
     files: VecDeque<PathBuf>,
-    open: Option<BufReader<File>>,
-    line: Vec<u8>,
+    open: Option<Lines>,
+}
+
+impl Events {
+    fn of(files: impl Into<VecDeque<PathBuf>>) -> Self {
+        Self { files: files.into(), open: None }
+    }
 }
 
 impl Iterator for Events {
@@ -28,18 +30,17 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<(u64, Event)> {
         loop {
-            let Some(reader) = self.open.as_mut() else {
-                let path = self.files.pop_front()?;
-                self.open = File::open(path).ok().map(BufReader::new);
+            let Some(lines) = self.open.as_mut() else {
+                self.open = Lines::open(&self.files.pop_front()?).ok();
                 continue;
             };
-            self.line.clear();
-            match reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut self.line) {
-                Ok(read) if read > 0 => {
-                    if let Some(found) = self.line.strip_suffix(b"\n").and_then(record::event) {
+            match lines.next() {
+                Ok(Some((line, true))) => {
+                    if let Some(found) = record::event(line) {
                         return Some(found);
                     }
                 }
+                Ok(Some((_, false))) => {}
                 _ => self.open = None,
             }
         }
@@ -73,7 +74,7 @@ pub fn events_since(dir: &Path, since_us: i64, bytes_max: u64) -> Result<(Events
             break;
         }
     }
-    Ok((Events { files, open: None, line: Vec::new() }, cut))
+    Ok((Events::of(files), cut))
 }
 
 /// The newest `count` events, oldest first.
@@ -84,7 +85,7 @@ pub fn last_events(dir: &Path, count: usize) -> Result<Vec<(u64, Event)>> {
     let mut newest: VecDeque<(u64, Event)> = VecDeque::new();
     for (_, path) in listed(dir)?.into_iter().rev() {
         let mut here: VecDeque<(u64, Event)> = VecDeque::new();
-        for found in (Events { files: VecDeque::from([path]), open: None, line: Vec::new() }) {
+        for found in Events::of([path]) {
             here.push_back(found);
             if here.len() > count - newest.len().min(count) {
                 here.pop_front();
@@ -137,21 +138,18 @@ impl Follow {
 
     fn read_segment(&mut self, found: &mut Vec<(u64, Event)>) -> Result<()> {
         let path = self.dir.join(disk::segment_name(self.segment));
-        let Ok(mut file) = File::open(&path) else { return Ok(()) };
-        let fail = |e| Error::io(format!("reading {}", path.display()), e);
-        file.seek(SeekFrom::Start(self.offset)).map_err(fail)?;
-        let mut reader = BufReader::new(file);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(fail)?;
-            // A line without its end is still being written.
-            let Some(whole) = line.strip_suffix(b"\n") else { return Ok(()) };
-            self.offset += read as u64;
-            if let Some((seq, event)) = record::event(whole).filter(|(seq, _)| *seq > self.seen) {
+        if !path.exists() {
+            return Ok(());
+        }
+        let mut lines = Lines::open_at(&path, self.offset)?;
+        // A line without its end is still being written.
+        while let Some((line, true)) = lines.next()? {
+            self.offset += line.len() as u64 + 1;
+            if let Some((seq, event)) = record::event(line).filter(|(seq, _)| *seq > self.seen) {
                 self.seen = seq;
                 found.push((seq, event));
             }
         }
+        Ok(())
     }
 }

@@ -2,20 +2,17 @@
 //!
 //! In: a directory. Out: a [`Report`], or the first [`Break`]. Never: a change to a file.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::disk::{self, HEAD};
+use super::lines::Lines;
 use super::record::{self, Head, Kind, Malformed, Record, SLOT};
 use super::writer::Tip;
 use crate::error::Error;
 use crate::secret::{Key, same};
-
-/// A line longer than this is no record.
-const LINE_MAX: u64 = 16 * 1024 * 1024;
 
 /// What was found in an intact log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -170,51 +167,18 @@ pub(super) fn first_record(path: &Path) -> Option<Record> {
     if whole { record::decode(line).ok() } else { None }
 }
 
+/// Whether a record of that number follows.
+fn follows(lines: &mut Lines, seq: u64) -> Result<bool, Error> {
+    while let Some((line, _)) = lines.next()? {
+        if record::decode(line).is_ok_and(|record| record.seq == seq) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn at(file: &str, line: u64, seq: u64, kind: BreakKind) -> Break {
     Break { file: file.to_owned(), line, seq, kind }
-}
-
-/// Lines of a file with a bound on their length.
-struct Lines {
-    reader: BufReader<File>,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
-        Ok(Self { reader: BufReader::with_capacity(256 * 1024, file), line: Vec::new() })
-    }
-
-    /// The next line without its newline, and whether it had one.
-    fn next(&mut self) -> Result<Option<(&[u8], bool)>, Error> {
-        self.line.clear();
-        let read = self.reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut self.line);
-        if read.map_err(|e| Error::io("reading a segment", e))? == 0 {
-            return Ok(None);
-        }
-        let whole = self.line.pop_if(|byte| *byte == b'\n').is_some();
-        Ok(Some((&self.line, whole)))
-    }
-
-    /// Bytes to the end of the file.
-    fn rest(&mut self) -> Result<u64, Error> {
-        let mut bytes = 0;
-        while let Some((line, whole)) = self.next()? {
-            bytes += line.len() as u64 + u64::from(whole);
-        }
-        Ok(bytes)
-    }
-
-    /// Whether a record of that number follows.
-    fn holds(&mut self, seq: u64) -> Result<bool, Error> {
-        while let Some((line, _)) = self.next()? {
-            if record::decode(line).is_ok_and(|record| record.seq == seq) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
 }
 
 /// The walk along the chain.
@@ -297,7 +261,7 @@ impl<'a> Walk<'a> {
             return Ok(at(before, *lines_before, expected.min(record.seq), kind));
         }
         let kind = if record.seq > expected {
-            if lines.holds(expected)? { BreakKind::Reordered } else { BreakKind::Deleted }
+            if follows(lines, expected)? { BreakKind::Reordered } else { BreakKind::Deleted }
         } else {
             BreakKind::Inserted
         };
