@@ -18,6 +18,7 @@ pub enum ActorAuth {
     /// MD5 challenge.
     Md5,
     /// SCRAM-SHA-256.
+    #[serde(rename = "scram-sha-256")]
     ScramSha256,
     /// Not established (failed login).
     None,

@@ -234,10 +234,10 @@ async fn copied(client: &Client, sql: &str) -> String {
 #[tokio::test]
 async fn a_login_without_proof_is_refused() {
     let site = Site::new("trust").schema(SCHEMA).policy(POLICY).start();
-    let refused = connect(&site.url("trusty")).await.err().expect("trust proves nobody");
+    let refused = connect(&site.url("trusty")).await.expect_err("trust proves nobody");
     assert_eq!((code(&refused).as_str(), message(&refused).contains("PV004")), ("28000", true), "{refused:?}");
     let wrong = site.url("app").replace(crate::support::PASSWORD, "wrong");
-    assert_eq!(code(&connect(&wrong).await.err().expect("a wrong password")), "28P01");
+    assert_eq!(code(&connect(&wrong).await.expect_err("a wrong password")), "28P01");
     let allowed = Site::new("trusted").schema(SCHEMA).policy(POLICY).listen("allow_trust = true\n").start();
     let client = connect(&allowed.url("trusty")).await.expect("allowed on loopback");
     client.simple_query("select 1").await.unwrap();

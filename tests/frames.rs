@@ -6,12 +6,30 @@ use crate::scenario::site;
 use crate::support::{Wire, cluster, frame, startup};
 
 /// What a peer did with a case.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Answer {
     /// SQLSTATEs of all errors, in order.
     errors: Vec<String>,
     fate: Fate,
 }
+
+impl Answer {
+    /// The same class: the same errors and fate. Where PostgreSQL only writes to its log and hangs up, we may say why.
+    fn like(&self, theirs: &Self) -> bool {
+        let says_why =
+            theirs.errors.is_empty() && matches!(self.errors.as_slice(), [only] if only == "08P01" || only == "0A000");
+        self.fate == theirs.fate && (self.errors == theirs.errors || (self.fate == Fate::Closed && says_why))
+    }
+}
+
+/// Where we are stricter on purpose.
+const STRICTER: &[(&str, &str)] = &[
+    (
+        "SSLRequest of another length",
+        "PostgreSQL does not look at its length; bytes after a request for encryption are never taken from before it",
+    ),
+    ("unknown replication word", "replication is not granted, whatever the word"),
+];
 
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
@@ -50,7 +68,7 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f];
 const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x30];
 
 /// Before anybody is logged in.
-fn early_cases() -> Vec<(&'static str, Vec<u8>)> {
+fn early_cases(database: &str) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("length 0", packet(0, &[])),
         ("length 3", packet(3, &[])),
@@ -72,7 +90,7 @@ fn early_cases() -> Vec<(&'static str, Vec<u8>)> {
             "CancelRequest with an unknown key",
             packet(16, &[&80_877_102_u32.to_be_bytes()[..], &[1, 2, 3, 4, 5, 6, 7, 8]].concat()),
         ),
-        ("unknown replication word", startup(&[("user", "app"), ("database", "postgres"), ("replication", "maybe")])),
+        ("unknown replication word", startup(&[("user", "app"), ("database", database), ("replication", "maybe")])),
     ]
 }
 
@@ -151,20 +169,22 @@ fn malformed_frames_are_answered_as_postgresql_answers_them() {
     let (ours, theirs) = (site.port(), cluster().port());
     let probe = [frame(b'S', b""), frame(b'Q', b"select 'alive'\0")].concat();
     let mut wrong = Vec::new();
-    for (name, case) in early_cases() {
+    let early = early_cases(&site.database);
+    let cases = early.len() + late_cases().len();
+    for (name, case) in early {
         let [pgveil, postgresql] = [ours, theirs].map(|port| answer(Wire::open(port), &case, &[]));
-        if pgveil != postgresql {
+        let stricter = STRICTER.iter().any(|(case, _)| *case == name) && pgveil.fate == Fate::Closed;
+        if !pgveil.like(&postgresql) && !stricter {
             wrong.push(format!("before login: {name}:\n    PostgreSQL {postgresql:?}\n    pgveil     {pgveil:?}"));
         }
     }
     for (name, case) in late_cases() {
         let login = |port| Wire::login(port, "app", if port == ours { &site.database } else { "postgres" });
         let [pgveil, postgresql] = [ours, theirs].map(|port| answer(login(port), &case, &probe));
-        if pgveil != postgresql {
+        if !pgveil.like(&postgresql) {
             wrong.push(format!("in a session: {name}:\n    PostgreSQL {postgresql:?}\n    pgveil     {pgveil:?}"));
         }
     }
-    let cases = early_cases().len() + late_cases().len();
     assert!(cases >= 40, "{cases} cases");
     assert!(wrong.is_empty(), "{} of {cases} cases are answered differently:\n  {}", wrong.len(), wrong.join("\n  "));
 }

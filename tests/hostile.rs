@@ -61,7 +61,7 @@ async fn a_cancel_interrupts_its_own_statement_only() {
     }
     let began = Instant::now();
     token.cancel_query(NoTls).await.unwrap();
-    let cancelled = mine.await.unwrap().err().expect("the statement was interrupted");
+    let cancelled = mine.await.unwrap().expect_err("the statement was interrupted");
     assert_eq!(cancelled.code().map(|c| c.code()), Some("57014"), "{cancelled:?}");
     assert!(began.elapsed() < Duration::from_secs(10));
     let two = other.await.unwrap().expect("the other session was not");
@@ -87,7 +87,7 @@ async fn half_open_sockets_do_not_keep_a_login_out() {
 async fn the_connection_limit_is_53300_and_counted() {
     let site = Site::new("limit").listen("max_connections = 2").start();
     let (_one, two) = (site.client("app").await, site.client("app").await);
-    let refused = connect(&site.url("app")).await.err().expect("all places are taken");
+    let refused = connect(&site.url("app")).await.expect_err("all places are taken");
     assert_eq!(refused.code().map(|c| c.code()), Some("53300"), "{refused:?}");
     let (_, metrics) = crate::support::http(site.admin_port(), "/metrics").unwrap();
     assert!(metrics.contains("pgveil_refusals_total{code=\"PV007\"} 1"), "{metrics}");

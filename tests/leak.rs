@@ -9,7 +9,7 @@ use futures_util::SinkExt as _;
 use tokio_postgres::Client;
 
 use crate::scenario::site;
-use crate::support::{CANARY, Site, cluster, find_in_files, memmem, server_log};
+use crate::support::{CANARY, Site, Wire, cluster, find_in_files, frame, memmem, server_log};
 
 /// The n-th canary; all of them contain [`CANARY`].
 fn canary(n: usize) -> String {
@@ -31,7 +31,7 @@ async fn write(app: &Client) {
         let sql = format!("insert into people (id, email, name) values ({n}, '{}', E'{}')", email(n), canary(n));
         app.batch_execute(&sql).await.unwrap();
     }
-    let rows: Vec<String> = (200..300).map(|n| format!("({n}, '{}', $$'{}'$$)", email(n), canary(n))).collect();
+    let rows: Vec<String> = (200..300).map(|n| format!("({n}, '{}', $${}$$)", email(n), canary(n))).collect();
     app.batch_execute(&format!("insert into people (id, email, name) values {}", rows.join(", "))).await.unwrap();
     for (range, format) in [(300..400, "text"), (400..500, "csv")] {
         let separator = if format == "csv" { "," } else { "\t" };
@@ -83,7 +83,6 @@ async fn provoke(site: &Site, app: &Client, analyst: &Client) {
         format!("select * from people where email = lower('{one}')"),
         format!("select * from people where email = '{one}' and nothing = 1"),
         format!("select '{text}' from people where email = '{one}' and syntax error here"),
-        format!("do $$ begin perform * from people where email = '{one}'; end $$"),
         format!("select * from people where email = E'{text}"),
         format!("prepare q as select * from people where email = $1; execute q('{one}')"),
         format!("insert into people (id, email) select 5000, '{text}' || 'x'"),
@@ -136,4 +135,33 @@ fn data_files(site: &Site) {
     let oid = site.sql(&format!("select oid from pg_database where datname = '{}'", site.database));
     let found = find_in_files(&cluster().data().join("base").join(oid), &[CANARY.as_bytes()]);
     assert_eq!(found, None, "a canary is in the data files");
+}
+
+#[test]
+fn copy_data_sent_before_it_is_asked_for_is_sealed() {
+    let site = site("early_copy");
+    let row = |n: usize| format!("{n}\t{}\t{}\n", email(n), canary(n));
+    for n in 0..20 {
+        let mut wire = Wire::login(site.port(), "app", &site.database);
+        // All in one write: the data is here before the server has seen the statement.
+        let simple =
+            [frame(b'Q', b"copy people (id, email, name) from stdin\0"), frame(b'd', row(n).as_bytes())].concat();
+        wire.send(&[simple, frame(b'c', b"")].concat());
+        let tags: Vec<u8> = wire.until_ready().iter().map(|f| f.tag).collect();
+        assert_eq!(tags, b"GCZ", "{n}");
+        let parse = frame(b'P', b"\0copy people (id, email, name) from stdin\0\0\0");
+        let run = [parse, frame(b'B', &[0; 8]), frame(b'E', &[0; 5])].concat();
+        wire.send(&[run, frame(b'd', row(n + 100).as_bytes()), frame(b'c', b""), frame(b'S', b"")].concat());
+        let tags: Vec<u8> = wire.until_ready().iter().map(|f| f.tag).collect();
+        assert_eq!(tags, b"12GCZ", "{n}");
+        // A statement that fails leaves the data to nobody, and the session alive.
+        let wrong = frame(b'Q', b"copy people (id, nothing) from stdin\0");
+        wire.send(&[wrong, frame(b'd', row(n).as_bytes()), frame(b'c', b"")].concat());
+        assert_eq!(wire.until_ready().iter().map(|f| f.tag).collect::<Vec<_>>(), b"EZ");
+        wire.message(b'Q', b"select count(*) from people\0");
+        assert_eq!(wire.until_ready().iter().map(|f| f.tag).collect::<Vec<_>>(), b"TDCZ");
+    }
+    assert_eq!(site.sql("select count(*) from people where substr(email::bytea, 1, 2) = '\\xfed1'"), "40");
+    let log = server_log(&site.database);
+    assert_eq!(log.lines().find(|line| line.contains(CANARY)), None, "a canary is in the server's log");
 }

@@ -103,7 +103,7 @@ async fn an_upstream_that_is_down_is_57p03() {
     let mut last = None;
     for _ in 0..300 {
         if http(site.admin_port(), "/healthz").is_some_and(|(status, _)| status == 200) {
-            last = Some(connect(&site.url("app")).await.err().expect("nobody is there"));
+            last = Some(connect(&site.url("app")).await.expect_err("nobody is there"));
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -300,6 +300,11 @@ impl Session {
 
     /// Sync ends a pipeline. When the pipeline writes and also opens cells, the commit waits until they have opened.
     pub(super) fn sync(&mut self, message: &[u8], cx: &mut Context<'_>) {
+        if message.len() > frame::HEADER {
+            // The server refuses what follows the header, in its own words, and is ready afterwards.
+            self.sync_sent();
+            return self.forward(message, cx);
+        }
         let implicit = self.transaction == b'I';
         if implicit && !self.skipping && self.pipeline_writes && self.pipeline_opens && self.runs_something() {
             encode::flush(cx.to_server);
@@ -307,7 +312,6 @@ impl Session {
             return;
         }
         self.send_sync(cx);
-        debug_assert_eq!(message.first(), Some(&b'S'), "only Sync ends a pipeline");
     }
 
     /// Something runs, and nothing waits for the client: during COPY FROM STDIN the server ignores Sync, and the
@@ -322,12 +326,16 @@ impl Session {
     }
 
     pub(super) fn send_sync(&mut self, cx: &mut Context<'_>) {
+        self.sync_sent();
+        encode::sync(cx.to_server);
+    }
+
+    fn sync_sent(&mut self) {
         self.skipping = false;
         self.open_pipeline = false;
         self.pipeline_writes = false;
         self.pipeline_opens = false;
         self.pending.push_back(Pending::Sync);
-        encode::sync(cx.to_server);
     }
 
     /// People named by literals of a simple Query.

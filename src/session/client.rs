@@ -51,6 +51,7 @@ impl Session {
                 self.pending.push_back(Pending::Call);
                 encode::failing_function_call(cx.to_server);
             }
+            b'd' | b'c' | b'f' if self.copy_awaited() => return Ok(Flow::Hold),
             b'd' => self.copy_data(body, cx),
             b'c' | b'f' => self.copy_end(message, cx),
             b'X' => {

@@ -124,6 +124,21 @@ impl Session {
         Ok(())
     }
 
+    /// A COPY FROM STDIN is on its way to the server: its data may come before the server has said that it waits for
+    /// it (asyncpg does so), and until then we do not know whether it will.
+    pub(super) fn copy_awaited(&self) -> bool {
+        let into = |running: &Running| match &running.plan {
+            Some(plan) => plan.steps.iter().skip(running.step).any(|step| matches!(step.kind, StepKind::CopyIn(_))),
+            None => true,
+        };
+        !self.copy.inbound()
+            && !matches!(self.copy, Copying::Refused)
+            && self.pending.iter().any(|pending| match pending {
+                Pending::Query(running) | Pending::Execute(running) => into(running),
+                _ => false,
+            })
+    }
+
     /// CopyData of the client.
     pub(super) fn copy_data(&mut self, body: &[u8], cx: &mut Context<'_>) {
         match std::mem::replace(&mut self.copy, Copying::None) {

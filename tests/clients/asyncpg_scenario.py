@@ -47,7 +47,6 @@ async def main():
     await conn.execute("insert into orders values ($1, $2, $3)", 10, ADA[1], 100)
 
     by_email = await conn.prepare("select id from people where email = $1")
-    print("== parameters", [(p.name, p.oid) for p in by_email.get_parameters()])
     same("search", [await by_email.fetchrow(ADA[1]) for _ in range(3)], [(1,)] * 3)
     same("nobody", await by_email.fetch("nobody.kanarie@example.org"), [])
     same("reversed", await conn.fetch("select id from people where $1 = email", "bob.kanarie@example.org"), [(2,)])
