@@ -312,3 +312,22 @@ z = { level = "restricted", encrypt = "deterministic", as = "int8", same_as = "p
         assert!(all.contains(expected), "{all}");
     }
 }
+
+// ---- hostile text ----
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_policy_has_problems_or_loads_and_never_panics(
+        at in 0..MEDICO.len(),
+        cut in 0..40usize,
+        insert in "[\\[\\]{}=\"'.,#a-z0-9 \n\\\\é-]{0,12}",
+    ) {
+        let start = (at..).find(|i| MEDICO.is_char_boundary(*i)).unwrap();
+        let end = (start + cut..).find(|i| *i >= MEDICO.len() || MEDICO.is_char_boundary(*i)).unwrap().min(MEDICO.len());
+        let text = format!("{}{insert}{}", &MEDICO[..start], &MEDICO[end..]);
+        if let Err(problems) = one(&text) {
+            let lines = u32::try_from(text.matches('\n').count() + 1).unwrap();
+            proptest::prop_assert!(!problems.is_empty() && problems.iter().all(|p| p.line <= lines));
+        }
+    }
+}
