@@ -29,6 +29,10 @@ const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// … up to this.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
+/// Polling rests this many times as long as the last look took, so that a huge catalog costs the server no more than a
+/// twentieth of one core.
+const REST: u64 = 20;
+
 /// A catalog query that takes longer means the connection is lost.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -40,7 +44,15 @@ impl Keeper {
         F: Fn(Event) -> T + Send + Sync + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        let watch = Watch { keeper: self.clone(), tell, client: None, policy: None, fingerprint: None, said: None };
+        let watch = Watch {
+            keeper: self.clone(),
+            tell,
+            client: None,
+            policy: None,
+            fingerprint: None,
+            rest_until_ns: 0,
+            said: None,
+        };
         tokio::spawn(watch.run())
     }
 }
@@ -52,6 +64,8 @@ struct Watch<F> {
     /// The policy in force, once it has been read by this task.
     policy: Option<Policy>,
     fingerprint: Option<String>,
+    /// No polling before this reading of the monotonic clock.
+    rest_until_ns: u64,
     /// The last failure logged, so that polling does not repeat it.
     said: Option<String>,
 }
@@ -81,8 +95,8 @@ where
                 }
             };
             tokio::select! {
-                () = shared.wake.notified() => self.look_up(&mut backoff, true).await,
-                _ = poll.tick() => self.look_up(&mut backoff, false).await,
+                () = shared.wake.notified() => self.look_up(&mut backoff).await,
+                _ = poll.tick(), if Now::read().mono_ns >= self.rest_until_ns => self.look_up(&mut backoff).await,
                 _ = hung_up => self.reload("SIGHUP").await,
                 () = shared.reload.notified() => self.reload("request").await,
                 _ = look.tick() => {
@@ -97,17 +111,20 @@ where
         }
     }
 
-    /// Compares the fingerprint (or skips that when `asked`) and loads the catalog if it may have changed.
-    async fn look_up(&mut self, backoff: &mut Duration, asked: bool) {
+    /// Compares the fingerprint and loads the catalog if it differs. Anybody may notify or name an unknown relation,
+    /// so neither forces more than that comparison.
+    async fn look_up(&mut self, backoff: &mut Duration) {
         let shared = self.keeper.shared.clone();
         let pending = shared.asked.load(Ordering::Acquire);
-        let asked = asked || pending > *shared.answered.borrow();
-        match tokio::time::timeout(QUERY_TIMEOUT, self.catalog(asked)).await {
-            Ok(Ok(Some(schema))) => {
+        let began = Now::read();
+        match tokio::time::timeout(QUERY_TIMEOUT, self.catalog()).await {
+            Ok(Ok(schema)) => {
                 *backoff = BACKOFF_MIN;
-                self.swap(Some(Arc::new(schema)), "catalog").await;
+                self.rest_until_ns = began.mono_ns + Now::read().since_us(began) * 1_000 * REST;
+                if let Some(schema) = schema {
+                    self.swap(Some(Arc::new(schema)), "catalog").await;
+                }
             }
-            Ok(Ok(None)) => *backoff = BACKOFF_MIN,
             Ok(Err(error)) => self.lost(backoff, &error).await,
             Err(_) => self.lost(backoff, &Error::Control("the catalog did not answer".into())).await,
         }
@@ -116,7 +133,7 @@ where
         shared.answered.send_modify(|done| *done = (*done).max(pending));
     }
 
-    async fn catalog(&mut self, asked: bool) -> Result<Option<Schema>> {
+    async fn catalog(&mut self) -> Result<Option<Schema>> {
         let shared = self.keeper.shared.clone();
         if self.client.as_ref().is_none_or(Client::is_closed) {
             let client = shared.settings.connect.open(shared.wake.clone()).await?;
@@ -127,9 +144,8 @@ where
         }
         let Some(client) = &self.client else { return Ok(None) };
         let now = fingerprint(client).await?;
-        let schema = if asked || self.fingerprint.as_ref() != Some(&now) { Some(load(client).await?) } else { None };
+        let schema = if self.fingerprint.as_ref() == Some(&now) { None } else { Some(load(client).await?) };
         self.fingerprint = Some(now);
-        shared.read_us.store(Now::read().unix_us, Ordering::Release);
         if !shared.connected.swap(true, Ordering::AcqRel) {
             tracing::info!("control connection restored");
         }
@@ -150,6 +166,7 @@ where
     async fn reload(&mut self, why: &str) {
         if why != "file change" {
             self.reload_keys().await;
+            self.fingerprint = None;
         }
         match parse(&self.keeper.shared.settings) {
             Ok(policy) => {
