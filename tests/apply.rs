@@ -199,3 +199,46 @@ fn check_says_every_problem_and_what_is_revealed() {
     assert_eq!(json["problems"].as_array().unwrap().len(), 2);
     assert_eq!(site.pgveil(&["check", "--no-such-flag"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_renamed_column_keeps_its_id_and_its_cells() {
+    let site = Site::new("rename").schema(SCHEMA).policy(POLICY).prepare();
+    site.pgveil_ok(&["apply"]);
+    let id =
+        site.sql("select column_id from pgveil.columns where relation = 'people'::regclass and column_name = 'email'");
+    site.sql("alter table people rename email to mail");
+    let lost = site.pgveil(&["check"]);
+    assert!(text(&lost).contains("public.people has no column email"), "{}", text(&lost));
+    let renamed = POLICY
+        .replace(
+            "email = { level = \"restricted\", as",
+            "mail = { was = \"public.people.email\", level = \"restricted\", as",
+        )
+        .replace("same_as = \"public.people.email\"", "same_as = \"public.people.mail\"");
+    site.write("policy.toml", &renamed);
+    site.pgveil_ok(&["check"]);
+    let dry = site.pgveil_ok(&["apply", "--dry-run"]);
+    assert!(dry.contains("public.people.mail is recorded"), "{dry}");
+    site.pgveil_ok(&["apply"]);
+    assert_eq!(
+        site.sql("select column_id from pgveil.columns where relation = 'people'::regclass and column_name = 'mail'"),
+        id
+    );
+    site.write("policy.toml", &renamed.replace("was = \"public.people.email\", ", ""));
+    assert!(site.pgveil_ok(&["apply"]).contains("nothing to do"), "the keyring has the new name now");
+}
+
+#[test]
+fn a_superuser_gets_the_event_trigger_that_wakes_the_proxies() {
+    let site = Site::new("trigger").schema(SCHEMA).policy(POLICY).prepare();
+    let config = std::fs::read_to_string(site.path("pgveil.toml")).unwrap();
+    let own = format!("pgveil:{PASSWORD}@");
+    site.write("pgveil.toml", &config.replace(&own, &format!("postgres:{}@", cluster().password())));
+    site.pgveil_ok(&["apply"]);
+    assert_eq!(site.sql("select evtenabled from pg_event_trigger where evtname = 'pgveil_catalog'"), "O");
+    assert!(site.pgveil_ok(&["apply"]).contains("nothing to do"));
+    // It runs with everybody's DDL, so it must not fail for roles without rights on schema pgveil.
+    cluster()
+        .sql_as("app", PASSWORD, &site.database, "create table public.mine (a int); drop table public.mine")
+        .unwrap();
+}
