@@ -76,6 +76,13 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let metrics = admin::install()?;
     let meters = Arc::new(Meters::new());
     let settings = relay_settings(&config)?;
+    if settings.tls.is_some() && settings.upstream.tls.is_some() {
+        // RFC 5802 §6: a client that could have bound the channel and was not offered to reads that as an attack.
+        tracing::warn!(
+            "TLS on both legs: SCRAM clients that bind the channel when they can (libpq) log in only with \
+             channel_binding=disable"
+        );
+    }
     let keeper = Keeper::start(catalog_settings(&config)?, keyring.clone()).await?;
     let (path, unlock) = (config.keys.path.clone(), keys::Unlock::from(&config.keys.unlock));
     keeper.load_keys_with(move || keys::load(&path, &unlock).map_err(|error| Error::Key(error.to_string())));
