@@ -348,6 +348,11 @@ impl Opener<'_> {
             row.note(Shown::Clear);
             return match value::encode(ty, self.plain, format, self.style, self.shown) {
                 Ok(()) => Ok(true),
+                // Authentic, but this session's settings cannot print it (a time zone that is not in the database).
+                Err(e) if e.sqlstate.0 != *b"XX001" => {
+                    let refusal = Refusal::new(Code::BadValue, e.what, "change the session's settings");
+                    Err(Broken { refusal: refusal.with_sqlstate(e.sqlstate), tamper: false })
+                }
                 Err(_) => self.broken(column, row),
             };
         }

@@ -280,3 +280,60 @@ fn an_unexplained_reply_closes_the_connection() {
         assert!(result.is_err(), "{}", char::from(tag));
     }
 }
+
+fn int_target(search: bool) -> crate::plan::Target {
+    use crate::policy::rules::{Level, Mode, OnFailure, SealedColumn};
+    let column = Arc::new(SealedColumn {
+        id: 1,
+        relation: "public.t".into(),
+        column: "c".into(),
+        relation_oid: 1,
+        attnum: 1,
+        ty: crate::wire::types::SqlType { kind: crate::wire::types::Kind::Int4, typmod: -1 },
+        mode: Mode::Deterministic,
+        level: Level::Restricted,
+        mask: crate::mask::Mask::Null,
+        on_failure: OnFailure::Error,
+    });
+    crate::plan::Target { column, array: false, search }
+}
+
+fn sealed(declared: u32, text: &str, search: bool) -> Result<Vec<u8>, Refusal> {
+    let desk = Desk::new();
+    let (mut plain, mut out) = (Vec::new(), Vec::new());
+    let (mut entropy, style) = (Fixed(3), Style::default());
+    let mut sealer = write::Sealer { keyring: &desk.keyring, entropy: &mut entropy, style: &style, plain: &mut plain };
+    let format = crate::wire::types::Format::Text;
+    sealer.value(&int_target(search), declared, format, text.as_bytes(), &mut out)?;
+    Ok(out)
+}
+
+#[test]
+fn a_searched_value_equals_a_stored_one_exactly_when_postgresql_says_so() {
+    let stored = sealed(0, "4", false).unwrap();
+    assert_eq!(sealed(23, "4", true).unwrap(), stored);
+    assert_eq!(sealed(1700, "4.00", true).unwrap(), stored, "numeric 4.00 = 4");
+    assert_eq!(sealed(701, "4", true).unwrap(), stored, "float 4 = 4");
+    assert_ne!(sealed(1700, "4.4", true).unwrap(), stored, "rounding is for storing");
+    assert_eq!(sealed(1700, "4.4", false).unwrap(), stored, "an assignment rounds");
+    assert_ne!(sealed(20, "99999999999", true).unwrap(), stored, "beyond the type: found nowhere, no error");
+    assert_eq!(sealed(20, "99999999999", false).unwrap_err().sqlstate.as_str(), "22003");
+}
+
+#[test]
+fn stolen_envelopes_are_recognised_in_every_spelling() {
+    let desk = Desk::new();
+    let envelope = sealed(0, "4", false).unwrap();
+    let hex = hex::encode(&envelope);
+    for text in [format!("\\x{hex}"), format!("  \\x{}", hex.to_uppercase())] {
+        let format = crate::wire::types::Format::Text;
+        assert!(write::carries_envelope(&desk.keyring, text.as_bytes(), format));
+    }
+    assert!(write::carries_envelope(&desk.keyring, &envelope, crate::wire::types::Format::Binary));
+    assert!(write::text_carries_envelope(&desk.keyring, format!("select '\\x{hex}'").as_bytes()));
+    assert!(write::text_carries_envelope(&desk.keyring, format!("select decode('{hex}', 'hex')").as_bytes()));
+    assert!(!write::text_carries_envelope(&desk.keyring, b"select '\\xfed1'"), "random bytes with the magic pass");
+    let mut other = envelope;
+    other[11] = 99;
+    assert!(!write::is_envelope(&desk.keyring, &other), "a column id that is not ours");
+}

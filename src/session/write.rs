@@ -128,14 +128,23 @@ impl Sealer<'_> {
         if target.search {
             let free = SqlType { kind: column.ty.kind, typmod: -1 };
             match stored {
-                Ok(()) if column.ty.typmod == -1 && !inexact(declared, column.ty.kind) => {}
+                Ok(()) if column.ty.typmod == -1 && !rounds(declared, column.ty.kind) => {}
                 stored => {
                     let mut wide = Vec::new();
-                    value::decode_declared(declared, free, format, bytes, self.style, &mut wide)
-                        .map_err(|e| bad_value(column, e.sqlstate, e.what))?;
-                    exact = stored.is_ok()
-                        && same_value(column.ty.kind, self.plain, &wide)
-                        && !inexact(declared, column.ty.kind);
+                    match value::decode_declared(declared, free, format, bytes, self.style, &mut wide) {
+                        Ok(()) => {
+                            let same = stored.is_ok() && same_value(column.ty.kind, self.plain, &wide);
+                            let whole = !rounds(declared, column.ty.kind)
+                                || unrounded(declared, format, bytes, self.style, self.plain);
+                            exact = same && whole;
+                        }
+                        // Beyond the type's range: PostgreSQL compares in a wider one and finds nothing.
+                        Err(e) if e.sqlstate.0 == *b"22003" => {
+                            exact = false;
+                            wide.clear();
+                        }
+                        Err(e) => return Err(bad_value(column, e.sqlstate, e.what)),
+                    }
                     if !exact {
                         *self.plain = wide;
                     }
@@ -175,21 +184,20 @@ impl Sealer<'_> {
 
     /// The client's text with every edit made.
     pub(super) fn splice(&mut self, sql: &str, edits: &[Edit]) -> Result<Vec<u8>, Refusal> {
-        let mut out = Vec::with_capacity(sql.len() + edits.len() * 200);
-        let mut at = 0;
+        let mut made = Vec::with_capacity(edits.len());
         for edit in edits {
-            let (start, end) = (edit.span.start as usize, edit.span.end as usize);
-            let between = sql.get(at..start).filter(|_| end >= start && end <= sql.len()).ok_or_else(mismatch)?;
-            out.extend_from_slice(between.as_bytes());
-            match &edit.with {
-                Replacement::Text(text) => out.extend_from_slice(text.as_bytes()),
+            let with = match &edit.with {
+                Replacement::Text(text) => text.as_bytes().to_vec(),
                 Replacement::Cell { target, literal, negative } => {
-                    self.literal(sql, *literal, *negative, target, &mut out)?;
+                    let mut cell = Vec::new();
+                    self.literal(sql, *literal, *negative, target, &mut cell)?;
+                    cell
                 }
-            }
-            at = end;
+            };
+            made.push((edit.span, with));
         }
-        out.extend_from_slice(sql.get(at..).ok_or_else(mismatch)?.as_bytes());
+        let mut out = Vec::with_capacity(sql.len() + edits.len() * 200);
+        crate::sql::splice(sql, &made, &mut out).map_err(|_| mismatch())?;
         Ok(out)
     }
 
@@ -255,8 +263,22 @@ impl Sealer<'_> {
     }
 }
 
-/// PostgreSQL would compare such a parameter as a wider type than the column's; converting it first could round.
-fn inexact(declared: u32, kind: Kind) -> bool {
+/// Whether the sealed integer is the very value given as a numeric or float: PostgreSQL compares those in the wider
+/// type, and the conversion to the column's type may have rounded.
+fn unrounded(declared: u32, format: Format, bytes: &[u8], style: &Style, stored: &[u8]) -> bool {
+    let Ok(integer) = <[u8; 8]>::try_from(stored).map(i64::from_be_bytes) else { return false };
+    let given = match declared {
+        1700 => SqlType { kind: Kind::Numeric, typmod: -1 },
+        _ => SqlType { kind: Kind::Float8, typmod: -1 },
+    };
+    let (mut wide, mut same) = (Vec::new(), Vec::new());
+    let read = value::decode_declared(declared, given, format, bytes, style, &mut wide).is_ok();
+    let text = integer.to_string();
+    read && value::decode(given, Format::Text, text.as_bytes(), style, &mut same).is_ok()
+        && same_value(given.kind, &same, &wide)
+}
+
+fn rounds(declared: u32, kind: Kind) -> bool {
     matches!(declared, 700 | 701 | 1700) && matches!(kind, Kind::Int2 | Kind::Int4 | Kind::Int8)
 }
 
