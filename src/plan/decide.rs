@@ -15,7 +15,7 @@ use crate::event::Access;
 use crate::sql::kind::{self, Kind};
 use crate::sql::lexer::{LexError, Token, TokenKind};
 use crate::sql::parse::{parse_statement, with_stack};
-use crate::sql::{lex, mentions, shape, statements};
+use crate::sql::{lex, mentions, shape, statements, string_value};
 use sqlparser::ast::Statement;
 
 /// Tokens of one text.
@@ -28,7 +28,8 @@ pub(super) fn decide(request: &Request<'_>) -> Decision {
         Err(error) => return without_tokens(request, error),
     };
     let restricted = request.rules.class(request.class).restricted();
-    if !restricted && !mentions(request.sql, &tokens, &request.rules.names) {
+    let block = tokens.iter().any(|token| token.is_word(request.sql, "do"));
+    if !restricted && !block && !mentions(request.sql, &tokens, &request.rules.names) {
         return Decision::Pass(Arc::new(unread(request, &tokens)));
     }
     with_stack(tokens.len(), || Text::new(request, &tokens).decide())
@@ -241,6 +242,9 @@ impl<'a> Text<'a> {
         let sql = request.sql;
         let own = &self.tokens[range.clone()];
         let named = mentions(sql, own, &request.rules.names);
+        if kind::kind(sql, self.tokens, range.clone()) == Kind::Do && !self.restricted {
+            return self.block(range);
+        }
         if !named && !self.restricted {
             return Ok(unread_step(request, self.tokens, range));
         }
@@ -260,6 +264,15 @@ impl<'a> Text<'a> {
             Kind::Unknown => Err(refuse::unreadable("no statement begins like this")),
             _ => self.definition(range, named, touches),
         }
+    }
+
+    /// DO: nobody reads the code, so it may not name a protected relation.
+    fn block(&self, range: Range<usize>) -> Result<Step, Refusal> {
+        let sql = self.request.sql;
+        if named_in_strings(sql, &self.tokens[range.clone()], &self.request.rules.names, STRINGS_IN_STRINGS_MAX) {
+            return Err(refuse::unreadable("the code of a DO block"));
+        }
+        Ok(unread_step(self.request, self.tokens, range))
     }
 
     /// EXPLAIN, DECLARE and PREPARE: the statement inside is read.
@@ -360,6 +373,19 @@ impl<'a> Text<'a> {
         self.temporary = temporary;
         outcome
     }
+}
+
+/// `DO $$ … EXECUTE 'SELECT …' … $$`: deeper quoting is taken for a mention.
+const STRINGS_IN_STRINGS_MAX: u32 = 4;
+
+/// Whether code in string constants mentions one of the names, or cannot be told.
+fn named_in_strings(sql: &str, tokens: &[Token], names: &HashSet<String>, depth: u32) -> bool {
+    let strings = tokens.iter().filter(|token| matches!(token.kind, TokenKind::String | TokenKind::DollarString));
+    strings.into_iter().any(|token| {
+        let Ok(text) = string_value(sql, token) else { return true };
+        let Ok(inside) = lex(&text, TOKENS_MAX) else { return depth == STRINGS_IN_STRINGS_MAX };
+        depth == 0 || mentions(&text, &inside, names) || named_in_strings(&text, &inside, names, depth - 1)
+    })
 }
 
 /// What the resolver says of the output columns.
