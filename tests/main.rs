@@ -21,5 +21,6 @@ mod scenario;
 mod sql_agreement;
 mod startup;
 mod support;
+mod tls;
 mod tokio_client;
 mod values;

@@ -34,6 +34,15 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
     let limits = root.section("limits").map_or_else(Limits::default, limits);
     let log = root.section("log").map_or_else(Log::default, log);
     root.close();
+    if let (Some(Listen { tls: Some(_), .. }), Some(Upstream { tls, .. })) = (&listen, &upstream)
+        && tls.mode != TlsMode::Disable
+    {
+        // RFC 5802 §6: who could bind the channel and was not offered it says so, and a server that offers it refuses.
+        warnings.push(
+            "TLS on both legs: SCRAM clients that know channel binding (libpq) must connect with channel_binding=disable"
+                .into(),
+        );
+    }
     Some(Config {
         listen: listen?,
         upstream: upstream?,
