@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
 
 use crate::scenario::site;
-use crate::support::{Site, Wire, connect, frame, startup};
+use crate::support::{Site, Wire, cluster, connect, frame, startup};
 
 /// Copies every connection to `port`, one byte per write both ways.
 fn dripping(port: u16) -> u16 {
@@ -124,4 +124,49 @@ fn a_password_that_is_not_one_ends_the_connection() {
         assert_eq!(wire.frame().map(|f| f.tag), Some(b'E'), "{body:?}");
         assert!(wire.frame().is_none());
     }
+}
+
+/// `psql` over the network with these connection parameters; what it printed, or its message.
+fn psql(site: &Site, parameters: &str, statement: &str) -> Result<String, String> {
+    let mut psql = std::process::Command::new(cluster().binaries().program("psql"));
+    let output =
+        psql.args(["-XAt", "-d", &format!("{}?{parameters}", site.url("app")), "-c", statement]).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+#[test]
+fn clients_use_tls_as_it_is_demanded() {
+    let mut site = Site::new("tls").listen("tls = { cert = \"cert.pem\", key = \"key.pem\" }").prepare();
+    let [mine, other] = [(); 2].map(|()| rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap());
+    site.write("cert.pem", &mine.cert.pem());
+    site.write("key.pem", &mine.signing_key.serialize_pem());
+    site.write("other.pem", &other.cert.pem());
+    site.pgveil_ok(&["apply"]);
+    site.serve();
+    let ca = |name: &str| format!("sslmode=verify-full&sslrootcert={}", site.path(name).display());
+    assert_eq!(psql(&site, &ca("cert.pem"), "select 'in'").as_deref(), Ok("in"));
+    let wrong = psql(&site, &ca("other.pem"), "select 'in'").unwrap_err();
+    assert!(wrong.contains("certificate"), "{wrong}");
+    let plain = psql(&site, "sslmode=disable", "select 'in'").unwrap_err();
+    assert!(plain.contains("PV003"), "{plain}");
+    // What was sent in clear behind the request is not taken for what came through TLS.
+    let mut smuggler = Wire::open(site.port());
+    let request = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f];
+    smuggler.send(&[&request[..], &startup(&[("user", "app"), ("database", &site.database)])].concat());
+    assert!(smuggler.frame().is_none());
+    // The certificate is exchanged while the proxy serves; one that cannot be read changes nothing.
+    site.write("cert.pem", "nothing");
+    site.signal("HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    site.write("cert.pem", &mine.cert.pem());
+    assert_eq!(psql(&site, &ca("cert.pem"), "select 'in'").as_deref(), Ok("in"));
+    site.write("cert.pem", &other.cert.pem());
+    site.write("key.pem", &other.signing_key.serialize_pem());
+    site.signal("HUP");
+    let renewed = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        psql(&site, &ca("other.pem"), "select 'in'").is_ok()
+    });
+    assert!(renewed, "{}", site.log());
 }
