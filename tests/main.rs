@@ -6,6 +6,7 @@
 mod alerts;
 mod apply;
 mod catalog;
+mod clearance;
 mod copy_rows;
 mod crash;
 mod docker;

@@ -1,0 +1,140 @@
+//! What each class of actors sees, end to end: tables, views, views of views, partitions, groups, unlisted columns.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use crate::support::{PASSWORD, Site, cluster};
+
+const SCHEMA: &str = "
+    create table people (id bigint primary key, email varchar(320) unique, born date, nick text, salary numeric);
+    create table visits (id bigint, diagnosis text, ward text) partition by list (ward);
+    create table visits_a partition of visits for values in ('a');";
+
+/// Made after `apply`: a view of a sealed column must be.
+const VIEWS: &str = "set search_path = public;
+    create view directory as select id, nick, email from people;
+    create view wages as select id, salary from people;
+    create view hints as select id, salary > 100 as rich from people;
+    create view wages2 as select * from wages;
+    create materialized view archive as select id, email, salary from people with no data;
+    grant select on directory, wages, hints, wages2, archive to app, analyst, support;";
+
+const POLICY: &str = "version = 1
+default_level = \"restricted\"
+[tables.\"public.people\"]
+subject = { kind = \"person\", key = \"id\" }
+[tables.\"public.people\".columns]
+id = { level = \"internal\" }
+email = { level = \"restricted\", encrypt = \"deterministic\", mask = \"email\" }
+born = { level = \"confidential\", encrypt = \"randomized\", mask = \"date\" }
+nick = { level = \"internal\" }
+[tables.\"public.visits\".columns]
+id = { level = \"internal\" }
+diagnosis = { level = \"restricted\", encrypt = \"randomized\", mask = \"fixed:hidden\" }
+ward = { level = \"internal\" }
+[roles.app]
+clearance = \"restricted\"
+[roles.staff]
+member_of = \"clearance_staff\"
+clearance = \"internal\"
+[roles.support]
+clearance = \"confidential\"
+above = \"deny\"
+";
+
+async fn refused(client: &Client, sql: &str) -> String {
+    match client.simple_query(sql).await {
+        Ok(_) => panic!("not refused: {sql}"),
+        Err(error) => error.as_db_error().map(|e| format!("{} {}", e.code().code(), e.message())).unwrap_or_default(),
+    }
+}
+
+async fn text(client: &Client, sql: &str) -> Vec<Option<String>> {
+    let row = client.query_one(sql, &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    (0..row.len())
+        .map(|at| match *row.columns()[at].type_() {
+            Type::INT8 => row.get::<_, Option<i64>>(at).map(|v| v.to_string()),
+            _ => row.get::<_, Option<String>>(at),
+        })
+        .collect()
+}
+
+fn some(values: &[&str]) -> Vec<Option<String>> {
+    values.iter().map(|v| Some((*v).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn every_class_sees_what_its_clearance_says() {
+    let group = "do $$begin create role clearance_staff; exception when duplicate_object then null; end$$;
+                 grant clearance_staff to analyst";
+    cluster().sql("postgres", group).unwrap();
+    let mut site = Site::new("clearance").schema(SCHEMA).policy(POLICY).prepare();
+    site.pgveil_ok(&["apply"]);
+    cluster().sql_as("pgveil", PASSWORD, &site.database, VIEWS).unwrap();
+    site.serve();
+    let (app, analyst, support) =
+        (site.client("app").await, site.client("analyst").await, site.client("support").await);
+
+    let person = "insert into people values (1, 'kanarie@example.com', '1985-07-23', 'kanarie-nick', 120)";
+    app.batch_execute(person).await.unwrap();
+    app.batch_execute("insert into visits values (1, 'kanarie flu', 'a')").await.unwrap();
+
+    // Cleared.
+    assert_eq!(text(&app, "select email, nick from people").await, some(&["kanarie@example.com", "kanarie-nick"]));
+    assert_eq!(text(&app, "select email from directory").await, some(&["kanarie@example.com"]));
+    assert_eq!(text(&app, "select salary::text from wages2").await, some(&["120"]));
+    assert_eq!(text(&app, "select diagnosis from visits_a").await, some(&["kanarie flu"]));
+
+    // Internal through a group: masks for what is sealed, a refusal for plaintext above.
+    assert_eq!(text(&analyst, "select email, nick from people").await, some(&["k******@*******.com", "kanarie-nick"]));
+    assert_eq!(
+        text(&analyst, "select email, nick from directory").await,
+        some(&["k******@*******.com", "kanarie-nick"])
+    );
+    assert_eq!(text(&analyst, "select diagnosis from visits").await, some(&["hidden"]));
+    assert_eq!(text(&analyst, "select diagnosis from visits_a").await, some(&["hidden"]));
+    assert_eq!(text(&analyst, "select id from wages").await, some(&["1"]));
+    assert_eq!(text(&analyst, "select id from hints").await, some(&["1"]));
+    for hidden in [
+        "select salary from people",
+        "select * from people",
+        "select p from people p",
+        "select 1 from people where salary > 100",
+        "select id from people order by salary",
+        "select salary from wages",
+        "select * from wages2",
+        "select rich from hints",
+        "select count(*) filter (where rich) from hints",
+        "select salary from archive",
+        "select (select max(salary) from people)",
+        "copy people to stdout",
+        "copy (select salary from people) to stdout",
+    ] {
+        let said = refused(&analyst, hidden).await;
+        assert!(said.starts_with("42501"), "{hidden}: {said}");
+    }
+    assert!(refused(&analyst, "select id from people where email = 'kanarie@example.com'").await.starts_with("42501"));
+
+    // Confidential, and above it a refusal.
+    assert!(refused(&support, "select email from people").await.starts_with("42501"));
+    assert!(refused(&support, "select email from directory").await.starts_with("42501"));
+    let born = support.query_one("select born::text from (select id from people) p, (values ('x')) v(born)", &[]).await;
+    assert_eq!(born.unwrap().get::<_, &str>(0), "x");
+    assert_eq!(support.simple_query("select born from people").await.unwrap().len(), 3);
+
+    // Nobody in particular: nothing clear, not even internal columns.
+    site.write("policy.toml", &POLICY.replace("[roles.support]\nclearance = \"confidential\"\nabove = \"deny\"\n", ""));
+    let mut said = String::new();
+    for _ in 0..200 {
+        said = match support.simple_query("select nick from people").await {
+            Ok(_) => "shown".into(),
+            Err(error) => error.as_db_error().map(|e| e.code().code().to_owned()).unwrap_or_default(),
+        };
+        if said == "42501" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(said, "42501", "a session that stands is judged by the new rules");
+    assert_eq!(text(&support, "select email from people").await, some(&["k******@*******.com"]));
+}
