@@ -42,6 +42,59 @@ clearance = \"confidential\"
 above = \"deny\"
 ";
 
+/// Statements by which a role cleared for `internal` might see or probe `people.salary`, which is not sealed.
+const HIDDEN: &[&str] = &[
+    "select salary from people",
+    "select * from people",
+    "select p from people p",
+    "select 1 from people where salary > 100",
+    "select id from people order by salary",
+    "select salary from wages",
+    "select * from wages2",
+    "select rich from hints",
+    "select count(*) filter (where rich) from hints",
+    "select salary from archive",
+    "select (select max(salary) from people)",
+    "copy people to stdout",
+    "copy (select salary from people) to stdout",
+    "table people",
+    "select (p).salary from people p",
+    "select row_to_json(p) from people p",
+    "select to_jsonb(people) from people",
+    "with x as (table people) select id from x where salary > 1",
+    "values ((select salary from people))",
+    "update people set nick = salary::text",
+    "update people set nick = nick returning salary",
+    "insert into people (id, nick) select 2, salary::text from people",
+    "create table copied as table people",
+    "create view mine as select salary from people",
+    "create temp view mine as select salary from people",
+    "prepare p as select salary from people",
+    "declare c cursor with hold for select salary from people",
+    "explain select salary from people",
+    "explain analyze select id from people where salary > 1",
+    "do $$begin perform salary from people; end$$",
+    "select query_to_xml('select salary from people', true, true, '')",
+    "select query_to_xml_and_xmlschema('select salary from pe' || 'ople', true, true, '')",
+    "select table_to_xml('people', true, true, '')",
+    "select database_to_xml(true, true, '')",
+    "select schema_to_xml('public', true, true, '')",
+    "select * from ts_stat('select nick::tsvector from people')",
+    "select most_common_vals from pg_stats",
+    "select most_common_vals::text from pg_catalog.pg_stats where tablename = 'pe' || 'ople'",
+    "select * from pg_statistic",
+    "select id from people group by id, salary",
+    "select id from people p1 join people p2 using (salary)",
+    "select * from people natural join visits",
+    "select distinct on (salary) id from people",
+    "select id, rank() over (order by salary) from people",
+    "select id from people union select salary::bigint from people",
+    "select id from people, lateral (select salary s) l",
+    "delete from people where salary > 1",
+    "select id from people for update of people skip locked; select salary from people",
+    "merge into people using (select 1 as one) s on salary > 1 when matched then update set nick = 'x'",
+];
+
 async fn refused(client: &Client, sql: &str) -> String {
     match client.simple_query(sql).await {
         Ok(_) => panic!("not refused: {sql}"),
@@ -95,23 +148,9 @@ async fn every_class_sees_what_its_clearance_says() {
     assert_eq!(text(&analyst, "select diagnosis from visits_a").await, some(&["hidden"]));
     assert_eq!(text(&analyst, "select id from wages").await, some(&["1"]));
     assert_eq!(text(&analyst, "select id from hints").await, some(&["1"]));
-    for hidden in [
-        "select salary from people",
-        "select * from people",
-        "select p from people p",
-        "select 1 from people where salary > 100",
-        "select id from people order by salary",
-        "select salary from wages",
-        "select * from wages2",
-        "select rich from hints",
-        "select count(*) filter (where rich) from hints",
-        "select salary from archive",
-        "select (select max(salary) from people)",
-        "copy people to stdout",
-        "copy (select salary from people) to stdout",
-    ] {
+    for hidden in HIDDEN {
         let said = refused(&analyst, hidden).await;
-        assert!(said.starts_with("42501"), "{hidden}: {said}");
+        assert!(said.starts_with("42501 PV0"), "{hidden}: {said}");
     }
     assert!(refused(&analyst, "select id from people where email = 'kanarie@example.com'").await.starts_with("42501"));
 
