@@ -45,7 +45,7 @@ macro_rules! metrics {
 metrics! {
     BUILD_INFO Gauge "pgveil_build_info" "Always 1; the label carries the version.";
     READY Gauge "pgveil_ready" "1 when /readyz answers 200, else 0.";
-    UPSTREAM_UP Gauge "pgveil_upstream_up" "1 when the last connection attempt to PostgreSQL succeeded, else 0.";
+    UPSTREAM_UP Gauge "pgveil_upstream_up" "1 when PostgreSQL could last be reached, asked for every client and every few seconds, else 0.";
     UPSTREAM_ERRORS Counter "pgveil_upstream_connect_errors_total" "Connections to PostgreSQL that could not be made.";
     CONNECTIONS_OPEN Gauge "pgveil_connections_open" "Client connections open now.";
     CONNECTIONS_ACCEPTED Counter "pgveil_connections_accepted_total" "Client connections accepted.";
@@ -254,9 +254,14 @@ impl Meters {
         self.ready.set(f64::from(u8::from(ready)));
     }
 
-    /// A connection to PostgreSQL was made, or could not be.
+    /// PostgreSQL was seen to accept connections, or not.
+    pub fn upstream_seen(&self, up: bool) {
+        self.upstream_up.set(f64::from(u8::from(up)));
+    }
+
+    /// A client's connection to PostgreSQL was made, or could not be.
     pub fn upstream(&self, reached: bool) {
-        self.upstream_up.set(f64::from(u8::from(reached)));
+        self.upstream_seen(reached);
         if !reached {
             self.upstream_errors.increment(1);
         }

@@ -113,9 +113,10 @@ async fn readyz(State(door): State<Door>) -> impl IntoResponse {
 }
 
 impl Door {
-    /// Asks everybody, and sets `pgveil_ready`.
+    /// Asks everybody, and sets `pgveil_ready` and `pgveil_upstream_up`.
     pub async fn readiness(&self) -> Readiness {
         let upstream = self.upstream.reachable().await;
+        self.meters.upstream_seen(upstream.is_ok());
         let readiness = self.facts.judge(upstream, self.desk.writable());
         self.meters.ready(readiness.ready);
         readiness
