@@ -5,6 +5,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::crypto::{Header, Keyring, SealMode};
+use crate::crypto::{MAGIC, OVERHEAD};
 use crate::error::{Code, Refusal, SqlState};
 use crate::plan::{Edit, Replacement, Span, Target};
 use crate::policy::rules::{Mode, SealedColumn};
@@ -80,16 +81,72 @@ pub(super) fn carries_envelope(keyring: &Keyring, bytes: &[u8], format: Format) 
     super::fields::unbytea(text, &mut raw) && is_envelope(keyring, &raw)
 }
 
-/// Some string literal of the text holds an envelope in hexadecimal: magic, version and suite are looked for, then
-/// the header is read.
+/// As much of an envelope as its header is judged by: header, the longest token, nonce and tag.
+const HEAD_MAX: usize = OVERHEAD + 64;
+
+/// Some string literal of the text holds an envelope, in either form bytea is written in: wherever the magic can
+/// begin, a bounded head is decoded and judged.
 pub(super) fn text_carries_envelope(keyring: &Keyring, sql: &[u8]) -> bool {
-    const MAGIC: [&[u8]; 8] = [b"fed1", b"feD1", b"fEd1", b"fED1", b"Fed1", b"FeD1", b"FEd1", b"FED1"];
-    MAGIC.iter().any(|magic| {
-        memchr::memmem::find_iter(sql, magic).any(|at| {
-            let digits = sql[at..].iter().take_while(|b| b.is_ascii_hexdigit()).count() & !1;
-            digits >= 64 && hex::decode(&sql[at..at + digits]).is_ok_and(|raw| is_envelope(keyring, &raw))
+    memchr::memchr2_iter(b'f', b'F', sql).any(|at| is_envelope(keyring, &from_hex(&sql[at..])))
+        || memchr::memmem::find_iter(sql, b"\\376").any(|at| {
+            // One backslash begins an escape, or two where the literal itself is an E'' string.
+            is_envelope(keyring, &from_escapes(&sql[at..], 1))
+                || (at > 0 && is_envelope(keyring, &from_escapes(&sql[at - 1..], 2)))
         })
-    })
+}
+
+/// Nothing but an envelope begins so.
+fn misses_magic(head: &[u8]) -> bool {
+    !head.is_empty() && !MAGIC.starts_with(&head[..head.len().min(MAGIC.len())])
+}
+
+/// bytea's hex format after its `\x`: pairs of digits, white space between them allowed.
+fn from_hex(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut digits = text;
+    while out.len() < HEAD_MAX && !misses_magic(&out) {
+        digits = digits.trim_ascii_start();
+        let Some((Some(high), Some(low))) = digits.first_chunk().map(|[h, l]| (nibble(*h), nibble(*l))) else { break };
+        out.push(high << 4 | low);
+        digits = &digits[2..];
+    }
+    out
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// bytea's escape format up to the end of its literal; an escape begins with `unit` backslashes.
+fn from_escapes(text: &[u8], unit: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = text.get(at).filter(|_| out.len() < HEAD_MAX && !misses_magic(&out)) {
+        let slashes = text[at..].iter().take(2 * unit).take_while(|b| **b == b'\\').count();
+        match byte {
+            b'\\' if slashes == 2 * unit => {
+                out.push(b'\\');
+                at += 2 * unit;
+            }
+            b'\\' => match text.get(at + unit..at + unit + 3) {
+                Some(&[a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7']) if slashes == unit => {
+                    out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                    at += unit + 3;
+                }
+                _ => break,
+            },
+            b'\'' if text.get(at + 1) != Some(&b'\'') => break,
+            b'\'' => {
+                out.push(b'\'');
+                at += 2;
+            }
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    out
 }
 
 impl Sealer<'_> {
@@ -310,4 +367,27 @@ pub(super) fn put_parameter(out: &mut BytesMut, value: Option<&[u8]>) -> Result<
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_decoded_from_both_forms_of_bytea() {
+        let whole = [0xfe, 0xd1, 0x01, b'a', b'\'', b'\\', 0x00];
+        assert_eq!(from_hex(b"fed10161275c00'"), whole);
+        assert_eq!(from_hex(b"FE d1\t01\n61 27 5C 00 'x"), whole);
+        assert_eq!(from_escapes(br"\376\321\001a''\\\000' || x", 1), whole);
+        assert_eq!(from_escapes(br"\\376\\321\\001a''\\\\\\000', 1)", 2), whole);
+        assert_eq!(from_escapes(br"\376\321", 2), b"");
+    }
+
+    #[test]
+    fn other_text_is_left_after_two_bytes() {
+        assert_eq!(from_hex(b"ffffffff"), [0xff]);
+        assert_eq!(from_hex(b"feffffff"), [0xfe, 0xff]);
+        assert!(from_hex(&b"fed1".repeat(10_000)).len() <= HEAD_MAX);
+        assert!(from_escapes(&br"\376\321".repeat(10_000), 1).len() <= HEAD_MAX);
+    }
 }
