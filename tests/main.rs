@@ -15,6 +15,7 @@ mod frames;
 mod harness;
 mod hostile;
 mod leak;
+mod leaks;
 mod metrics;
 mod passthrough;
 mod readme;

@@ -153,6 +153,9 @@ impl Reading {
             Some(Answer::Functions) => {
                 self.schema.user_functions.insert(cell(row, 0)?.to_owned());
             }
+            Some(Answer::SealedFunctions) => {
+                self.schema.sealed_functions.insert(cell(row, 0)?.to_owned());
+            }
             None => return Err(Error::Control("the catalog batch gave too many answers".into())),
         }
         Ok(())

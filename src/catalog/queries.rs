@@ -20,9 +20,10 @@ pub(super) enum Answer {
     Roles,
     Memberships,
     Functions,
+    SealedFunctions,
 }
 
-pub(super) const ANSWERS: [Answer; 10] = [
+pub(super) const ANSWERS: [Answer; 11] = [
     Answer::Database,
     Answer::Relations,
     Answer::Columns,
@@ -33,6 +34,7 @@ pub(super) const ANSWERS: [Answer; 10] = [
     Answer::Roles,
     Answer::Memberships,
     Answer::Functions,
+    Answer::SealedFunctions,
 ];
 
 /// Opens the snapshot that the batch and [`SEALED_TYPES`] read.
@@ -85,7 +87,20 @@ pub(super) const BATCH: &str = concat!(
      join pg_roles m on m.oid = am.member join pg_roles g on g.oid = am.roleid;",
     // Functions
     "select distinct p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
-     where n.nspname not in ('pg_catalog','information_schema','pgveil')",
+     where n.nspname not in ('pg_catalog','information_schema','pgveil') \
+     union select o.oprname from pg_operator o join pg_proc p on p.oid = o.oprcode \
+     join pg_language l on l.oid = p.prolang where o.oid >= 16384 and l.lanname not in ('internal','c');",
+    // SealedFunctions
+    "with domains as (select t.oid, t.typarray from pg_type t join pg_namespace n on n.oid = t.typnamespace \
+       where n.nspname = 'pgveil' and t.typtype = 'd'), \
+     cells as (select oid from domains union select typarray from domains), \
+     records as (select t.oid, t.typarray from pg_type t join pg_attribute a on a.attrelid = t.typrelid \
+       where t.typrelid <> 0 and a.attnum > 0 and a.atttypid in (select oid from cells)), \
+     sealed as (select oid from cells union select oid from records union select typarray from records) \
+     select distinct p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
+     where n.nspname not in ('pg_catalog','information_schema','pgveil') and (p.prorettype in (select oid from sealed) \
+       or exists (select from unnest(p.proallargtypes, p.proargmodes) o(kind, way) \
+         where o.way in ('o','b','t') and o.kind in (select oid from sealed)))",
 );
 
 /// Read only when `pgveil.columns` exists. The recorded name decides (it survives dump and restore), then the number
@@ -107,6 +122,7 @@ pub(super) const FINGERPRINT: &str = concat!(
     "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_rewrite where oid >= 16384), '/',",
     "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_namespace where oid >= 16384), '/',",
     "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_proc where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_operator where oid >= 16384), '/',",
     "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_type where oid >= 16384 and typtype = 'd'), '/',",
     "(select sum(hashtextextended(inhrelid::text || '<' || inhparent::text, 0)) from pg_inherits), '/',",
     "(select sum(hashtextextended(roleid::text || '<' || member::text, 0)) from pg_auth_members), '/',",

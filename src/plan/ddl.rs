@@ -8,8 +8,8 @@ use sqlparser::ast::{
     TableConstraint,
 };
 
-use super::decide::{Text, unread_step};
-use super::reader::{Reader, Sc, folded};
+use super::decide::{Text, sealed, unread_step};
+use super::reader::{Output, Reader, Sc, folded};
 use super::refuse;
 use super::value::Value;
 use super::{How, Step, StepKind, Touched};
@@ -125,7 +125,22 @@ impl Text<'_> {
         }
         match created {
             Created::Query => {
-                self.read_definition(range, step, touches, |reader, statement| reader.created_query(statement))
+                let mut holds = false;
+                let mut step = self.read_definition(range.clone(), step, touches, |reader, statement| {
+                    reader.created_query(statement).map(|output| {
+                        holds = sealed(&output).is_some();
+                        false
+                    })
+                })?;
+                if holds {
+                    self.creates_sealed(&mut step, range)?;
+                }
+                Ok(step)
+            }
+            Created::Table if named && ["like", "inherits", "of"].into_iter().any(has) => {
+                let mut step = step;
+                self.creates_sealed(&mut step, range)?;
+                Ok(step)
             }
             Created::Index if named => {
                 self.read_definition(range, step, touches, |reader, statement| reader.created_index(statement))
@@ -139,6 +154,17 @@ impl Text<'_> {
             Created::Other if named && has("where") => Err(refuse::unreadable("a condition in a definition")),
             _ => Ok(step),
         }
+    }
+
+    /// A relation with sealed columns is made. The catalog is read for everybody, so it never shows a temporary one.
+    pub(super) fn creates_sealed(&self, step: &mut Step, range: Range<usize>) -> Result<(), Refusal> {
+        let made = kind::created(self.request.sql, self.tokens, range)
+            .ok_or_else(|| refuse::unreadable("the name of what it makes"))?;
+        if made.temporary {
+            return Err(refuse::temporary());
+        }
+        step.creates_sealed = Some(made.name.into());
+        Ok(())
     }
 
     fn alter(&mut self, range: Range<usize>, step: Step, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
@@ -179,7 +205,7 @@ fn protected(mut step: Step, changes: bool) -> Step {
 
 impl Reader<'_> {
     /// CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE TABLE AS. Bare sealed outputs keep their domain.
-    fn created_query(&mut self, statement: &Statement) -> Result<bool, Refusal> {
+    fn created_query(&mut self, statement: &Statement) -> Result<Output, Refusal> {
         let query = match statement {
             Statement::CreateView(view) => &view.query,
             Statement::CreateTable(table) => {
@@ -189,7 +215,7 @@ impl Reader<'_> {
         };
         let output = self.query(None, query)?;
         self.settle(&output)?;
-        Ok(false)
+        Ok(output)
     }
 
     fn table_scope(&mut self, name: &ObjectName) -> Result<(Rel<Value>, bool), Refusal> {

@@ -12,10 +12,11 @@ use super::{Decision, Field, Parameter, Plan, Refused, Request, Shape, Step, Ste
 use super::{guard, refuse};
 use crate::error::{Code, Refusal};
 use crate::event::Access;
+use crate::policy::rules::Rules;
 use crate::sql::kind::{self, Kind};
 use crate::sql::lexer::{LexError, Token, TokenKind};
 use crate::sql::parse::{parse_statement, with_stack};
-use crate::sql::{lex, mentions, shape, statements, string_value};
+use crate::sql::{lex, mentions, setting, shape, statements, string_value};
 use sqlparser::ast::Statement;
 
 /// Tokens of one text.
@@ -58,6 +59,9 @@ fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
         access,
         touches: Arc::from([]),
         touches_unknown: false,
+        moves_names: false,
+        moves_style: false,
+        creates_sealed: None,
         writes: false,
         fields: None,
         subject: None,
@@ -147,7 +151,28 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     if (calls.settings || calls.user) && step.kind == StepKind::Ordinary {
         step.kind = StepKind::Settings;
     }
+    if step.kind == StepKind::Settings {
+        step.moves_names =
+            moves(sql, own, &["search_path", "role", "session_authorization"], &["schema", "authorization"]);
+        step.moves_style = moves(sql, own, &["datestyle", "timezone", "intervalstyle"], &["zone"]);
+    }
     step
+}
+
+/// Statements whose literals and columns must be decided.
+fn reads(kind: Kind) -> bool {
+    use Kind::{Copy, Declare, Delete, Explain, Insert, Merge, Prepare, Query, Update, With};
+    matches!(kind, Query | With | Insert | Update | Delete | Merge | Copy | Declare | Prepare | Explain)
+}
+
+/// Whether SET, RESET, DISCARD or set_config may change one of these settings, which SET also calls by these words.
+fn moves(sql: &str, own: &[Token], settings: &[&str], words: &[&str]) -> bool {
+    let computed = |name: &Option<String>| name.as_ref().is_none_or(|name| settings.contains(&name.as_str()));
+    let named = |token: &Token| {
+        let text = token.text(sql).to_ascii_lowercase();
+        settings.iter().any(|setting| text.contains(setting)) || text == "all" || words.contains(&text.as_str())
+    };
+    own.iter().any(named) || setting::set_config(sql, own).iter().any(computed)
 }
 
 /// One text being decided.
@@ -160,6 +185,10 @@ pub(super) struct Text<'a> {
     temporary: HashSet<String>,
     unknown: bool,
     pub(super) protected: bool,
+    /// Relations with sealed columns that earlier statements of the text make.
+    fresh: HashSet<String>,
+    /// Dates and times may have another form after an earlier statement.
+    restyled: bool,
     /// Why names are not certain after an earlier statement.
     stale: Option<&'static str>,
 }
@@ -174,6 +203,8 @@ impl<'a> Text<'a> {
             temporary: request.temporary.clone(),
             unknown: false,
             protected: false,
+            fresh: HashSet::new(),
+            restyled: false,
             stale: None,
         }
     }
@@ -188,8 +219,12 @@ impl<'a> Text<'a> {
         for range in &ranges {
             let mut touches = Vec::new();
             match self.statement(range.clone(), &mut touches) {
+                Ok(step) if self.restyled && temporal(self.request.rules, &step.touches) => {
+                    let refusal = refuse::stale("the form of dates and times may change");
+                    return Decision::Refuse(Refused { refusal, touches: touches.into(), shape: step.shape });
+                }
                 Ok(step) => {
-                    self.after(&step, range.clone());
+                    self.after(&step);
                     steps.push(step);
                 }
                 Err(refusal) => {
@@ -210,7 +245,8 @@ impl<'a> Text<'a> {
     }
 
     /// What later statements of the text must know.
-    fn after(&mut self, step: &Step, range: Range<usize>) {
+    fn after(&mut self, step: &Step) {
+        self.restyled |= step.moves_style;
         match &step.kind {
             StepKind::Ddl { temporary, protected } => {
                 if let Some(name) = temporary {
@@ -219,18 +255,10 @@ impl<'a> Text<'a> {
                 if *protected {
                     self.stale = Some("a protected table changes");
                 }
+                self.fresh.extend(step.creates_sealed.as_ref().map(|name| name.to_lowercase()));
             }
-            StepKind::Settings => {
-                let sql = self.request.sql;
-                let own = &self.tokens[range];
-                let path = own.iter().any(|token| {
-                    let text = token.text(sql);
-                    text.to_ascii_lowercase().contains("search_path")
-                        || ["all", "schema", "role", "authorization"].iter().any(|word| token.is_word(sql, word))
-                });
-                if path || step.touches_unknown {
-                    self.stale = Some("the search path may change");
-                }
+            StepKind::Settings if step.moves_names || step.touches_unknown => {
+                self.stale = Some("the search path may change");
             }
             StepKind::Ordinary if step.touches_unknown => self.stale = Some("the search path may change"),
             _ => {}
@@ -241,6 +269,9 @@ impl<'a> Text<'a> {
         let request = self.request;
         let sql = request.sql;
         let own = &self.tokens[range.clone()];
+        if mentions(sql, own, &self.fresh) && reads(kind::kind(sql, self.tokens, range.clone())) {
+            return Err(refuse::stale("a table with sealed columns is made"));
+        }
         let named = mentions(sql, own, &request.rules.names);
         if kind::kind(sql, self.tokens, range.clone()) == Kind::Do && !self.restricted {
             return self.block(range);
@@ -254,7 +285,11 @@ impl<'a> Text<'a> {
         if self.restricted {
             guard::check_calls(sql, own, &request.rules.schema.user_functions)?;
         }
-        match kind::kind(sql, self.tokens, range.clone()) {
+        let kind = kind::kind(sql, self.tokens, range.clone());
+        if reads(kind) {
+            guard::check_sealed_calls(sql, own, &request.rules.schema.sealed_functions)?;
+        }
+        match kind {
             Kind::Query | Kind::With | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {
                 self.read(range.clone(), range, touches)
             }
@@ -314,8 +349,11 @@ impl<'a> Text<'a> {
 
     /// SELECT, INSERT, UPDATE, DELETE, MERGE.
     fn read(&mut self, range: Range<usize>, tree: Range<usize>, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
-        let mut step = unread_step(self.request, self.tokens, range);
+        let mut step = unread_step(self.request, self.tokens, range.clone());
         let (output, (writes, subject)) = self.read_tree(tree, touches)?;
+        if matches!(step.kind, StepKind::Ddl { .. }) && sealed(&output).is_some() {
+            self.creates_sealed(&mut step, range)?;
+        }
         step.writes |= writes;
         step.touches = touches.as_slice().into();
         step.subject = subject;
@@ -386,6 +424,19 @@ fn named_in_strings(sql: &str, tokens: &[Token], names: &HashSet<String>, depth:
         let Ok(inside) = lex(&text, TOKENS_MAX) else { return depth == STRINGS_IN_STRINGS_MAX };
         depth == 0 || mentions(&text, &inside, names) || named_in_strings(&text, &inside, names, depth - 1)
     })
+}
+
+/// Whether a sealed column among them holds dates or times.
+pub fn temporal(rules: &Rules, touches: &[Touched]) -> bool {
+    use crate::wire::types::Kind::{Date, Time, Timestamp, Timestamptz};
+    let kind = |touched: &Touched| rules.by_id.get(&touched.id).map(|column| column.ty.kind);
+    touches.iter().filter_map(kind).any(|kind| matches!(kind, Date | Time | Timestamp | Timestamptz))
+}
+
+/// Some output column is sealed.
+pub(super) fn sealed(output: &Output) -> Option<&Value> {
+    let guarded = |value: &&Value| matches!(value, Value::Sealed(_) | Value::SealedArray(_) | Value::Untyped(_));
+    output.columns.iter().map(|column| &column.value).find(guarded)
 }
 
 /// What the resolver says of the output columns.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::refuse;
 use crate::error::Refusal;
-use crate::sql::lexer::Token;
+use crate::sql::lexer::{Token, TokenKind};
 use crate::sql::name::{ident, is_ident};
 
 /// Relations of pg_catalog that show values or texts of others.
@@ -82,17 +82,40 @@ fn calls<'a>(sql: &'a str, tokens: &'a [Token]) -> impl Iterator<Item = std::bor
     tokens.windows(2).filter(|pair| is_ident(&pair[0]) && pair[1].is_punct(b'(')).map(move |pair| ident(sql, &pair[0]))
 }
 
-/// A function that a restricted class may not call.
+/// A function or operator that a restricted class may not call. `user`: names of users' functions, symbols of their
+/// operators.
 pub(super) fn check_calls(sql: &str, tokens: &[Token], user: &HashSet<String>) -> Result<(), Refusal> {
     for name in calls(sql, tokens) {
         if function_denied(&name) || user.contains(&*name) {
             return Err(refuse::function(&format!("function {name}()")));
         }
     }
+    // `(row).f` calls f(row) without a parenthesis.
+    let attributes = tokens.windows(2).filter(|pair| pair[0].is_punct(b'.') && is_ident(&pair[1]));
+    for pair in attributes {
+        let name = ident(sql, &pair[1]);
+        if user.contains(&*name) {
+            return Err(refuse::function(&format!("function {name}()")));
+        }
+    }
+    let symbols = tokens.iter().filter(|token| token.kind == TokenKind::Operator).map(|token| token.text(sql));
+    for symbol in symbols {
+        if user.contains(symbol) {
+            return Err(refuse::function(&format!("operator {symbol}, which users have defined,")));
+        }
+    }
     let operator = tokens.windows(3).any(|three| {
         three[0].is_word(sql, "operator") && three[1].is_punct(b'(') && *ident(sql, &three[2]) != *"pg_catalog"
     });
     if operator { Err(refuse::function("OPERATOR()")) } else { Ok(()) }
+}
+
+/// A function whose rows hold sealed columns: nobody knows which column of the result is which.
+pub(super) fn check_sealed_calls(sql: &str, tokens: &[Token], sealed: &HashSet<String>) -> Result<(), Refusal> {
+    match calls(sql, tokens).find(|name| sealed.contains(&**name)) {
+        Some(name) => Err(refuse::sealed_function(&name)),
+        None => Ok(()),
+    }
 }
 
 /// What calls of the text mean for an unrestricted class.

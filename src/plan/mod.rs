@@ -28,6 +28,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use cache::Cache;
+pub use decide::temporal;
 
 use crate::error::Refusal;
 use crate::event::Access;
@@ -216,6 +217,12 @@ pub struct Step {
     pub touches: Arc<[Touched]>,
     /// Runs code that cannot be seen into.
     pub touches_unknown: bool,
+    /// Afterwards bare names may mean other relations: the search path or the role changes.
+    pub moves_names: bool,
+    /// Afterwards dates and times may be read and written in another form: DateStyle, TimeZone or IntervalStyle changes.
+    pub moves_style: bool,
+    /// The relation it makes with sealed columns in it: until the catalog has been read again, nobody knows which.
+    pub creates_sealed: Option<Arc<str>>,
     /// It changes data (INSERT, UPDATE, DELETE, MERGE, also inside a CTE).
     pub writes: bool,
     /// Output columns, if the resolver knows them: same order and number as RowDescription, else `None`.

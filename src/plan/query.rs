@@ -339,10 +339,11 @@ impl Reader<'_> {
             return Ok(Some(Value::Plain));
         };
         match output.columns.get(index) {
-            Some(column) => Ok(Some(column.value.clone())),
-            None if output.open && output.columns.iter().any(|column| column.value.guarded()) => {
+            // Columns that are not known shift the others.
+            _ if output.open && output.columns.iter().any(|column| column.value.guarded()) => {
                 Err(refuse::unreadable("an output column's number"))
             }
+            Some(column) => Ok(Some(column.value.clone())),
             None => Ok(Some(Value::Plain)),
         }
     }

@@ -285,6 +285,7 @@ impl<'a> Reader<'a> {
     /// The same, of names already folded.
     pub(super) fn find_parts(&mut self, parts: &[String]) -> Result<Found<'a>, Refusal> {
         let found = self.names.find(parts);
+        self.certain(parts, &found)?;
         match &found {
             Found::Relation(relation) => self.meet(relation)?,
             Found::Unknown => self.unknown = true,
@@ -292,6 +293,22 @@ impl<'a> Reader<'a> {
             Found::Temporary | Found::OtherDatabase => {}
         }
         Ok(found)
+    }
+
+    /// A bare name must not come to mean another relation, with hidden columns, when the server resolves it: it skips
+    /// schemas the role has no USAGE on, and resolves a prepared text anew after the search path or the catalog changed.
+    fn certain(&self, parts: &[String], found: &Found<'_>) -> Result<(), Refusal> {
+        let ([name], true) = (parts, self.class.restricted()) else { return Ok(()) };
+        let own = match found {
+            Found::Relation(relation) => relation.oid,
+            _ => 0,
+        };
+        let hidden = self.class.hidden.iter().filter(|(oid, _)| *oid != own);
+        let other = hidden.filter_map(|(oid, _)| self.rules.schema.relation(*oid)).find(|other| *other.name == **name);
+        match other {
+            Some(other) => Err(refuse::uncertain(name, &other.qualified())),
+            None => Ok(()),
+        }
     }
 
     /// Statistics and activity show values and texts of others.

@@ -202,6 +202,33 @@ pub(super) fn stale(what: &str) -> Refusal {
     )
 }
 
+/// A temporary copy of sealed columns.
+pub(super) fn temporary() -> Refusal {
+    Refusal::new(
+        Code::SealedUse,
+        "a temporary table or view cannot have sealed columns: pgveil would not know them",
+        "Make an ordinary (or unlogged) table or view and drop it afterwards, or leave the sealed columns out.",
+    )
+}
+
+/// A function whose rows hold sealed columns.
+pub(super) fn sealed_function(name: &str) -> Refusal {
+    Refusal::new(
+        Code::SealedUse,
+        format!("function {name}() returns sealed columns: pgveil cannot follow them through it"),
+        "Select from the table, or from a view.",
+    )
+}
+
+/// A bare name that may mean a relation with hidden columns.
+pub(super) fn uncertain(name: &str, other: &str) -> Refusal {
+    Refusal::new(
+        Code::CatalogStale,
+        format!("{name} may also mean {other}, which has columns above this role's clearance"),
+        "Write the schema in front of the name.",
+    )
+}
+
 /// A column that the snapshot does not know, of a relation with guarded columns: a new one, or a function of the row.
 pub(super) fn no_column(relation: &str) -> Refusal {
     Refusal::new(

@@ -321,5 +321,6 @@ fn names(schema: &Schema, tables: &HashMap<u32, Arc<ProtectedTable>>) -> HashSet
         names.insert(relation.name.to_ascii_lowercase());
         names.insert(relation.name.to_lowercase());
     }
+    names.extend(schema.sealed_functions.iter().map(|name| name.to_lowercase()));
     names
 }

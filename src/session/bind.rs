@@ -79,6 +79,7 @@ impl Session {
             sql: sql.into(),
             oids: parse.oids.clone().into(),
             rules_version: cx.rules.version,
+            names: self.names,
             plan,
             fields: OnceLock::new(),
         });
@@ -139,7 +140,8 @@ impl Session {
 
     /// The statement as the rules are now. A different decision means that the client must prepare again.
     fn current(&mut self, statement: Arc<Prepared>, cx: &mut Context<'_>) -> Result<Option<Arc<Prepared>>, Refusal> {
-        if statement.rules_version == cx.rules.version {
+        let same = statement.rules_version == cx.rules.version && statement.names == self.names;
+        if same && !self.names_moving && !self.style_moving {
             return Ok(Some(statement));
         }
         match self.decide(&statement.sql, &statement.oids, true, cx) {
@@ -279,6 +281,7 @@ impl Session {
             self.pipeline_writes = true;
         }
         self.intend_write(&mut running, cx);
+        self.note_moving(running.plan.as_deref());
         self.pending.push_back(Pending::Execute(running));
         self.forward(message, cx);
     }
@@ -359,6 +362,10 @@ impl Session {
 }
 
 fn first_word(sql: &str) -> String {
+    if sql.trim_start().starts_with(['/', '-']) {
+        let tokens = crate::sql::lex(sql, usize::MAX).unwrap_or_default();
+        return tokens.first().map_or_else(String::new, |first| first.text(sql).to_ascii_lowercase());
+    }
     let end = sql.trim_start().find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(sql.trim_start().len());
     sql.trim_start()[..end].to_ascii_lowercase()
 }
@@ -378,6 +385,11 @@ fn write_bind(
     let total = bind.values + plan.hidden.len();
     let count = u16::try_from(total).map_err(|_| too_long())?;
     let rewritten = !plan.hidden.is_empty() || (0..bind.values).any(|i| sealed(i).is_some());
+    let formats = bind.formats.len() / 2;
+    if rewritten && formats > 1 && formats != bind.values {
+        let what = format!("bind message has {formats} parameter formats but {} parameters", bind.values);
+        return Err(Refusal::new(crate::error::Code::Protocol, what, ""));
+    }
     let mark = frame::begin(out, b'B');
     out.put_slice(bind.portal);
     out.put_u8(0);

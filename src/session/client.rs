@@ -34,6 +34,11 @@ impl Session {
             Phase::Ready | Phase::Transparent => {}
         }
         let body = &message[frame::HEADER..];
+        // The server answers what is under way by itself once its pipeline is closed.
+        let answered = !self.open_pipeline && !self.pending.is_empty();
+        if self.moving && answered && matches!(message[0], b'Q' | b'P' | b'B') {
+            return Ok(Flow::Hold);
+        }
         match message[0] {
             b'S' | b'H' if self.copy.inbound() => self.forward(message, cx),
             b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F' if self.copy.inbound() => {
@@ -131,6 +136,30 @@ impl Session {
 
     /// What the session itself has against a plan.
     fn objection(&self, sql: &str, plan: &Plan, protected: bool, cx: &Context<'_>) -> Option<Refusal> {
+        let dated = |s: &Step| crate::plan::temporal(cx.rules, &s.touches);
+        if self.uncertain(plan, self.style_moving, self.style_in_block) && plan.steps.iter().any(dated) {
+            return Some(Refusal::new(
+                Code::CatalogStale,
+                "the form of dates and times may change before this statement",
+                "send it once the change has been answered",
+            ));
+        }
+        if self.uncertain(plan, self.names_moving, self.names_in_block) && (protected || mentions(sql, &cx.rules.names))
+        {
+            return Some(Refusal::new(
+                Code::CatalogStale,
+                "the search path may change before this statement, so names of protected tables are not certain",
+                "send it once the change has been answered",
+            ));
+        }
+        let defines = |s: &Step| matches!(s.kind, StepKind::Ddl { .. } | StepKind::Transaction);
+        if !self.fresh.is_empty() && !plan.steps.iter().all(defines) && mentions(sql, &self.fresh) {
+            return Some(Refusal::new(
+                Code::CatalogStale,
+                "a table with sealed columns was made in this transaction, and its columns are not known yet",
+                "commit first",
+            ));
+        }
         if protected && self.ddl == Some(true) {
             return Some(Refusal::new(
                 Code::CatalogStale,
@@ -154,6 +183,24 @@ impl Session {
             return Some(refusal);
         }
         text_carries_envelope(cx.keyring, sql.as_bytes()).then(envelope_inbound)
+    }
+
+    /// A change is under way in the same pipeline, or taken back by an end of the transaction in the same text.
+    fn uncertain(&self, plan: &Plan, moving: bool, in_block: bool) -> bool {
+        let ends = plan.steps.len() > 1 && plan.steps.iter().any(|s| s.kind == StepKind::Transaction);
+        (moving && self.open_pipeline) || (ends && in_block)
+    }
+
+    /// Whether names or forms may mean something else once these steps have run.
+    pub(super) fn note_moving(&mut self, plan: Option<&Plan>) {
+        let steps = plan.map_or(&[][..], |plan| &plan.steps);
+        let ends = steps.iter().any(|s| s.kind == StepKind::Transaction);
+        let defines = |s: &Step| s.creates_sealed.is_some() || matches!(s.kind, StepKind::Ddl { protected: true, .. });
+        let made = steps.iter().any(defines);
+        self.names_moving |= made || (ends && self.names_in_block) || steps.iter().any(|s| s.moves_names);
+        self.style_moving |= (ends && self.style_in_block) || steps.iter().any(|s| s.moves_style);
+        let set = steps.iter().any(|s| s.kind == StepKind::Settings);
+        self.moving |= made || set || (ends && self.settings_in_block);
     }
 
     pub(super) fn next_running(&mut self, plan: Option<Arc<Plan>>, cx: &Context<'_>) -> Box<Running> {
@@ -194,6 +241,7 @@ impl Session {
                 let mut running = self.next_running(Some(plan.clone()), cx);
                 self.subjects_of_literals(sql, &plan, &mut running, cx);
                 self.intend_write(&mut running, cx);
+                self.note_moving(Some(&plan));
                 self.pending.push_back(Pending::Query(running));
                 let text = spliced.and_then(Result::ok);
                 let mark = frame::begin(cx.to_server, b'Q');
@@ -309,6 +357,12 @@ impl Session {
             )
         })
     }
+}
+
+/// One of the names is in the text.
+fn mentions(sql: &str, names: &std::collections::HashSet<String>) -> bool {
+    let tokens = crate::sql::lex(sql, usize::MAX);
+    tokens.is_ok_and(|tokens| crate::sql::mentions(sql, &tokens, names))
 }
 
 pub(super) fn too_long() -> Refusal {

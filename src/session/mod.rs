@@ -186,6 +186,18 @@ pub struct Session {
     style: Style,
     search_path: Vec<Arc<str>>,
     temporary: HashSet<String>,
+    /// Relations with sealed columns made since the catalog was read, in lower case.
+    fresh: HashSet<String>,
+    /// Counts changes of the search path and of temporary names: what was decided before is decided again.
+    names: u64,
+    /// The search path before the question that is out.
+    path_before: Vec<Arc<str>>,
+    /// A statement under way may change settings or the catalog: nothing is decided until it has ended.
+    moving: bool,
+    /// Among them, what names mean.
+    names_moving: bool,
+    /// Among them, the form of dates and times.
+    style_moving: bool,
     pending: VecDeque<Pending>,
     statements: HashMap<Box<[u8]>, Arc<Prepared>>,
     portals: HashMap<Box<[u8]>, Arc<Portal>>,
@@ -214,6 +226,9 @@ pub struct Session {
     muted: bool,
     /// Settings changed inside the open transaction.
     settings_in_block: bool,
+    /// Among them, what names mean, and the form of dates and times.
+    names_in_block: bool,
+    style_in_block: bool,
     /// Messages sent to the server since its last ReadyForQuery that no Sync has closed yet.
     open_pipeline: bool,
     copy: copy::Copying,
@@ -252,6 +267,12 @@ impl Session {
             style: Style::default(),
             search_path: Vec::new(),
             temporary: HashSet::new(),
+            fresh: HashSet::new(),
+            names: 0,
+            path_before: Vec::new(),
+            moving: false,
+            names_moving: false,
+            style_moving: false,
             pending: VecDeque::new(),
             statements: HashMap::new(),
             portals: HashMap::new(),
@@ -268,6 +289,8 @@ impl Session {
             poisoned: false,
             muted: false,
             settings_in_block: false,
+            names_in_block: false,
+            style_in_block: false,
             open_pipeline: false,
             copy: copy::Copying::None,
             statement_number: 0,

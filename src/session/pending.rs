@@ -22,6 +22,8 @@ pub(super) struct Prepared {
     pub oids: Box<[u32]>,
     /// Decided under.
     pub rules_version: u64,
+    /// And under the names of that time, see [`super::Session`].
+    pub names: u64,
     /// What was decided.
     pub plan: Arc<Plan>,
     /// Its output columns, once the server has described them.

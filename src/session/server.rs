@@ -203,12 +203,17 @@ impl Session {
     fn note_effects(&mut self, step: Option<&Step>, done: bool) {
         let Some(step) = step.filter(|_| done) else { return };
         match &step.kind {
-            StepKind::Settings => (self.unsettled, self.settings_in_block) = (true, true),
+            StepKind::Settings => {
+                (self.unsettled, self.settings_in_block) = (true, true);
+                self.names_in_block |= step.moves_names;
+                self.style_in_block |= step.moves_style;
+            }
             StepKind::Ddl { temporary, protected } => {
                 if let Some(name) = temporary {
-                    self.temporary.insert(name.to_string());
+                    self.names += u64::from(self.temporary.insert(name.to_string()));
                 }
                 self.ddl = Some(*protected || self.ddl == Some(true));
+                self.fresh.extend(step.creates_sealed.as_ref().map(|name| name.to_lowercase()));
             }
             // ROLLBACK takes settings back.
             StepKind::Transaction if self.settings_in_block => self.unsettled = true,
@@ -218,6 +223,13 @@ impl Session {
 
     fn row_description(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
         match self.pending.pop_front() {
+            // Made by SQL: its rows are not followed, so its bytes keep their type.
+            Some(
+                Pending::DescribeStatement { statement: None, own: false } | Pending::DescribePortal { portal: None },
+            ) => {
+                cx.to_client.extend_from_slice(message);
+                Ok(())
+            }
             Some(Pending::DescribeStatement { statement, own }) => {
                 let fields = self.understand(body, statement.as_deref(), cx)?;
                 if own { Ok(()) } else { self.append_description(message, body, &fields, cx) }
@@ -511,10 +523,15 @@ impl Session {
         }
         if status == b'I' && std::mem::take(&mut self.settings_in_block) {
             self.unsettled = true;
+            (self.names_in_block, self.style_in_block) = (false, false);
         }
         if status == b'I' && self.ddl.take().is_some() {
+            self.fresh.clear();
             self.waiting = Some(cx.rules.version);
             cx.effects.push(Effect::RefreshCatalog);
+        }
+        if self.pending.is_empty() && !self.open_pipeline {
+            (self.moving, self.names_moving, self.style_moving) = (false, false, false);
         }
         if self.unsettled && status != b'E' && self.pending.is_empty() && !self.open_pipeline {
             self.probe(cx);
@@ -537,6 +554,7 @@ impl Session {
                 self.pending.pop_front();
                 self.probing = false;
                 self.transaction = status;
+                self.names += u64::from(self.search_path != self.path_before);
                 if own == Own::Fail {
                     encode::ready_for_query(cx.to_client, status);
                     self.settled(status, cx);

@@ -53,6 +53,7 @@ impl Session {
     pub(super) fn probe(&mut self, cx: &mut Context<'_>) {
         self.unsettled = false;
         self.probing = true;
+        self.path_before.clone_from(&self.search_path);
         self.pending.push_back(Pending::Own(Own::Probe { row: 0 }));
         encode::query(cx.to_server, PROBE);
     }

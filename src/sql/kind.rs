@@ -278,6 +278,20 @@ pub fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<String
 
 /// The name of the temporary table, view or sequence that the statement creates, if it does.
 pub fn temporary(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<String> {
+    created(sql, tokens, range).filter(|made| made.temporary).map(|made| made.name)
+}
+
+/// What a statement creates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Without its schema.
+    pub name: String,
+    /// By TEMP, or in schema pg_temp.
+    pub temporary: bool,
+}
+
+/// The table, view, materialised view or sequence that CREATE or SELECT INTO makes.
+pub fn created(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<Created> {
     let first = kind(sql, tokens, range.clone());
     let mut cursor = Cursor::new(sql, tokens, range);
     match first {
@@ -285,14 +299,14 @@ pub fn temporary(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<Str
             cursor.at += 1;
             cursor.word(&["or", "replace"]);
             let word = created_temporary(&mut cursor);
-            for word in ["unlogged", "recursive"] {
+            for word in ["unlogged", "recursive", "materialized"] {
                 cursor.word(&[word]);
             }
             if !(cursor.word(&["table"]) || cursor.word(&["view"]) || cursor.word(&["sequence"])) {
                 return None;
             }
             cursor.word(&["if", "not", "exists"]);
-            named_temporary(&mut cursor, word)
+            named(&mut cursor, word)
         }
         // SELECT … INTO [TEMP] name.
         Kind::Query | Kind::With => {
@@ -301,8 +315,8 @@ pub fn temporary(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<Str
                     let word = created_temporary(&mut cursor);
                     cursor.word(&["unlogged"]);
                     cursor.word(&["table"]);
-                    if let Some(name) = named_temporary(&mut cursor, word) {
-                        return Some(name);
+                    if let Some(made) = named(&mut cursor, word) {
+                        return Some(made);
                     }
                 } else {
                     cursor.at += 1;
@@ -321,11 +335,11 @@ fn created_temporary(cursor: &mut Cursor<'_>) -> bool {
     cursor.word(&["temp"]) || cursor.word(&["temporary"])
 }
 
-fn named_temporary(cursor: &mut Cursor<'_>, word: bool) -> Option<String> {
+fn named(cursor: &mut Cursor<'_>, word: bool) -> Option<Created> {
     let mut parts = cursor.qualified_name()?;
     let schema = parts.len().checked_sub(2).map(|index| parts[index].as_str());
     let temporary = word || schema.is_some_and(|schema| schema == "pg_temp" || schema.starts_with("pg_temp_"));
-    if temporary { parts.pop() } else { None }
+    Some(Created { name: parts.pop()?, temporary })
 }
 
 /// Whether any identifier equals one of `names`, which are in lower case. Case does not count here, also for quoted

@@ -111,8 +111,11 @@ pub struct Schema {
     pub sealed_types: HashMap<(u32, i16), SqlType>,
     /// Roles by name.
     pub roles: HashMap<String, Role>,
-    /// Names of functions outside pg_catalog and information_schema, unqualified.
+    /// Names of functions outside pg_catalog and information_schema, unqualified, and symbols of operators that run one
+    /// not written in C.
     pub user_functions: std::collections::HashSet<String>,
+    /// Names of functions declared to return a sealed domain, or a row of a relation with a sealed column.
+    pub sealed_functions: std::collections::HashSet<String>,
 }
 
 impl Schema {

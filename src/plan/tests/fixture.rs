@@ -173,7 +173,7 @@ fn build() -> Rules {
     built.relation(relation(107, "public", "v_users", RelKind::View, view, vec![100]));
     let copy = vec![column(1, "id", None, None), column(2, "email", Some(Kind::Varchar), None)];
     built.relation(relation(108, "public", "users_copy", RelKind::Table, copy, vec![]));
-    built.schema.user_functions.extend(["audit_it".to_owned(), "clean".to_owned()]);
+    built.schema.user_functions.extend(["audit_it".to_owned(), "clean".to_owned(), "###".to_owned()]);
     let names = ["users", "orders", "mixed case", "accounts", "patients", "v_users", "users_copy"];
     Rules {
         version: 7,

@@ -70,3 +70,30 @@ fn a_temporary_table_of_the_same_text_hides_too() {
         (APP, "select no_such_column from users", "unknown: select no_such_column from users".to_owned()),
     ]);
 }
+
+#[test]
+fn a_bare_name_that_may_mean_a_hidden_column_is_refused() {
+    let rules = fixture::rules();
+    let outcome = |sql: &str, path: &[&str]| outcome_of(sql, decide_with(rules, super::ANALYST, sql, &["tmp"], path));
+    for path in [&["other", "public"][..], &["other"], &["nowhere"], &[]] {
+        let found = outcome("select email from users", path);
+        assert!(found.starts_with("refuse PV022 users may also mean public.users"), "{path:?}: {found}");
+    }
+    assert_eq!(outcome("select email from other.users", &["other"]), "pass");
+    assert_eq!(outcome("select x from tmp", &["other"]), "pass");
+    assert!(outcome("select nickname from users", &["public", "other"]).starts_with("act"));
+}
+
+#[test]
+fn names_are_not_certain_after_a_computed_setting() {
+    for sql in [
+        "select set_config('search' || '_path', 'other', false); select email from users",
+        "select set_config('Search_Path', 'other', false); select email from users",
+        "select set_config($1, 'other', false); select email from users",
+    ] {
+        let found = outcome_of(sql, super::decide(APP, sql));
+        assert!(found.starts_with("refuse PV022"), "{sql}: {found}");
+    }
+    let sql = "select set_config('app.user', 'ann', false); select email from users";
+    assert!(outcome_of(sql, super::decide(APP, sql)).starts_with("act"));
+}

@@ -216,6 +216,12 @@ const OTHERS: &[(ClassId, &str, &str)] = &[
     (ANALYST, "select note(u) from users u", "PV013"),
     (ANALYST, "select (u).note from users u", "PV013"),
     (ANALYST, "select (u).* from users u", "PV014"),
+    // Users' functions without a parenthesis.
+    (ANALYST, "select n.clean from notes n", "PV018 function clean()"),
+    (ANALYST, "select (n).\"clean\" from notes n", "PV018 function clean()"),
+    (ANALYST, "select x.clean from json_populate_record(null::notes, '{}') x", "PV018 function clean()"),
+    (ANALYST, "insert into notes(id) values (1) returning notes.clean", "PV018 function clean()"),
+    (ANALYST, "select 1 ### 2", "PV018 operator ###"),
     (ANALYST, "select x.* from (select * from users) x", "PV013"),
     (ANALYST, "with c as (table users) select id from c", "PV013"),
     (ANALYST, "select a.id from users a natural join users b", "PV0"),
