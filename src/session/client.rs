@@ -13,7 +13,7 @@ use crate::wire::{encode, frame, message};
 
 use super::pending::{Pending, Running, Undo};
 use super::record::refused_step;
-use super::write::{Sealer, envelope_inbound, text_carries_envelope};
+use super::write::{Sealer, envelope_inbound, sql_carries_envelope};
 use super::{Close, Context, Effect, Flow, Phase, Session, Side};
 
 /// An unterminated identifier: it must fail, and no value stands in it.
@@ -182,7 +182,7 @@ impl Session {
         if let Some(refusal) = settings.then(|| super::settings::pinned(sql)).flatten() {
             return Some(refusal);
         }
-        text_carries_envelope(cx.keyring, sql.as_bytes()).then(envelope_inbound)
+        sql_carries_envelope(cx.keyring, sql).then(envelope_inbound)
     }
 
     /// A change is under way in the same pipeline, or taken back by an end of the transaction in the same text.

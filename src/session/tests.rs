@@ -332,6 +332,8 @@ fn stolen_envelopes_are_recognised_in_every_spelling() {
     assert!(write::carries_envelope(&desk.keyring, &envelope, crate::wire::types::Format::Binary));
     assert!(write::text_carries_envelope(&desk.keyring, format!("select '\\x{hex}'").as_bytes()));
     assert!(write::text_carries_envelope(&desk.keyring, format!("select decode('{hex}', 'hex')").as_bytes()));
+    let octal: String = envelope.iter().map(|b| format!("\\\\{b:03o}")).collect();
+    assert!(write::sql_carries_envelope(&desk.keyring, &format!("select E'{octal}'")));
     assert!(!write::text_carries_envelope(&desk.keyring, b"select '\\xfed1'"), "random bytes with the magic pass");
     let mut other = envelope;
     other[11] = 99;

@@ -149,6 +149,20 @@ fn from_escapes(text: &[u8], unit: usize) -> Vec<u8> {
     out
 }
 
+/// Some string literal of a statement is an envelope, in any of the spellings that bytea and strings have.
+pub(super) fn sql_carries_envelope(keyring: &Keyring, sql: &str) -> bool {
+    if text_carries_envelope(keyring, sql.as_bytes()) {
+        return true;
+    }
+    if memchr::memchr(b'\\', sql.as_bytes()).is_none() {
+        return false;
+    }
+    let Ok(tokens) = lexer::lex(sql, usize::MAX) else { return false };
+    tokens.iter().filter(|t| matches!(t.kind, TokenKind::String | TokenKind::DollarString)).any(|token| {
+        crate::sql::string_value(sql, token).is_ok_and(|v| carries_envelope(keyring, v.as_bytes(), Format::Text))
+    })
+}
+
 impl Sealer<'_> {
     /// Seals the plaintext in `self.plain` for that column and appends the envelope.
     fn seal(&mut self, column: &SealedColumn, exact: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
