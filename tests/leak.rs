@@ -84,6 +84,7 @@ async fn provoke(site: &Site, app: &Client, analyst: &Client) {
         format!("select * from people where email = '{one}' and nothing = 1"),
         format!("select '{text}' from people where email = '{one}' and syntax error here"),
         format!("select * from people where email = E'{text}"),
+        format!("do $$ begin perform * from people where email = '{one}'; end $$"),
         format!("prepare q as select * from people where email = $1; execute q('{one}')"),
         format!("insert into people (id, email) select 5000, '{text}' || 'x'"),
     ] {

@@ -122,7 +122,7 @@ where
                 *backoff = BACKOFF_MIN;
                 self.rest_until_ns = began.mono_ns + Now::read().since_us(began) * 1_000 * REST;
                 if let Some(schema) = schema {
-                    self.swap(Some(Arc::new(schema)), "catalog").await;
+                    self.swap(Some(Arc::new(schema)), "catalog", true).await;
                 }
             }
             Ok(Err(error)) => self.lost(backoff, &error).await,
@@ -172,8 +172,13 @@ where
             Ok(policy) => {
                 self.said = None;
                 let before = self.policy.replace(policy);
-                if !self.swap(None, why).await {
+                // The tables it names may be as new as the policy.
+                let looked = tokio::time::timeout(QUERY_TIMEOUT, self.catalog()).await;
+                let schema = looked.ok().and_then(Result::ok).flatten().map(Arc::new);
+                if !self.swap(schema, why, false).await {
                     self.policy = before;
+                    // What was loaded is not in force: the next look loads it again, for the old policy.
+                    self.fingerprint = None;
                 }
             }
             Err(error) => self.refuse(why, &error).await,
@@ -216,14 +221,13 @@ where
     }
 
     /// Compiles policy and catalog and puts them in force. False: they contradict each other and the old rules stay.
-    async fn swap(&mut self, schema: Option<Arc<Schema>>, why: &str) -> bool {
+    async fn swap(&mut self, schema: Option<Arc<Schema>>, why: &str, catalog_only: bool) -> bool {
         let shared = self.keeper.shared.clone();
         let old = shared.rules.load_full();
-        if schema.as_deref().is_some_and(|new| *new == *old.schema) {
+        if catalog_only && schema.as_deref().is_some_and(|new| *new == *old.schema) {
             shared.sound.store(true, Ordering::Release);
             return true;
         }
-        let catalog_only = schema.is_some();
         let Some(policy) = &self.policy else { return false };
         let schema = schema.unwrap_or_else(|| old.schema.clone());
         match self.compile(policy, schema, old.version + 1).await {
