@@ -22,6 +22,7 @@ mod readme;
 mod scenario;
 mod sql_agreement;
 mod startup;
+mod statements;
 mod support;
 mod tls;
 mod tokio_client;

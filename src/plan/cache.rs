@@ -78,11 +78,16 @@ impl Cache {
         if let Some(entry) = self.entries.get(&key) {
             entry.used.store(now, Ordering::Relaxed);
             self.hits.fetch_add(1, Ordering::Relaxed);
-            return (entry.decision.clone(), true);
+            // Asked again under the same rules: the catalog was looked up in between, and does not know it either.
+            let decision = match &entry.decision {
+                Decision::Unknown(plan) => Decision::Pass(plan.clone()),
+                other => other.clone(),
+            };
+            return (decision, true);
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let decision = decide::decide(request);
-        if kept(&decision) {
+        if kept(&decision, request) {
             if self.entries.len() >= self.capacity {
                 self.evict();
             }
@@ -106,10 +111,14 @@ impl Cache {
     }
 }
 
-/// What the snapshot does not know is asked again once it does; what is large is a load, not a repeated statement.
-fn kept(decision: &Decision) -> bool {
+/// What is large is a load, not a repeated statement. What names something unknown beside protected tables, or for a
+/// class that may not see everything, is asked again each time.
+fn kept(decision: &Decision, request: &Request<'_>) -> bool {
     match decision {
-        Decision::Unknown(_) => false,
+        Decision::Unknown(plan) => {
+            let touches = !plan.edits.is_empty() || plan.steps.iter().any(|step| !step.touches.is_empty());
+            !touches && !request.rules.class(request.class).restricted()
+        }
         Decision::Refuse(_) => true,
         Decision::Pass(plan) | Decision::Act(plan) => {
             plan.edits.len() + plan.parameters.len() + plan.hidden.len() + plan.steps.len() <= PARTS_MAX

@@ -9,7 +9,7 @@ use super::feed::fed;
 use super::reader::{Output, Reader};
 use super::value::Value;
 use super::{Decision, Field, Parameter, Plan, Refused, Request, Shape, Step, StepKind, SubjectPlan, Touched};
-use super::{guard, refuse};
+use super::{guard, probe, refuse};
 use crate::error::{Code, Refusal};
 use crate::event::Access;
 use crate::policy::rules::Rules;
@@ -31,9 +31,21 @@ pub(super) fn decide(request: &Request<'_>) -> Decision {
     let restricted = request.rules.class(request.class).restricted();
     let block = tokens.iter().any(|token| token.is_word(request.sql, "do"));
     if !restricted && !block && !mentions(request.sql, &tokens, &request.rules.names) {
-        return Decision::Pass(Arc::new(unread(request, &tokens)));
+        return unprotected(request, &tokens);
     }
     with_stack(tokens.len(), || Text::new(request, &tokens).decide())
+}
+
+/// Nothing protected is mentioned; but a relation that is not known yet may be a view of something protected.
+fn unprotected(request: &Request<'_>, tokens: &[Token]) -> Decision {
+    let plan = Arc::new(unread(request, tokens));
+    // After a definition in the same text, its own names are new and the server's business.
+    let defines = plan.steps.iter().any(|step| matches!(step.kind, StepKind::Ddl { .. }));
+    let mut ranges = statements(tokens, request.sql).into_iter();
+    if !defines && ranges.any(|range| probe::names_unknown(request, tokens, range)) {
+        return Decision::Unknown(plan);
+    }
+    Decision::Pass(plan)
 }
 
 /// PostgreSQL cannot cut the text into tokens either, unless a limit was met.
@@ -456,7 +468,7 @@ pub(super) fn fields(output: &Output) -> Option<Vec<Field>> {
 
 impl Reader<'_> {
     /// A query or data change; the output is what it returns.
-    fn statement(&mut self, statement: &Statement) -> Result<Output, Refusal> {
+    pub(super) fn statement(&mut self, statement: &Statement) -> Result<Output, Refusal> {
         match statement {
             Statement::Query(query) => self.query(None, query),
             Statement::Insert(insert) => self.insert(None, insert),

@@ -15,6 +15,7 @@ mod from;
 mod function;
 mod guard;
 mod insert;
+mod probe;
 mod query;
 mod reader;
 mod refuse;

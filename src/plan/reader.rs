@@ -53,6 +53,8 @@ pub(super) struct Reader<'a> {
     pub(super) how: How,
     /// A relation or column is not in the snapshot.
     pub(super) unknown: bool,
+    /// A relation is not in the snapshot.
+    pub(super) unknown_relation: bool,
     /// A protected relation was met.
     pub(super) protected: bool,
     /// INSERT, UPDATE, DELETE or MERGE was met.
@@ -80,6 +82,7 @@ impl<'a> Reader<'a> {
             met: HashSet::new(),
             how: How::Read,
             unknown: false,
+            unknown_relation: false,
             protected: false,
             writes: false,
             into: false,
@@ -288,7 +291,10 @@ impl<'a> Reader<'a> {
         self.certain(parts, &found)?;
         match &found {
             Found::Relation(relation) => self.meet(relation)?,
-            Found::Unknown => self.unknown = true,
+            Found::Unknown => {
+                self.unknown = true;
+                self.unknown_relation = true;
+            }
             Found::System => self.system(parts)?,
             Found::Temporary | Found::OtherDatabase => {}
         }

@@ -149,7 +149,11 @@ fn a_cached_decision_is_found_again() {
         ask(&format!("select {number}"), APP, &[]);
     }
     assert!(cache.len() <= 16);
-    assert!(matches!(ask("select x from no_such_users, users", APP, &[]), Decision::Unknown(_)));
-    assert!(matches!(ask("select x from no_such_users, users", APP, &[]), Decision::Unknown(_)));
+    assert!(matches!(ask("select email from no_such_users, users", APP, &[]), Decision::Unknown(_)));
+    assert!(matches!(ask("select email from no_such_users, users", APP, &[]), Decision::Unknown(_)));
     assert_eq!(hits(), 1);
+    assert!(matches!(ask("select * from fresh", APP, &[]), Decision::Unknown(_)));
+    assert!(matches!(ask("select * from fresh", APP, &[]), Decision::Pass(_)));
+    assert!(matches!(ask("select * from fresh", ANALYST, &[]), Decision::Unknown(_)));
+    assert!(matches!(ask("select * from fresh", ANALYST, &[]), Decision::Unknown(_)));
 }

@@ -37,6 +37,40 @@ const PASSES: &[&str] = &[
     "create table visits (user_id int references users (id))",
 ];
 
+/// Nothing here is a relation of the session's database, or every one is known.
+const KNOWN: &[&str] = &[
+    "select a, b from notes n, notes u where a is distinct from b",
+    "with fresh as (select 1) select * from fresh, notes",
+    "select extract(year from x), substring(body from 2), trim(both from y) from notes",
+    "select * from pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace",
+    "select * from information_schema.tables",
+    "select * from generate_series(1, 3) g, lateral (select 1) x",
+    "insert into notes (id, body) select 1, x from (values ('a')) v(x)",
+    "select 1 for update",
+    "create table fresh (id int); insert into fresh values (1)",
+    "copy notes (id) from stdin",
+    "update notes set body = 'x' from notes u where u.id = notes.id",
+    "select something no parser reads from notes",
+];
+
+const NEW: &[&str] = &[
+    "select * from fresh",
+    "select a from notes, fresh",
+    "insert into fresh (id) values (1)",
+    "insert into public.fresh values (1)",
+    "update fresh set x = 1",
+    "delete from notes using fresh where true",
+    "with c as (select * from fresh) select * from c",
+    "select * from notes where id in (select id from fresh)",
+    "select * from notes left join only fresh f on true",
+];
+
+#[test]
+fn a_relation_that_is_not_known_is_asked_for() {
+    check(KNOWN.iter().map(|sql| (APP, *sql, "pass".to_owned())));
+    check(NEW.iter().map(|sql| (APP, *sql, format!("unknown: {sql}"))));
+}
+
 #[test]
 fn what_needs_no_work_passes() {
     check(PASSES.iter().map(|sql| (APP, *sql, "pass".to_owned())));
