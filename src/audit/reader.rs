@@ -51,7 +51,7 @@ fn listed(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     disk::segments(dir).map_err(|e| Error::io(format!("reading {}", dir.display()), e))
 }
 
-/// The events of every segment that may hold one at or after `since_us`, newest segments up to `bytes_max` in all;
+/// The events of every segment that may hold one at or after `since_us`, the newest and, up to `bytes_max` in all, those before it;
 /// and whether older segments were left out for their size.
 ///
 /// # Errors
@@ -61,7 +61,7 @@ pub fn events_since(dir: &Path, since_us: i64, bytes_max: u64) -> Result<(Events
     for (_, path) in listed(dir)?.into_iter().rev() {
         let meta = fs::metadata(&path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
         bytes += meta.len();
-        if bytes > bytes_max {
+        if bytes > bytes_max && !files.is_empty() {
             cut = true;
             break;
         }

@@ -58,7 +58,7 @@ impl std::fmt::Debug for Log {
 }
 
 /// The head is fsynced at most this often: it only bounds what a power failure can hide.
-const HEAD_SYNC_US: i64 = 1_000_000;
+const HEAD_SYNC_US: u64 = 1_000_000;
 
 impl Log {
     /// Continues the chain after `tip` in a new segment `segment`, whose header is the first pending record.
@@ -240,7 +240,8 @@ impl Log {
         let head = Head::new(&self.key, self.durable.seq, self.segment, self.durable.hash);
         self.head.write_at(&head.encode()?, (self.slot % 2) * SLOT as u64)?;
         self.slot += 1;
-        if now_us.saturating_sub(self.head_synced_us) >= HEAD_SYNC_US {
+        // Either way: the clock may have been set back.
+        if now_us.abs_diff(self.head_synced_us) >= HEAD_SYNC_US {
             self.head.sync()?;
             self.head_synced_us = now_us;
         }

@@ -146,7 +146,9 @@ impl Desk {
 
     /// The log can be written, as far as the newest attempt tells.
     pub fn writable(&self) -> bool {
-        !self.state.down.load(Ordering::Acquire) && !self.state.ended.load(Ordering::Acquire)
+        let state = &self.state;
+        // A closed queue without an orderly end: the thread died.
+        !(state.down.load(Ordering::Acquire) || state.ended.load(Ordering::Acquire) || self.queue.is_closed())
     }
 
     /// Updates the queue gauge; called by the admin port when it is scraped.

@@ -218,3 +218,24 @@ async fn a_restart_rebuilds_windows_counts_open_intents_and_raises_what_is_due()
     assert_eq!(alerts.len(), 1, "once over the threshold, then the cooldown of the run before");
     assert_eq!(alerts[0].observed, 120);
 }
+
+#[tokio::test]
+async fn a_desk_that_died_denies_intents_and_is_not_writable() {
+    let disk = FakeDisk::default();
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let broken = move || match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 => rules(),
+        _ => panic!("a defect in the desk's thread"),
+    };
+    let nowhere = tempfile::tempdir().unwrap();
+    let settings = Settings::new(nowhere.path());
+    let meters = Arc::new(Meters::detached());
+    let (desk, thread) =
+        task::launch(settings, disk.log(1 << 20), Recovered::default(), Box::new(broken), meters).unwrap();
+    desk.intent(event(EventKind::Intent, 1)).await.unwrap();
+    assert!(desk.writable());
+    desk.event(read(1, 1)).await.unwrap();
+    assert!(thread.stop(PATIENCE).await);
+    assert!(!desk.writable());
+    assert_eq!(desk.intent(event(EventKind::Intent, 2)).await, Err(AuditDown));
+}
