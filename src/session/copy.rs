@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::BufMut;
 
-use crate::crypto::Header;
 use crate::error::{Code, Refusal, SqlState};
 use crate::event::Subject;
 use crate::plan::{CopyPlan, StepKind, SubjectFrom, Target};
@@ -19,7 +18,7 @@ use crate::wire::{encode, frame};
 use super::fields::{Opener, RowShown};
 use super::pending::{Pending, Running};
 use super::record::refused_step;
-use super::write::{Sealer, carries_envelope, envelope_inbound, is_envelope, text_carries_envelope};
+use super::write::{Sealer, carries_envelope, envelope_inbound, text_carries_envelope};
 use super::{Close, Context, Session, Side};
 
 /// What the data stream is at the moment.
@@ -208,12 +207,6 @@ impl Session {
         out: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Result<(), Refusal> {
-        let exports: Vec<bool> = stream
-            .plan
-            .columns
-            .iter()
-            .map(|c| c.as_ref().is_some_and(|c| self.class(cx.rules).treatment(c.id) == Treatment::Sealed))
-            .collect();
         while let Some(row) = stream.splitter.next().map_err(bad_rows)? {
             if row.kind() != RowKind::Data {
                 out.extend_from_slice(row.raw());
@@ -226,7 +219,7 @@ impl Session {
             let mut plain = std::mem::take(&mut self.scratch.plain);
             let mut sealer =
                 Sealer { keyring: cx.keyring, entropy: &mut *cx.entropy, style: &self.style, plain: &mut plain };
-            let result = seal_row(&mut sealer, &stream.plan, &exports, &row, out);
+            let result = seal_row(&mut sealer, &stream.plan, &row, out);
             self.scratch.plain = plain;
             result?;
         }
@@ -316,13 +309,7 @@ impl Session {
     }
 }
 
-fn seal_row(
-    sealer: &mut Sealer<'_>,
-    plan: &CopyPlan,
-    exports: &[bool],
-    row: &Row<'_>,
-    out: &mut Vec<u8>,
-) -> Result<(), Refusal> {
+fn seal_row(sealer: &mut Sealer<'_>, plan: &CopyPlan, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let mut replaced: Vec<(usize, Option<Vec<u8>>)> = Vec::new();
     for (i, column) in plan.columns.iter().enumerate() {
         let Some(value) = row.field(i) else { continue };
@@ -332,9 +319,6 @@ fn seal_row(
             }
             continue;
         };
-        if exports[i] && restores(sealer, column.id, &value) {
-            continue;
-        }
         let target = Target { column: column.clone(), array: false, search: false };
         let mut cell = Vec::new();
         sealer.value(&target, 0, Format::Text, &value, &mut cell)?;
@@ -343,14 +327,6 @@ fn seal_row(
     let replacements: Vec<(usize, Option<&[u8]>)> = replaced.iter().map(|(i, v)| (*i, v.as_deref())).collect();
     row.rewrite(&replacements, out);
     Ok(())
-}
-
-/// An envelope of the same column, from a role that exports and restores envelopes.
-fn restores(sealer: &Sealer<'_>, column_id: u32, value: &[u8]) -> bool {
-    let mut raw = Vec::new();
-    super::fields::unbytea(value, &mut raw)
-        && is_envelope(sealer.keyring, &raw)
-        && Header::parse(&raw).is_some_and(|h| h.column_id == column_id)
 }
 
 fn open_row(opener: &mut Opener<'_>, plan: &CopyPlan, row: &Row<'_>) -> Result<(Vec<u8>, RowShown), (Refusal, bool)> {

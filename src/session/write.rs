@@ -59,7 +59,7 @@ pub(super) fn envelope_inbound() -> Refusal {
     Refusal::new(
         Code::EnvelopeInbound,
         "clients may not send sealed values",
-        "send the value itself; only a role with export = \"sealed\" restores envelopes, into the column they came from",
+        "send the value itself; envelopes are restored by a direct connection, into the column they came from",
     )
 }
 
