@@ -46,7 +46,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config)?;
-    start_logging(&config);
+    start_logging(&config)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -57,15 +57,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Log lines go to stderr; values are in none of them, so `RUST_LOG` may ask for more than `[log] level`.
-fn start_logging(config: &Config) {
+/// Log lines go to stderr. Our own hold no values, so `RUST_LOG` may ask for more than `[log] level`. Records of the
+/// `log` crate are not collected at any level: sqlparser writes the expressions it reads into them.
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    use tracing::subscriber::set_global_default;
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(config.log.level));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log.format {
-        LogFormat::Text => lines.with_ansi(false).init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => set_global_default(lines.with_ansi(false).finish())?,
+        LogFormat::Json => set_global_default(lines.json().finish())?,
     }
+    Ok(())
 }
 
 async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
@@ -76,13 +79,6 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let metrics = admin::install()?;
     let meters = Arc::new(Meters::new());
     let settings = relay_settings(&config)?;
-    if settings.tls.is_some() && settings.upstream.tls.is_some() {
-        // RFC 5802 §6: a client that could have bound the channel and was not offered to reads that as an attack.
-        tracing::warn!(
-            "TLS on both legs: SCRAM clients that bind the channel when they can (libpq) log in only with \
-             channel_binding=disable"
-        );
-    }
     let keeper = Keeper::start(catalog_settings(&config)?, keyring.clone()).await?;
     let (path, unlock) = (config.keys.path.clone(), keys::Unlock::from(&config.keys.unlock));
     keeper.load_keys_with(move || keys::load(&path, &unlock).map_err(|error| Error::Key(error.to_string())));
