@@ -9,8 +9,7 @@ SKIPPED := target/tests/skipped
 
 demo:
 	@.ci/needs demo
-	@$(CARGO) build --locked --bin pgveil
-	@target/debug/pgveil demo $(if $(ONCE),--once)
+	@$(CARGO) run --locked --bin pgveil -- demo $(if $(ONCE),--once)
 
 test:
 	@.ci/needs test
