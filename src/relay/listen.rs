@@ -84,7 +84,7 @@ pub(crate) async fn run<H: Host>(listener: std::net::TcpListener, shared: Arc<Sh
 }
 
 async fn accept<H: Host>(listener: &TcpListener, workers: &[Worker], shared: &Arc<Shared<H>>) {
-    for worker in workers.iter().cycle() {
+    for turn in 0.. {
         let (socket, peer) = loop {
             match listener.accept().await {
                 Ok(accepted) => break accepted,
@@ -96,9 +96,20 @@ async fn accept<H: Host>(listener: &TcpListener, workers: &[Worker], shared: &Ar
         };
         let stranger = shared.gate.admit();
         if let Ok(socket) = tune(&socket).and_then(|()| socket.into_std()) {
-            let _ = worker.inbox.send((socket, peer, stranger)).await;
+            deliver(workers, turn, (socket, peer, stranger)).await;
         }
     }
+}
+
+/// Round-robin, past workers whose queue is full; when all are, the one whose turn it is takes it when it can.
+async fn deliver(workers: &[Worker], turn: usize, mut delivery: Delivery) {
+    for offset in 0..workers.len() {
+        match workers[(turn.wrapping_add(offset)) % workers.len()].inbox.try_send(delivery) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back)) => delivery = back,
+        }
+    }
+    let _ = workers[turn % workers.len()].inbox.send(delivery).await;
 }
 
 fn hire<H: Host>(number: usize, shared: &Arc<Shared<H>>) -> Result<Worker> {
