@@ -12,7 +12,7 @@ use super::query::renamed;
 use super::reader::{Col, Output, Reader, Sc, folded};
 use super::refuse;
 use super::value::Value;
-use crate::error::Refusal;
+use crate::error::{Code, Refusal};
 use crate::sql::resolve::{Column, Rel, Scope, parts};
 
 /// One item of a FROM list: what its names mean, and its columns in the order of `*`.
@@ -43,6 +43,17 @@ pub(super) fn derived(name: Arc<str>, output: Output) -> Rel<Value> {
     }
 }
 
+/// Columns visible at one place: PostgreSQL's limit for a join.
+const VISIBLE_MAX: usize = 32_767;
+
+/// Text is bounded, what it stands for is not: each query of a WITH clause can double the one before.
+pub(super) fn within(columns: usize, most: usize) -> Result<(), Refusal> {
+    if columns <= most {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::Limit, format!("more than {most} columns in one place"), "Name the columns you need."))
+}
+
 fn unreadable() -> Refusal {
     refuse::unreadable("an item of FROM")
 }
@@ -60,6 +71,7 @@ impl Reader<'_> {
             let item = self.joined(outer, scope, item)?;
             scope.rels.extend(item.rels);
             scope.star.extend(item.star);
+            within(scope.star.len(), VISIBLE_MAX)?;
         }
         Ok(())
     }
@@ -72,6 +84,7 @@ impl Reader<'_> {
             lateral.star.clone_from(&left.star);
             let right = self.factor(outer, &lateral, &join.relation)?;
             left = self.join(outer, left, right, join)?;
+            within(left.star.len(), VISIBLE_MAX)?;
         }
         Ok(left)
     }

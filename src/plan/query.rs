@@ -9,12 +9,16 @@ use sqlparser::ast::{
 };
 
 use super::How;
+use super::from::within;
 use super::function::output_name;
 use super::reader::{Col, Cte, Output, Reader, Sc, folded};
 use super::refuse;
 use super::value::Value;
 use crate::error::Refusal;
 use crate::sql::resolve::{Column, Found, Lookup, Scope, parts};
+
+/// `MaxTupleAttributeNumber`.
+const OUTPUT_MAX: usize = 1664;
 
 const LEVEL_BYTES: usize = 128 * 1024;
 const GROW_BYTES: usize = 2 * 1024 * 1024;
@@ -398,6 +402,7 @@ impl Reader<'_> {
                 }
                 _ => return Err(refuse::unreadable("an output column")),
             }
+            within(output.columns.len(), OUTPUT_MAX)?;
         }
         Ok(output)
     }

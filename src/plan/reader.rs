@@ -306,15 +306,24 @@ impl<'a> Reader<'a> {
     fn certain(&self, parts: &[String], found: &Found<'_>) -> Result<(), Refusal> {
         let ([name], true) = (parts, self.class.restricted()) else { return Ok(()) };
         let own = match found {
-            Found::Relation(relation) => relation.oid,
-            _ => 0,
+            Found::Relation(relation) => Some(*relation),
+            _ => None,
         };
-        let hidden = self.class.hidden.iter().filter(|(oid, _)| *oid != own);
-        let other = hidden.filter_map(|(oid, _)| self.rules.schema.relation(*oid)).find(|other| *other.name == **name);
-        match other {
+        let oids = self.class.hidden.iter().filter(|(oid, _)| own.is_none_or(|own| own.oid != *oid));
+        let others = oids.filter_map(|(oid, _)| self.rules.schema.relation(*oid)).filter(|other| *other.name == **name);
+        match others.into_iter().find(|other| own.is_none_or(|own| self.shows_more(other, own))) {
             Some(other) => Err(refuse::uncertain(name, &other.qualified())),
             None => Ok(()),
         }
+    }
+
+    /// Whether a statement that may be made on `own` would show a hidden column if its names meant `other`.
+    fn shows_more(&self, other: &Relation, own: &Relation) -> bool {
+        let hidden = |of: &Relation, attnum: i16| self.class.hidden.contains(&(of.oid, attnum));
+        let whole_row = !own.columns.iter().any(|column| hidden(own, column.attnum));
+        let visible = own.columns.iter().filter(|column| !hidden(own, column.attnum));
+        let same = |name: &str| other.column(name).is_some_and(|column| hidden(other, column.attnum));
+        whole_row || visible.into_iter().any(|column| same(&column.name))
     }
 
     /// Statistics and activity show values and texts of others.

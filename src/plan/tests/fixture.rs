@@ -163,6 +163,9 @@ fn build() -> Rules {
     built.relation(relation(105, "public", "patients", RelKind::Table, plain(&["id", "ssn", "phone"]), vec![]));
     built.relation(relation(106, "public", "notes", RelKind::Table, plain(&["id", "body", "email"]), vec![]));
     built.relation(relation(109, "other", "users", RelKind::Table, plain(&["id", "email"]), vec![]));
+    for (oid, schema) in [(110, "public"), (111, "shop")] {
+        built.table(oid, schema, "clients", None, &[("id", None), ("name", None)]);
+    }
     let view = vec![
         column(1, "id", None, Some((100, 1))),
         column(2, "mail", Some(Kind::Varchar), Some((100, 2))),
@@ -174,7 +177,7 @@ fn build() -> Rules {
     let copy = vec![column(1, "id", None, None), column(2, "email", Some(Kind::Varchar), None)];
     built.relation(relation(108, "public", "users_copy", RelKind::Table, copy, vec![]));
     built.schema.user_functions.extend(["audit_it".to_owned(), "clean".to_owned(), "###".to_owned()]);
-    let names = ["users", "orders", "mixed case", "accounts", "patients", "v_users", "users_copy"];
+    let names = ["users", "orders", "mixed case", "accounts", "patients", "v_users", "users_copy", "clients"];
     Rules {
         version: 7,
         schema: Arc::new(built.schema),
@@ -184,7 +187,7 @@ fn build() -> Rules {
         classes: vec![
             class("", Treatment::Null, false, false, &[]),
             class("app", Treatment::Clear, true, true, &[]),
-            class("analyst", Treatment::Mask, false, false, &[(100, 6)]),
+            class("analyst", Treatment::Mask, false, false, &[(100, 6), (110, 2), (111, 2)]),
             class("writer", Treatment::Null, false, true, &[]),
             class("denied", Treatment::Deny, false, false, &[]),
             class("masked", Treatment::Mask, false, false, &[]),

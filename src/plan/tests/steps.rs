@@ -171,3 +171,16 @@ fn deep_and_long_texts_do_not_overflow() {
     let Decision::Act(plan) = decide(APP, &rows) else { panic!() };
     assert_eq!(plan.edits.len(), 5_000);
 }
+
+#[test]
+fn columns_that_double_at_every_step_are_refused_early() {
+    let mut sql = "with c0 as (select * from users a, users b)".to_owned();
+    for n in 1..60 {
+        sql.push_str(&format!(", c{n} as (select * from c{0} a, c{0} b)", n - 1));
+    }
+    let found = super::outcome(super::APP, &format!("{sql} select 1 from c59 limit 0"));
+    assert!(found.starts_with("refuse PV"), "{found}");
+    let joined = vec!["users"; 10_000].join(", ");
+    let found = super::outcome(super::APP, &format!("select 1 from {joined}"));
+    assert!(found.starts_with("refuse PV"), "{found}");
+}
