@@ -134,13 +134,12 @@ pub enum Error {
     #[error("{0}")]
     Config(String),
     /// The operating system.
-    #[error("{what}: {source}")]
+    #[error("{what}: {said}")]
     Io {
         /// What was being done, to which file or address.
         what: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
+        /// What the system said. Part of the message, so not a `source` that a reporter would print again.
+        said: std::io::Error,
     },
     /// A query on the control connection failed.
     #[error("control connection: {0}")]
@@ -152,8 +151,8 @@ pub enum Error {
 
 impl Error {
     /// Wraps an I/O error with what was being done.
-    pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
-        Self::Io { what: what.into(), source }
+    pub fn io(what: impl Into<String>, said: std::io::Error) -> Self {
+        Self::Io { what: what.into(), said }
     }
 }
 

@@ -250,9 +250,13 @@ impl Session {
             Ok((b'S', name)) => {
                 Pending::DescribeStatement { statement: self.statements.get(name).cloned(), own: false }
             }
-            Ok((_, name)) => Pending::DescribePortal { portal: self.portals.get(name).cloned() },
+            Ok((_, name)) => {
+                let portal = self.portals.get(name).cloned();
+                let cursor = portal.is_none().then(|| name.into());
+                Pending::DescribePortal { portal, cursor }
+            }
             Err(_) => {
-                let pending = Pending::DescribePortal { portal: None };
+                let pending = Pending::DescribePortal { portal: None, cursor: None };
                 return self.forward_malformed(b'D', pending, cx);
             }
         };
@@ -273,6 +277,8 @@ impl Session {
                 running.tally.person(subject.clone());
             }
             running.formats = Some(portal);
+        } else {
+            running.fields = self.cursors.get(name).cloned();
         }
         if running.plan.as_ref().is_some_and(|p| protected_read(p)) {
             self.pipeline_opens = true;

@@ -201,6 +201,8 @@ pub struct Session {
     pending: VecDeque<Pending>,
     statements: HashMap<Box<[u8]>, Arc<Prepared>>,
     portals: HashMap<Box<[u8]>, Arc<Portal>>,
+    /// Described cursors that SQL made, until the transaction ends.
+    cursors: HashMap<Box<[u8]>, Arc<fields::Fields>>,
     /// The server ignores everything until the client's next Sync.
     skipping: bool,
     /// Transaction status of the last ReadyForQuery: `I`, `T` or `E`.
@@ -276,6 +278,7 @@ impl Session {
             pending: VecDeque::new(),
             statements: HashMap::new(),
             portals: HashMap::new(),
+            cursors: HashMap::new(),
             skipping: false,
             transaction: b'I',
             unsettled: true,

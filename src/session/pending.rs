@@ -68,6 +68,8 @@ pub(super) enum Pending {
     },
     DescribePortal {
         portal: Option<Arc<Portal>>,
+        /// Its name, when it was made by SQL (DECLARE).
+        cursor: Option<Box<[u8]>>,
     },
     Execute(Box<Running>),
     Close {

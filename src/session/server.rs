@@ -225,7 +225,8 @@ impl Session {
         match self.pending.pop_front() {
             // Made by SQL: its rows are not followed, so its bytes keep their type.
             Some(
-                Pending::DescribeStatement { statement: None, own: false } | Pending::DescribePortal { portal: None },
+                Pending::DescribeStatement { statement: None, own: false }
+                | Pending::DescribePortal { portal: None, cursor: None },
             ) => {
                 cx.to_client.extend_from_slice(message);
                 Ok(())
@@ -234,7 +235,16 @@ impl Session {
                 let fields = self.understand(body, statement.as_deref(), cx)?;
                 if own { Ok(()) } else { self.append_description(message, body, &fields, cx) }
             }
-            Some(Pending::DescribePortal { portal }) => {
+            // DECLAREd: FETCH opens its rows by their origin, and so does Execute from here on.
+            Some(Pending::DescribePortal { portal: None, cursor: Some(name) }) => {
+                let fields = self.describe_fields(body, None, cx)?;
+                if self.cursors.len() >= self.settings.portals {
+                    self.cursors.clear();
+                }
+                self.cursors.insert(name, fields.clone());
+                self.append_description(message, body, &fields, cx)
+            }
+            Some(Pending::DescribePortal { portal, .. }) => {
                 let statement = portal.as_ref().map(|p| p.statement.clone());
                 let fields = self.understand(body, statement.as_deref(), cx)?;
                 self.append_description(message, body, &fields, cx)
@@ -520,6 +530,7 @@ impl Session {
     fn settled(&mut self, status: u8, cx: &mut Context<'_>) {
         if status == b'I' && self.pending.is_empty() && !self.open_pipeline {
             self.portals.clear();
+            self.cursors.clear();
         }
         if status == b'I' && std::mem::take(&mut self.settings_in_block) {
             self.unsettled = true;
