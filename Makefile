@@ -14,7 +14,7 @@ demo:
 test:
 	@.ci/needs test
 	@rm -f $(SKIPPED)
-	@$(CARGO) test --locked
+	@.ci/canaries target/tests/run $(CARGO) test --locked
 	@if [ -s $(SKIPPED) ]; then echo "skipped:"; sort -u $(SKIPPED); case "$$CI" in 1|true) exit 1;; esac; fi
 
 lint:

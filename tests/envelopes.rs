@@ -151,7 +151,7 @@ async fn copy(sink: tokio_postgres::CopyInSink<bytes::Bytes>, text: String) -> R
 #[tokio::test]
 async fn bytes_that_only_begin_like_an_envelope_pass() {
     let (site, app) = site("lookalike").await;
-    let mut values: Vec<Vec<u8>> = vec![vec![0xfe, 0xd1], vec![0xfe, 0xd1, 1], b"\xfe\xd1kanarie".to_vec()];
+    let mut values: Vec<Vec<u8>> = vec![vec![0xfe, 0xd1], vec![0xfe, 0xd1, 1], b"\xfe\xd1 lookalike".to_vec()];
     // The shape of an envelope with a column id that no keyring has.
     let mut foreign = stolen(&site, "name");
     foreign[8..12].copy_from_slice(&0xdead_beef_u32.to_be_bytes());

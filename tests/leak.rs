@@ -9,7 +9,7 @@ use futures_util::SinkExt as _;
 use tokio_postgres::Client;
 
 use crate::scenario::site;
-use crate::support::{CANARY, Site, Wire, cluster, find_in_files, frame, memmem, server_log};
+use crate::support::{CANARY, Site, Wire, cluster, find_in_files, frame, memmem, new_cluster, repository, server_log};
 
 /// The n-th canary; all of them contain [`CANARY`].
 fn canary(n: usize) -> String {
@@ -117,7 +117,7 @@ async fn a_thousand_canaries_stay_inside() {
     let dump = Command::new(cluster().binaries().program("pg_dump")).arg(site.direct_url("pgveil")).output().unwrap();
     assert!(dump.status.success() && memmem(&dump.stdout, b"\\xfed1"));
     assert!(!memmem(&dump.stdout, CANARY.as_bytes()), "a canary is in the dump");
-    data_files(&site);
+    search_server();
     let log = server_log(&site.database);
     assert!(
         log.contains("insert into people") && log.contains("COPY") | log.contains("copy"),
@@ -130,12 +130,71 @@ async fn a_thousand_canaries_stay_inside() {
     site.assert_no_canary();
 }
 
-/// The database's own files, after everything is written out.
-fn data_files(site: &Site) {
-    cluster().sql(&site.database, "checkpoint").unwrap();
-    let oid = site.sql(&format!("select oid from pg_database where datname = '{}'", site.database));
-    let found = find_in_files(&cluster().data().join("base").join(oid), &[CANARY.as_bytes()]);
-    assert_eq!(found, None, "a canary is in the data files");
+/// Everything the server has: tables, WAL, statistics, its log. The files as a clean stop leaves them are searched when
+/// `make test` ends.
+fn search_server() {
+    let hexed = hex::encode(CANARY);
+    let needles: [&[u8]; 2] = [CANARY.as_bytes(), hexed.as_bytes()];
+    // Before the checkpoint, which makes WAL superfluous, and after it, when everything is in its own file.
+    cluster().sql("postgres", "select pg_switch_wal()").unwrap();
+    assert_eq!(find_in_files(&cluster().data().join("pg_wal"), &needles), None, "a canary is in the WAL");
+    cluster().sql("postgres", "checkpoint").unwrap();
+    assert_eq!(find_in_files(&cluster().data(), &needles), None, "a canary is in the server's files");
+}
+
+#[test]
+fn what_is_written_past_pgveil_is_found() {
+    let server = new_cluster();
+    let found = |dir: &str| find_in_files(&server.data().join(dir), &[b"red herring"]);
+    assert_eq!(found(""), None);
+    server.sql("postgres", "create table t as select 'red ' || 'herring' as v; select pg_switch_wal()").unwrap();
+    assert!(found("pg_wal").is_some(), "the WAL is searched");
+    server.sql("postgres", "checkpoint").unwrap();
+    assert!(found("base").is_some(), "the tables are searched");
+    server.sql("postgres", "select 'red herring'").unwrap();
+    assert!(memmem(&fs::read(server.log_file()).unwrap(), b"red herring"), "the log has every statement");
+}
+
+/// A run as `.ci/canaries` finds it, with `word` in the file `place`; what the script said and whether it was content.
+fn whole_run(place: &str, word: &str) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, run) = (folder.path().join("server"), folder.path().join("run"));
+    let make = "set -e; mkdir -p \"$0/data/base/1\" \"$0/data/pg_wal\" \"$PGVEIL_TEST_KEEP/pgveil-site-1/audit\"
+        ln -s \"$0\" \"$PGVEIL_TEST_KEEP/pgveil-pg-1\"
+        cd \"$PGVEIL_TEST_KEEP\"
+        for file in pgveil-pg-1/data/server.log pgveil-pg-1/data/base/1/2 pgveil-pg-1/data/pg_wal/3 \\
+            pgveil-site-1/proxy.1.log pgveil-site-1/metrics.txt pgveil-site-1/audit/4; do echo something >$file; done
+        if [ \"$2\" = missing ]; then rm \"$1\"; else echo \"$2\" >>\"$1\"; fi";
+    let mut script = Command::new(repository().join(".ci/canaries"));
+    script.arg(&run).args(["sh", "-c", make]).arg(&server).args([place, word]);
+    let output = script.output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(server.exists(), said.contains("should be sealed"), "only what was found stays: {said}");
+    (output.status.success(), said)
+}
+
+#[test]
+fn the_search_of_the_whole_run_finds_what_is_planted() {
+    let places = [
+        "pgveil-pg-1/data/server.log",
+        "pgveil-pg-1/data/base/1/2",
+        "pgveil-pg-1/data/pg_wal/3",
+        "pgveil-site-1/proxy.1.log",
+        "pgveil-site-1/metrics.txt",
+        "pgveil-site-1/audit/4",
+    ];
+    let (content, said) = whole_run(places[0], "nothing");
+    assert!(content, "{said}");
+    let (content, said) = whole_run("no-such-folder/file", "nothing");
+    assert!(!content, "the command's own failure counts: {said}");
+    for place in places {
+        for word in [CANARY.to_owned(), format!("a{}b", CANARY.to_uppercase()), hex::encode(CANARY)] {
+            let (content, said) = whole_run(place, &word);
+            assert!(!content && said.contains(place), "{place}, {word}: {said}");
+        }
+        let (content, said) = whole_run(place, "missing");
+        assert!(!content && said.contains("nothing like"), "{place}: {said}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::support::{PASSWORD, Site, cluster, repository, skip, target_dir};
+use crate::support::{PASSWORD, Site, cluster, repository, skip, target_dir, twins};
 
 const SCHEMA: &str = include_str!("clients/schema.sql");
 const POLICY: &str = include_str!("clients/policy.toml");
@@ -18,7 +18,7 @@ pub fn site(name: &str) -> Site {
 pub fn twin() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let database = format!("twin_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let cluster = cluster();
+    let cluster = twins();
     cluster.sql("postgres", &format!("create database {database} owner app")).unwrap();
     cluster.sql_as("app", PASSWORD, &database, SCHEMA).unwrap();
     format!("postgresql://app:{PASSWORD}@127.0.0.1:{}/{database}", cluster.port())

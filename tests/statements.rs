@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::support::{PASSWORD, Site, cluster, connect};
+use crate::support::{PASSWORD, Site, connect, twins};
 
 const SCHEMA: &str = "
     create table users (id int primary key, email varchar(80) unique, full_name text, dob date, pin int8, nickname text);
@@ -218,7 +218,7 @@ async fn both(name: &str) -> (Site, Client, Client) {
     site.sql("grant all on v_users to app");
     let app = site.client("app").await;
     let database = format!("{}_twin", site.database);
-    let cluster = cluster();
+    let cluster = twins();
     cluster.sql("postgres", &format!("create database {database} owner app")).unwrap();
     cluster.sql_as("app", PASSWORD, &database, SCHEMA).unwrap();
     let twin = connect(&format!("postgresql://app:{PASSWORD}@127.0.0.1:{}/{database}", cluster.port())).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pgveil::demo::cluster::{Binaries, Cluster, free_port};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::support::{connect, http};
+use crate::support::{connect, http, keep_cluster, site_folder};
 
 const ROLES: &str = "create role pgveil login superuser password 'tls-1'; create role app login password 'tls-2';
     create table users (id int primary key, email varchar(99)); grant all on users to app";
@@ -23,7 +23,8 @@ clearance = \"restricted\"
 /// A cluster that lets nobody in without TLS, with a certificate for 127.0.0.1 (not for `localhost`) by `ca.pem`.
 fn tls_cluster(folder: &Path) -> Cluster {
     let hba = "local all all scram-sha-256\nhostnossl all pgveil,app 0.0.0.0/0 reject\n";
-    let cluster = Cluster::start(&Binaries::find().unwrap(), "", hba).unwrap();
+    let cluster = Cluster::start(&Binaries::find().unwrap(), "log_statement = 'all'\n", hba).unwrap();
+    keep_cluster(&cluster);
     cluster.sql("postgres", ROLES).unwrap();
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -69,7 +70,7 @@ impl Drop for Proxy {
 
 #[tokio::test]
 async fn the_server_is_verified_as_configured_on_both_connections() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = site_folder();
     let cluster = tls_cluster(folder.path());
     let (port, admin) = (free_port().unwrap(), free_port().unwrap());
     let write = |host: &str, tls: &str| {
@@ -114,7 +115,8 @@ async fn the_server_is_verified_as_configured_on_both_connections() {
 
     let mut proxy = Command::new(env!("CARGO_BIN_EXE_pgveil"));
     proxy.current_dir(folder.path()).arg("serve").env("PGVEIL_KEY", "correct horse battery staple 7c1b");
-    let mut proxy = Proxy(proxy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let log = std::fs::File::create(folder.path().join("proxy.1.log")).unwrap();
+    let mut proxy = Proxy(proxy.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     let deadline = Instant::now() + Duration::from_secs(30);
     while http(admin, "/readyz").is_none_or(|(status, _)| status != 200) {
         assert!(Instant::now() < deadline && proxy.0.try_wait().unwrap().is_none(), "the proxy is not ready");

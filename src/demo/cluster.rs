@@ -172,6 +172,16 @@ impl Cluster {
         &self.password
     }
 
+    /// Has the folder stay where it is when the server has stopped, which it then does cleanly: somebody will look
+    /// into it and remove it. Returns the folder; while the server runs there is a `data/postmaster.pid` in it.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn keep(&self) -> Result<&Path> {
+        write(&self.folder.join("keep"), "", None)?;
+        Ok(&self.folder)
+    }
+
     /// The binaries it runs on.
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
@@ -209,8 +219,10 @@ impl Drop for Cluster {
 /// `$1` the folder, `$2` pg_ctl, or runuser with `$3` the account and `$4` pg_ctl.
 const REAPER: &str = r#"trap '' INT TERM HUP
 cat >/dev/null
-[ ! -f "$1/data/postmaster.pid" ] || "$2" ${3:+-u "$3" -- "$4"} -D "$1/data" -m immediate -w -t 20 stop
-rm -rf "$1""#;
+how=immediate
+[ ! -e "$1/keep" ] || how=fast
+[ ! -f "$1/data/postmaster.pid" ] || "$2" ${3:+-u "$3" -- "$4"} -D "$1/data" -m "$how" -w -t 60 stop
+[ -e "$1/keep" ] || rm -rf "$1""#;
 
 /// A process that outlives us by seconds: when the pipe from us closes, for whatever reason, it cleans up.
 fn reaper(binaries: &Binaries, folder: &Path, user: Option<&User>) -> Result<Child> {
@@ -333,5 +345,15 @@ mod tests {
         assert!(folder.exists());
         drop(cluster);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_kept_cluster_stops_cleanly_and_stays() {
+        let cluster = Cluster::start(&Binaries::find().unwrap(), "", "").unwrap();
+        let (folder, log) = (cluster.keep().unwrap().to_owned(), cluster.log_file());
+        drop(cluster);
+        assert!(!folder.join("data/postmaster.pid").exists());
+        assert!(fs::read_to_string(log).unwrap().contains("database system is shut down"));
+        fs::remove_dir_all(folder).unwrap();
     }
 }

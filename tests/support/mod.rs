@@ -1,14 +1,17 @@
 //! The harness: one private PostgreSQL for the whole test process, and for each test its own database, policy,
 //! keyring and proxy.
 //!
-//! Every plaintext that a test writes into a sealed column contains [`CANARY`]; when a [`Site`] ends, its proxy's
-//! log, its metrics and its access log are searched for it, so the whole run is one leak test.
+//! Every plaintext that a test writes into a sealed column contains [`CANARY`], and nothing that reaches PostgreSQL in
+//! another way does. When a [`Site`] ends, its proxy's log, its metrics and its access log are searched for it; when
+//! `make test` ends, so are those of all proxies and every file of every cluster. The whole run is one leak test.
 
 #![allow(dead_code, unused_imports, reason = "each test module uses its own part of the harness")]
 
+mod run;
 mod site;
 mod stream;
 
+pub use run::{keep_cluster, site_folder};
 pub use site::{Site, SiteBuilder, connect};
 pub use stream::{Frame, Wire, frame, frames, http, startup};
 
@@ -34,14 +37,27 @@ pub const PASSWORD: &str = "test-4b1d9f0c";
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        let conf = "log_statement = 'all'\nlog_line_prefix = '%d|%u|'\nlog_min_duration_statement = 0\n";
-        let hba = "host all trusty 127.0.0.1/32 trust\n";
-        let binaries = Binaries::find().unwrap_or_else(|e| panic!("{e}"));
-        let cluster = Cluster::start(&binaries, conf, hba).unwrap_or_else(|e| panic!("{e}"));
-        let roles: String = ROLES.iter().map(|r| format!("create role {r} login password '{PASSWORD}';")).collect();
-        cluster.sql("postgres", &roles).unwrap_or_else(|e| panic!("{e}"));
+        let cluster = new_cluster();
+        keep_cluster(&cluster);
         cluster
     })
+}
+
+/// Another cluster like it, for what tests write past pgveil to compare with: the unsealed twins of their tables.
+pub fn twins() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(new_cluster)
+}
+
+/// A private cluster with the tests' [`ROLES`] that logs all it can.
+pub fn new_cluster() -> Cluster {
+    let conf = "log_statement = 'all'\nlog_line_prefix = '%d|%u|'\nlog_min_duration_statement = 0\n";
+    let hba = "host all trusty 127.0.0.1/32 trust\n";
+    let binaries = Binaries::find().unwrap_or_else(|e| panic!("{e}"));
+    let cluster = Cluster::start(&binaries, conf, hba).unwrap_or_else(|e| panic!("{e}"));
+    let roles: String = ROLES.iter().map(|r| format!("create role {r} login password '{PASSWORD}';")).collect();
+    cluster.sql("postgres", &roles).unwrap_or_else(|e| panic!("{e}"));
+    cluster
 }
 
 /// The lines of the server's log that belong to `database`.
@@ -82,18 +98,27 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether any file below `dir` contains `needle` (as raw bytes); names the first that does.
+/// Whether any file below `dir` contains a needle (as raw bytes); names the first that does. What a server at work
+/// removes meanwhile is passed over.
 pub fn find_in_files(dir: &Path, needles: &[&[u8]]) -> Option<PathBuf> {
-    for entry in std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())).flatten() {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        entries => entries.unwrap_or_else(|e| panic!("{}: {e}", dir.display())),
+    };
+    for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
             if let Some(found) = find_in_files(&path, needles) {
                 return Some(found);
             }
-        } else if let Ok(bytes) = std::fs::read(&path)
-            && needles.iter().any(|needle| memmem(&bytes, needle))
-        {
-            return Some(path);
+        } else if path.is_file() {
+            let bytes = match std::fs::read(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                bytes => bytes.unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+            };
+            if needles.iter().any(|needle| memmem(&bytes, needle)) {
+                return Some(path);
+            }
         }
     }
     None

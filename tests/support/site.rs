@@ -10,7 +10,7 @@ use pgveil::demo::cluster::free_port;
 use pgveil::demo::leash::Leashed;
 use tokio_postgres::{Client, NoTls};
 
-use super::{CANARY, PASSWORD, cluster, find_in_files, http};
+use super::{CANARY, PASSWORD, cluster, find_in_files, http, site_folder};
 
 /// What a [`Site`] is made of. `Site::new("leak")` gives an empty protected database.
 pub struct SiteBuilder {
@@ -83,7 +83,7 @@ impl SiteBuilder {
              grant all on all sequences in schema public to app, analyst, support, trusty;
              grant create on schema public to app;",
         );
-        let dir = tempfile::Builder::new().prefix("pgveil-site-").tempdir().expect("a temporary folder");
+        let dir = site_folder();
         let site = Site {
             database,
             dir,
