@@ -144,6 +144,9 @@ pub enum Error {
     /// A query on the control connection failed.
     #[error("control connection: {0}")]
     Control(String),
+    /// The server cannot be reached, or not yet: the control connection is worth another attempt.
+    #[error("control connection: {0}")]
+    Unreachable(String),
     /// A defect of ours.
     #[error("bug: {0}")]
     Bug(&'static str),

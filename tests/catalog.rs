@@ -68,7 +68,8 @@ async fn keeper(name: &str, poll: Duration) -> (Keeper, tempfile::TempDir, Arc<M
     let policy = folder.path().join("policy.toml");
     std::fs::write(&policy, POLICY).unwrap();
     let settings = Settings { connect: connect(&database), policy, poll };
-    let keeper = Keeper::start(settings, keyring(&database)).await.unwrap();
+    let keeper = Keeper::new(settings, keyring(&database)).unwrap();
+    keeper.load().await.unwrap();
     let events: Arc<Mutex<Vec<Event>>> = Arc::default();
     let told = events.clone();
     keeper.watch(move |event| {

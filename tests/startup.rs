@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use pgveil::demo::cluster::Cluster;
+
 use crate::scenario::site;
-use crate::support::{Site, connect, http};
+use crate::support::{Site, connect, http, keep_cluster, new_cluster};
 
 const SCHEMA: &str = "create table t (id int primary key, name text);";
 const POLICY: &str = r#"version = 1
@@ -111,6 +113,74 @@ async fn an_upstream_that_is_down_is_57p03() {
     let error = last.unwrap_or_else(|| panic!("not healthy:\n{}", site.log()));
     assert_eq!(error.code().map(|c| c.code()), Some("57P03"), "{error:?}");
     assert_eq!(http(site.admin_port(), "/readyz").map(|(status, _)| status), Some(503));
+}
+
+/// Waits until the admin port answers `path` with that status; what it said.
+async fn until(site: &Site, path: &str, status: u16) -> String {
+    for _ in 0..600 {
+        match http(site.admin_port(), path) {
+            Some((found, said)) if found == status => return said,
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    panic!("{path} is not {status} after 30 s:\n{}", site.log());
+}
+
+/// A site whose own server is down: its policy is applied, its proxy has never run.
+fn before_its_server(policy: &str) -> (Site, &'static Cluster) {
+    // The server is the run's to stop and search, like the shared one.
+    let server: &'static Cluster = Box::leak(Box::new(new_cluster()));
+    keep_cluster(server);
+    let site = Site::new("early").on(server).schema(SCHEMA).policy(POLICY).passthrough("postgres").prepare();
+    site.pgveil_ok(&["apply"]);
+    site.write("policy.toml", policy);
+    server.stop().unwrap();
+    (site, server)
+}
+
+#[tokio::test]
+async fn a_server_that_comes_up_later_is_waited_for() {
+    let (mut site, server) = before_its_server(POLICY);
+    site.spawn();
+    until(&site, "/healthz", 200).await;
+    let said = until(&site, "/readyz", 503).await;
+    assert!(said.contains("policy and catalog are not loaded") && said.contains("PostgreSQL at 127.0.0.1"), "{said}");
+    let passthrough = site.url("app").replace(&format!("/{}", site.database), "/postgres");
+    for url in [site.url("app"), passthrough.clone()] {
+        let error = connect(&url).await.expect_err("nothing is known of any database");
+        assert_eq!(error.code().map(|c| c.code()), Some("57P03"), "{error:?}");
+        assert!(error.to_string().contains("not reachable") || format!("{error:?}").contains("not reachable"));
+    }
+    // Neither reading everything anew nor waiting longer ends it.
+    site.signal("HUP");
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    until(&site, "/healthz", 200).await;
+    server.resume().unwrap();
+    until(&site, "/readyz", 200).await;
+    let app = site.client("app").await;
+    app.execute("insert into t values (1, 'Ada kanarie')", &[]).await.unwrap();
+    assert_eq!(name(&app).await.unwrap(), "Ada kanarie");
+    connect(&passthrough).await.unwrap().simple_query("select 1").await.unwrap();
+    assert!(site.sql("select name from t").starts_with("\\xfed1"));
+}
+
+#[tokio::test]
+async fn a_policy_that_does_not_fit_a_late_server_ends_the_proxy() {
+    let (mut site, server) = before_its_server(&POLICY.replace("name = {", "nmae = {"));
+    site.spawn();
+    until(&site, "/readyz", 503).await;
+    server.resume().unwrap();
+    assert_eq!(site.wait_exit(60), Some(1), "{}", site.log());
+    assert!(site.log().contains("nmae"), "{}", site.log());
+}
+
+#[test]
+fn what_shows_without_the_server_is_refused_at_once() {
+    let (mut site, _server) = before_its_server("version = 1\n[tables.\"public.t\"]\nbroken");
+    assert!(refuses_to_serve(&mut site).contains("policy.toml:3"), "{}", site.log());
+    site.write("policy.toml", POLICY);
+    fs::write(site.path("passphrase"), "something else entirely").unwrap();
+    assert!(refuses_to_serve(&mut site).to_lowercase().contains("passphrase"), "{}", site.log());
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The admin port over real sockets; its output through promtool.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -17,18 +17,7 @@ use crate::policy::rules::Rules;
 use crate::secret::Key;
 
 fn rules() -> Arc<Rules> {
-    Arc::new(Rules {
-        version: 1,
-        schema: Arc::default(),
-        tables: HashMap::new(),
-        sealed: HashMap::new(),
-        by_id: HashMap::new(),
-        classes: Vec::new(),
-        class_of: HashMap::new(),
-        names: HashSet::new(),
-        detect: crate::detect::Thresholds::default(),
-        warnings: Vec::new(),
-    })
+    Arc::new(Rules::none(crate::detect::Thresholds::default()))
 }
 
 /// Status line and body.

@@ -1,10 +1,12 @@
 //! The control connection: pgveil's own account on the server.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -33,7 +35,7 @@ impl Connect {
     /// ends when the client is dropped or the server goes away, and then wakes it too.
     ///
     /// # Errors
-    /// [`Error::Control`] with the server's message.
+    /// [`Error::Control`] with the server's message; [`Error::Unreachable`] when another attempt may succeed.
     pub async fn open(&self, notified: Arc<Notify>) -> Result<Client> {
         let mut config = self.config.clone();
         config.application_name("pgveil");
@@ -59,7 +61,7 @@ impl Connect {
         };
         match tokio::time::timeout(deadline, attempt).await {
             Ok(connected) => connected.map_err(|e: tokio_postgres::Error| control(&e)),
-            Err(_) => Err(Error::Control("connecting took too long".into())),
+            Err(_) => Err(Error::Unreachable("connecting took too long".into())),
         }
     }
 }
@@ -77,13 +79,21 @@ where
     notified.notify_one();
 }
 
+/// Starting up or shutting down, and no place left: all pass.
+const PASSING: [SqlState; 4] =
+    [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::TOO_MANY_CONNECTIONS];
+
 /// What the server said, without DETAIL, which could quote values.
 pub fn control(error: &tokio_postgres::Error) -> Error {
-    match error.as_db_error() {
-        Some(db) => Error::Control(format!("{} ({})", db.message(), db.code().code())),
-        None => {
-            let cause = std::error::Error::source(error).map(|e| format!(": {e}")).unwrap_or_default();
-            Error::Control(format!("{error}{cause}"))
-        }
+    if let Some(db) = error.as_db_error() {
+        let said = format!("{} ({})", db.message(), db.code().code());
+        return if PASSING.contains(db.code()) { Error::Unreachable(said) } else { Error::Control(said) };
     }
+    let source = std::error::Error::source(error);
+    let cause = source.map(|e| format!(": {e}")).unwrap_or_default();
+    let said = format!("{error}{cause}");
+    // No address, refused, reset, closed. A certificate that does not verify comes as an I/O error too, and stays wrong.
+    let network = |io: &io::Error| io.get_ref().is_none_or(|inner| !inner.is::<rustls::Error>());
+    let lost = error.is_closed() || source.and_then(|e| e.downcast_ref::<io::Error>()).is_some_and(network);
+    if lost { Error::Unreachable(said) } else { Error::Control(said) }
 }

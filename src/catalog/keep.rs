@@ -1,6 +1,7 @@
 //! The task that watches: the server's notifications, the catalog's fingerprint, the policy's files, SIGHUP, and
 //! look-ups that sessions ask for. It is the only writer of the rules.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,9 +38,13 @@ const REST: u64 = 20;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Keeper {
-    /// Starts watching. `tell` hands an event to the desk and resolves when the desk has it. The task ends when it is
-    /// aborted; the last rules stay in force.
-    pub fn watch<F, T>(&self, tell: F) -> JoinHandle<()>
+    /// Starts watching; first of all loads, if nothing has been loaded yet, as soon as the server can be reached.
+    /// `tell` hands an event to the desk and resolves when the desk has it. The last rules stay in force when the task
+    /// is aborted.
+    ///
+    /// The task ends by itself only with an error: the server can be reached, and policy and catalog contradict each
+    /// other or the control account is not let in, before anything could be served.
+    pub fn watch<F, T>(&self, tell: F) -> JoinHandle<Result<Infallible>>
     where
         F: Fn(Event) -> T + Send + Sync + 'static,
         T: Future<Output = ()> + Send + 'static,
@@ -54,6 +59,63 @@ impl Keeper {
             said: None,
         };
         tokio::spawn(watch.run())
+    }
+
+    /// Reads the keyring file again. False: it cannot be, or it is not this deployment's; the old keys stay.
+    pub(super) async fn reload_keys(&self) -> bool {
+        let shared = &self.shared;
+        let Some(load) = shared.keys.get().cloned() else { return false };
+        // A passphrase takes its Argon2id time.
+        let loaded = tokio::task::spawn_blocking(move || load()).await;
+        let loaded = loaded.unwrap_or_else(|_| Err(Error::Bug("the keyring's loader panicked")));
+        match loaded {
+            Ok(ring) if ring.deployment_id() == shared.keyring.load().deployment_id() => {
+                shared.keyring.store(Arc::new(ring));
+                true
+            }
+            Ok(_) => {
+                tracing::error!("the keyring file belongs to another deployment; the old keys stay");
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "the keyring file cannot be read again; the old keys stay");
+                false
+            }
+        }
+    }
+
+    /// Attempts the first load until it succeeds; SIGHUP makes the next attempt now, with the keyring read again.
+    async fn load_at_last(&self) -> Result<()> {
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        let mut backoff = BACKOFF_MIN;
+        let mut said = String::new();
+        while !self.loaded() {
+            match self.load().await {
+                Err(Error::Unreachable(why)) if why != said => {
+                    tracing::warn!("PostgreSQL is not reachable, clients are turned away until it is: {why}");
+                    said = why;
+                }
+                Err(Error::Unreachable(_)) => {}
+                done => {
+                    done?;
+                    break;
+                }
+            }
+            self.shared.failures.fetch_add(1, Ordering::AcqRel);
+            let hung_up = async {
+                match &mut hangup {
+                    Some(signal) => signal.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_MAX),
+                _ = hung_up => {
+                    self.reload_keys().await;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -75,7 +137,8 @@ where
     F: Fn(Event) -> T + Send + Sync + 'static,
     T: Future<Output = ()> + Send + 'static,
 {
-    async fn run(mut self) {
+    async fn run(mut self) -> Result<Infallible> {
+        self.keeper.load_at_last().await?;
         let shared = self.keeper.shared.clone();
         let mut hangup = signal(SignalKind::hangup()).ok();
         let mut poll = tokio::time::interval(shared.settings.poll);
@@ -165,7 +228,7 @@ where
 
     async fn reload(&mut self, why: &str) {
         if why != "file change" {
-            self.reload_keys().await;
+            self.keeper.reload_keys().await;
             self.fingerprint = None;
         }
         match parse(&self.keeper.shared.settings) {
@@ -185,35 +248,12 @@ where
         }
     }
 
-    /// Reads the keyring file again. False: it cannot be, or it is not this deployment's; the old keys stay.
-    async fn reload_keys(&self) -> bool {
-        let shared = self.keeper.shared.clone();
-        let Some(load) = shared.keys.get().cloned() else { return false };
-        // A passphrase takes its Argon2id time.
-        let loaded = tokio::task::spawn_blocking(move || load()).await;
-        let loaded = loaded.unwrap_or_else(|_| Err(Error::Bug("the keyring's loader panicked")));
-        match loaded {
-            Ok(ring) if ring.deployment_id() == shared.keyring.load().deployment_id() => {
-                shared.keyring.store(Arc::new(ring));
-                true
-            }
-            Ok(_) => {
-                tracing::error!("the keyring file belongs to another deployment; the old keys stay");
-                false
-            }
-            Err(error) => {
-                tracing::error!(%error, "the keyring file cannot be read again; the old keys stay");
-                false
-            }
-        }
-    }
-
     /// Compiles; when that fails once more with the keyring file read anew, because `pgveil apply` may have made ids.
     async fn compile(&self, policy: &Policy, schema: Arc<Schema>, version: u64) -> Result<Rules> {
         let shared = &self.keeper.shared;
         match compile(policy, schema.clone(), &shared.keyring.load(), version) {
             // A failure that was already said has had its second chance.
-            Err(error) if self.said.as_deref() != Some(&error.to_string()) && self.reload_keys().await => {
+            Err(error) if self.said.as_deref() != Some(&error.to_string()) && self.keeper.reload_keys().await => {
                 compile(policy, schema, &shared.keyring.load(), version)
             }
             done => done,

@@ -74,6 +74,8 @@ struct Shared {
     /// Wakes the task: a look-up was asked for, or the server notified.
     wake: Arc<Notify>,
     reload: Notify,
+    /// There are rules: policy and catalog have been loaded once.
+    loaded: AtomicBool,
     connected: AtomicBool,
     sound: AtomicBool,
     /// When the catalog was last compared, microseconds since the epoch.
@@ -83,31 +85,59 @@ struct Shared {
 }
 
 impl Keeper {
-    /// Connects, loads policy and catalog, and compiles the first rules. Nothing is watched yet: see [`Keeper::watch`].
+    /// Reads the policy. Until [`Keeper::load`] has compiled it with the catalog there are no rules by which anybody
+    /// could be served.
     ///
     /// # Errors
-    /// Every problem of the policy, or the control connection's.
-    pub async fn start(settings: Settings, keyring: Arc<Keyring>) -> Result<Keeper> {
-        let policy = parse(&settings)?;
-        let client = settings.connect.open(Arc::new(Notify::new())).await?;
-        let schema = load(&client).await?;
-        let rules = compile(&policy, Arc::new(schema), &keyring, 1)?;
+    /// Every problem of the policy that shows without the database.
+    pub fn new(settings: Settings, keyring: Arc<Keyring>) -> Result<Keeper> {
+        let rules = Rules::none(parse(&settings)?.detect);
         let shared = Shared {
             settings,
             keyring: ArcSwap::new(keyring),
             keys: OnceLock::new(),
             rules: ArcSwap::from_pointee(rules),
-            versions: watch::Sender::new(1),
+            versions: watch::Sender::new(0),
             asked: AtomicU64::new(0),
             answered: watch::Sender::new(0),
             wake: Arc::new(Notify::new()),
             reload: Notify::new(),
-            connected: AtomicBool::new(true),
-            sound: AtomicBool::new(true),
-            read_us: AtomicI64::new(Now::read().unix_us),
+            loaded: AtomicBool::new(false),
+            connected: AtomicBool::new(false),
+            sound: AtomicBool::new(false),
+            read_us: AtomicI64::new(0),
             failures: AtomicU64::new(0),
         };
         Ok(Keeper { shared: Arc::new(shared) })
+    }
+
+    /// Connects, loads policy and catalog, and compiles the first rules. Nothing is watched yet: see [`Keeper::watch`].
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when it is worth another attempt; else every problem of the policy, or the control
+    /// connection's.
+    pub async fn load(&self) -> Result<()> {
+        let shared = &self.shared;
+        let policy = parse(&shared.settings)?;
+        let client = shared.settings.connect.open(Arc::new(Notify::new())).await?;
+        let schema = Arc::new(load(&client).await?);
+        let rules = match compile(&policy, schema.clone(), &shared.keyring.load(), 1) {
+            // `pgveil apply` may have made ids since the keyring was read.
+            Err(_) if self.reload_keys().await => compile(&policy, schema, &shared.keyring.load(), 1)?,
+            done => done?,
+        };
+        shared.rules.store(Arc::new(rules));
+        shared.versions.send_replace(1);
+        shared.read_us.store(Now::read().unix_us, Ordering::Release);
+        for fact in [&shared.connected, &shared.sound, &shared.loaded] {
+            fact.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// There are rules. Before that nobody may be let in.
+    pub fn loaded(&self) -> bool {
+        self.shared.loaded.load(Ordering::Acquire)
     }
 
     /// The rules in force.

@@ -1,5 +1,5 @@
 //! `pgveil serve`: configuration → keys → rules → desk → admin port → relay, in that order; each refuses to go on with
-//! what it found wrong. Ends in the opposite order.
+//! what it found wrong, except that rules wait for a PostgreSQL that is not up yet. Ends in the opposite order.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,11 +79,16 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let metrics = admin::install()?;
     let meters = Arc::new(Meters::new());
     let settings = relay_settings(&config)?;
-    let keeper = Keeper::start(catalog_settings(&config)?, keyring.clone()).await?;
+    let keeper = Keeper::new(catalog_settings(&config)?, keyring.clone())?;
     let (path, unlock) = (config.keys.path.clone(), keys::Unlock::from(&config.keys.unlock));
     keeper.load_keys_with(move || keys::load(&path, &unlock).map_err(|error| Error::Key(error.to_string())));
+    match keeper.load().await {
+        // The ports open; the keeper goes on trying.
+        Err(Error::Unreachable(_)) => {}
+        loaded => loaded?,
+    }
     let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters).await?;
-    let watching = keeper.watch(tell(desk.clone()));
+    let mut watching = keeper.watch(tell(desk.clone()));
     let world = World {
         session: Arc::new(session_settings(&config)),
         keeper: keeper.clone(),
@@ -97,11 +102,17 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let facts = Arc::new(Facts::default());
     let door = Door { metrics, meters: meters.clone(), desk, upstream: admin_upstream(&config), facts: facts.clone() };
     let _admin = open_admin(&config, door).await?;
-    let helpers =
-        [tokio::spawn(reload_certificates(tls)), tokio::spawn(report(keeper, facts.clone(), meters)), watching];
+    let helpers = [tokio::spawn(reload_certificates(tls)), tokio::spawn(report(keeper, facts.clone(), meters))];
     let mut relay = tokio::spawn(proxy.run());
     tokio::select! {
         ended = &mut relay => ended??,
+        unfit = &mut watching => {
+            // Nobody has been served yet.
+            drain.advance(Phase::Over);
+            relay.await??;
+            desk_thread.stop(LOG_DEADLINE).await;
+            match unfit?? {}
+        }
         () = stop.called() => {
             facts.draining.store(true, Ordering::Release);
             tracing::info!("draining: idle sessions end, running statements may finish");
@@ -116,6 +127,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
             }
         }
     }
+    watching.abort();
     for helper in helpers {
         helper.abort();
     }

@@ -79,6 +79,7 @@ pub struct Cluster {
     folder: PathBuf,
     port: u16,
     password: String,
+    user: Option<User>,
     reaper: Child,
 }
 
@@ -97,13 +98,15 @@ impl Cluster {
         let user = unprivileged(&folder)?;
         // From here on the folder is the reaper's to remove, whatever happens to this process.
         let reaper = reaper(binaries, &folder, user.as_ref())?;
-        let mut cluster = Self { binaries: binaries.clone(), folder, port: 0, password: generated_password(), reaper };
-        cluster.initdb(user.as_ref(), conf, hba)?;
-        cluster.boot(user.as_ref())?;
+        let password = generated_password();
+        let mut cluster = Self { binaries: binaries.clone(), folder, port: 0, password, user, reaper };
+        cluster.initdb(conf, hba)?;
+        cluster.boot()?;
         Ok(cluster)
     }
 
-    fn initdb(&self, user: Option<&User>, conf: &str, hba: &str) -> Result<()> {
+    fn initdb(&self, conf: &str, hba: &str) -> Result<()> {
+        let user = self.user.as_ref();
         set_mode(&self.folder, 0o755)?;
         for name in ["data", "socket"] {
             let dir = self.folder.join(name);
@@ -137,19 +140,41 @@ impl Cluster {
     }
 
     /// Starts the server on a free port; another process may take the port first, so it is tried a few times.
-    fn boot(&mut self, user: Option<&User>) -> Result<()> {
+    fn boot(&mut self) -> Result<()> {
         let mut last = Ok(());
         for _ in 0..5 {
             self.port = free_port()?;
-            let mut command = as_user(user, &self.binaries.program("pg_ctl"));
-            command.args(["--wait", "--silent", "--timeout", "60", "--pgdata"]).arg(self.data());
-            command.arg("--log").arg(self.log_file()).arg("--options").arg(format!("-p {}", self.port)).arg("start");
-            last = run(&mut command, "pg_ctl start").map(drop);
+            last = self.resume();
             if last.is_ok() {
                 break;
             }
         }
         last
+    }
+
+    /// Starts the server again, on the port it had.
+    ///
+    /// # Errors
+    /// What `pg_ctl` said.
+    pub fn resume(&self) -> Result<()> {
+        let port = format!("-p {}", self.port);
+        let mut command = self.pg_ctl("start");
+        command.arg("--log").arg(self.log_file()).arg("--options").arg(port);
+        run(&mut command, "pg_ctl start").map(drop)
+    }
+
+    /// Stops the server, ending its sessions; the files stay.
+    ///
+    /// # Errors
+    /// What `pg_ctl` said.
+    pub fn stop(&self) -> Result<()> {
+        run(self.pg_ctl("stop").args(["--mode", "fast"]), "pg_ctl stop").map(drop)
+    }
+
+    fn pg_ctl(&self, verb: &str) -> Command {
+        let mut command = as_user(self.user.as_ref(), &self.binaries.program("pg_ctl"));
+        command.args([verb, "--wait", "--silent", "--timeout", "60", "--pgdata"]).arg(self.data());
+        command
     }
 
     /// The data folder.

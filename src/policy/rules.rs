@@ -160,6 +160,22 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Before anything is known: no role has a class, so no session can be judged by them.
+    pub fn none(detect: crate::detect::Thresholds) -> Self {
+        Self {
+            version: 0,
+            schema: Arc::default(),
+            tables: HashMap::new(),
+            sealed: HashMap::new(),
+            by_id: HashMap::new(),
+            classes: Vec::new(),
+            class_of: HashMap::new(),
+            names: HashSet::new(),
+            detect,
+            warnings: Vec::new(),
+        }
+    }
+
     /// The class of that login; `default_role`'s if it has none.
     pub fn class_of(&self, role: &str) -> ClassId {
         self.class_of.get(role).copied().unwrap_or(ClassId(0))

@@ -11,7 +11,7 @@ use super::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::catalog::Keeper;
 use crate::clock::Now;
 use crate::desk::Desk;
-use crate::error::Refusal;
+use crate::error::{Code, Refusal};
 use crate::event::Event;
 use crate::metrics::Meters;
 use crate::plan;
@@ -60,6 +60,9 @@ impl Host for World {
     type Mind = Live;
 
     fn welcome(&self, startup: Startup, connection: u64, client: Option<IpAddr>, legs: Legs) -> Result<Live, Refusal> {
+        if !self.keeper.loaded() {
+            return Err(not_reachable());
+        }
         let rules = self.keeper.rules();
         let session = Session::new(self.session.clone(), startup, connection, client, legs, &rules)?;
         Ok(Live { session, world: self.clone(), looked_up: false, finished: false })
@@ -68,6 +71,12 @@ impl Host for World {
     fn meters(&self) -> &Meters {
         &self.meters
     }
+}
+
+/// Nothing is known of any database yet: which are protected, who may see what.
+fn not_reachable() -> Refusal {
+    let hint = "Try again; /readyz of the admin port says what pgveil waits for.";
+    Refusal::new(Code::UpstreamDown, "the database system is not reachable yet", hint)
 }
 
 impl Live {

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use pgveil::demo::cluster::free_port;
+use pgveil::demo::cluster::{Cluster, free_port};
 use pgveil::demo::leash::Leashed;
 use tokio_postgres::{Client, NoTls};
 
@@ -22,6 +22,7 @@ pub struct SiteBuilder {
     audit: String,
     upstream_port: Option<u16>,
     passthrough: Vec<String>,
+    cluster: &'static Cluster,
 }
 
 impl SiteBuilder {
@@ -68,16 +69,23 @@ impl SiteBuilder {
         self
     }
 
+    /// In another cluster than the shared one.
+    pub fn on(mut self, cluster: &'static Cluster) -> Self {
+        self.cluster = cluster;
+        self
+    }
+
     /// Makes database, policy, keyring and configuration; nothing of pgveil has run except `keys init`.
     pub fn prepare(self) -> Site {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let database = format!("{}_{}", self.name, NUMBER.fetch_add(1, Ordering::Relaxed));
-        let cluster = cluster();
-        sql("postgres", &format!("create database {database} owner pgveil"));
+        let cluster = self.cluster;
+        sql(cluster, "postgres", &format!("create database {database} owner pgveil"));
         if !self.schema.is_empty() {
             cluster.sql_as("pgveil", PASSWORD, &database, &self.schema).unwrap_or_else(|e| panic!("{e}"));
         }
         sql(
+            cluster,
             &database,
             "grant all on all tables in schema public to app, analyst, support, trusty;
              grant all on all sequences in schema public to app, analyst, support, trusty;
@@ -86,6 +94,7 @@ impl SiteBuilder {
         let dir = site_folder();
         let site = Site {
             database,
+            cluster,
             dir,
             postgres_port: free_port().expect("a free port"),
             admin_port: free_port().expect("a free port"),
@@ -113,8 +122,8 @@ impl SiteBuilder {
             site.postgres_port,
             site.admin_port,
             self.listen,
-            self.upstream_port.unwrap_or(cluster().port()),
-            cluster().port(),
+            self.upstream_port.unwrap_or(self.cluster.port()),
+            self.cluster.port(),
             site.database,
             quoted.join(", "),
             self.audit,
@@ -135,6 +144,7 @@ impl SiteBuilder {
 pub struct Site {
     /// The database's name.
     pub database: String,
+    cluster: &'static Cluster,
     dir: tempfile::TempDir,
     postgres_port: u16,
     admin_port: u16,
@@ -156,6 +166,7 @@ impl Site {
             audit: String::new(),
             upstream_port: None,
             passthrough: Vec::new(),
+            cluster: cluster(),
         }
     }
 
@@ -266,7 +277,7 @@ impl Site {
 
     /// Connection string past the proxy.
     pub fn direct_url(&self, role: &str) -> String {
-        format!("postgresql://{role}:{PASSWORD}@127.0.0.1:{}/{}", cluster().port(), self.database)
+        format!("postgresql://{role}:{PASSWORD}@127.0.0.1:{}/{}", self.cluster.port(), self.database)
     }
 
     /// A client through the proxy.
@@ -281,7 +292,7 @@ impl Site {
 
     /// SQL as the superuser, past the proxy; rows unaligned, tab-separated.
     pub fn sql(&self, text: &str) -> String {
-        sql(&self.database, text)
+        sql(self.cluster, &self.database, text)
     }
 
     /// `psql` through the proxy with these arguments.
@@ -359,8 +370,8 @@ fn private() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o600)
 }
 
-fn sql(database: &str, text: &str) -> String {
-    cluster().sql(database, text).unwrap_or_else(|e| panic!("{e}\nin: {text}"))
+fn sql(cluster: &Cluster, database: &str, text: &str) -> String {
+    cluster.sql(database, text).unwrap_or_else(|e| panic!("{e}\nin: {text}"))
 }
 
 /// A tokio-postgres client whose connection runs by itself.
