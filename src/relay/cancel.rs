@@ -23,7 +23,7 @@ type Entries = HashMap<u32, Vec<(u64, CancelKey, Backend)>>;
 /// All keys in use.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    /// By the process id we invented. Random ids collide rarely; then the secret decides.
+    /// By the server's process id. It comes again once a backend has ended; then the secret decides.
     entries: Mutex<Entries>,
 }
 

@@ -240,7 +240,8 @@ impl Session {
         cx.effects.push(Effect::Event(Box::new(event)));
     }
 
-    /// The client gets a random key of the same length; the server's stays with us.
+    /// The client gets a random key of the same length; the server's stays with us. The process id is the server's own:
+    /// it is no secret (`pg_backend_pid()`), and clients compare it with `pg_locks` and with who sent a notification.
     fn backend_key_data(&mut self, body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
         let mut r = Reader::new(body);
         let Ok(pid) = r.u32() else { return Err(self.unexpected_reply(cx)) };
@@ -248,10 +249,7 @@ impl Session {
         if !(4..=256).contains(&secret.len()) {
             return Err(self.unexpected_reply(cx));
         }
-        let mut ours = CancelKey { pid: 0, secret: vec![0; secret.len()] };
-        let mut word = [0; 4];
-        cx.entropy.fill(&mut word);
-        ours.pid = u32::from_be_bytes(word) & 0x7fff_ffff;
+        let mut ours = CancelKey { pid, secret: vec![0; secret.len()] };
         cx.entropy.fill(&mut ours.secret);
         let written = encode::backend_key(cx.to_client, ours.pid, &ours.secret);
         self.key = Some(BackendKey { ours, theirs: CancelKey { pid, secret: secret.to_vec() } });

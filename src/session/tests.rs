@@ -185,6 +185,7 @@ fn channel_binding_is_not_offered_and_the_cancel_key_is_ours() {
     let key = session.backend_key().unwrap();
     assert_eq!(key.theirs.secret, [1, 2, 3, 4]);
     assert_eq!(key.ours.secret, [9, 9, 9, 9]);
+    assert_eq!((key.theirs.pid, key.ours.pid), (5, 5), "isolationtester looks for it in pg_locks");
     assert!(memchr::memmem::find(&desk.to_client, &[1, 2, 3, 4]).is_none());
     assert_eq!(session.actor().auth, ActorAuth::ScramSha256);
 }
