@@ -1,11 +1,12 @@
 # make demo   the tour: a private PostgreSQL, 5,000 invented people, the proxy; ONCE=1 leaves after the tour
 # make test   every test, against a real PostgreSQL and real drivers
 # make lint   formatting, clippy, house rules
+# make conformance  PostgreSQL 15's own regression and isolation suites, direct and through pgveil (some minutes)
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
 CARGO ?= cargo
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench
+.PHONY: demo test lint fmt bench conformance
 
 demo:
 	@.ci/needs demo
@@ -30,3 +31,7 @@ bench:
 	@.ci/needs bench
 	@$(CARGO) bench --locked --bench rooms
 	@bench/e2e.sh
+
+conformance:
+	@.ci/needs conformance
+	@tests/conformance/regress.sh
