@@ -162,6 +162,12 @@ fn styles(kind: Kind) -> Vec<(String, Style)> {
         }
         Kind::Interval => intervals[1..].iter().for_each(|&interval| style(iso, mdy, "UTC", interval, true)),
         Kind::Bytea => style(iso, mdy, "UTC", intervals[0], false),
+        Kind::Float4 | Kind::Float8 => {
+            for extra_float_digits in [0, -2, -9, -15] {
+                let set = format!("set extra_float_digits = {extra_float_digits}");
+                all.push((set, Style { extra_float_digits, time_zone: "UTC".into(), ..Style::default() }));
+            }
+        }
         _ => {}
     }
     all
@@ -173,6 +179,7 @@ fn reads_back(kind: Kind, style: &Style) -> bool {
         Kind::Timestamptz => style.date_form == DateForm::Iso,
         Kind::Date | Kind::Timestamp => style.date_form == DateForm::Iso || style.date_order != DateOrder::Ymd,
         Kind::Interval => style.interval != IntervalForm::SqlStandard,
+        Kind::Float4 | Kind::Float8 => style.extra_float_digits > 0,
         _ => true,
     }
 }

@@ -22,6 +22,9 @@ use sqlparser::ast::Statement;
 /// Tokens of one text.
 const TOKENS_MAX: usize = 1_000_000;
 
+/// Settings that decide how values look as text.
+const STYLES: &[&str] = &["datestyle", "timezone", "intervalstyle", "bytea_output", "extra_float_digits"];
+
 /// What to do with the text.
 pub(super) fn decide(request: &Request<'_>) -> Decision {
     let tokens = match lex(request.sql, TOKENS_MAX) {
@@ -166,7 +169,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     if step.kind == StepKind::Settings {
         step.moves_names =
             moves(sql, own, &["search_path", "role", "session_authorization"], &["schema", "authorization"]);
-        step.moves_style = moves(sql, own, &["datestyle", "timezone", "intervalstyle"], &["zone"]);
+        step.moves_style = moves(sql, own, STYLES, &["zone"]);
     }
     step
 }
@@ -199,7 +202,7 @@ pub(super) struct Text<'a> {
     pub(super) protected: bool,
     /// Relations with sealed columns that earlier statements of the text make.
     fresh: HashSet<String>,
-    /// Dates and times may have another form after an earlier statement.
+    /// Values may have another form after an earlier statement.
     restyled: bool,
     /// Why names are not certain after an earlier statement.
     stale: Option<&'static str>,
@@ -231,8 +234,8 @@ impl<'a> Text<'a> {
         for range in &ranges {
             let mut touches = Vec::new();
             match self.statement(range.clone(), &mut touches) {
-                Ok(step) if self.restyled && temporal(self.request.rules, &step.touches) => {
-                    let refusal = refuse::stale("the form of dates and times may change");
+                Ok(step) if self.restyled && styled(self.request.rules, &step.touches) => {
+                    let refusal = refuse::stale("the form of values may change");
                     return Decision::Refuse(Refused { refusal, touches: touches.into(), shape: step.shape });
                 }
                 Ok(step) => {
@@ -438,11 +441,14 @@ fn named_in_strings(sql: &str, tokens: &[Token], names: &HashSet<String>, depth:
     })
 }
 
-/// Whether a sealed column among them holds dates or times.
-pub fn temporal(rules: &Rules, touches: &[Touched]) -> bool {
-    use crate::wire::types::Kind::{Date, Time, Timestamp, Timestamptz};
+/// Whether a sealed column among them holds values whose text depends on [`STYLES`].
+pub fn styled(rules: &Rules, touches: &[Touched]) -> bool {
+    use crate::wire::types::Kind::{Bytea, Date, Float4, Float8, Interval, Time, Timestamp, Timestamptz};
     let kind = |touched: &Touched| rules.by_id.get(&touched.id).map(|column| column.ty.kind);
-    touches.iter().filter_map(kind).any(|kind| matches!(kind, Date | Time | Timestamp | Timestamptz))
+    touches
+        .iter()
+        .filter_map(kind)
+        .any(|kind| matches!(kind, Date | Time | Timestamp | Timestamptz | Interval | Float4 | Float8 | Bytea))
 }
 
 /// Some output column is sealed.

@@ -29,7 +29,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use cache::Cache;
-pub use decide::temporal;
+pub use decide::styled;
 
 use crate::error::Refusal;
 use crate::event::Access;
@@ -220,7 +220,8 @@ pub struct Step {
     pub touches_unknown: bool,
     /// Afterwards bare names may mean other relations: the search path or the role changes.
     pub moves_names: bool,
-    /// Afterwards dates and times may be read and written in another form: DateStyle, TimeZone or IntervalStyle changes.
+    /// Afterwards values may be read and written in another form: DateStyle, TimeZone, IntervalStyle, bytea_output or
+    /// extra_float_digits changes.
     pub moves_style: bool,
     /// The relation it makes with sealed columns in it: until the catalog has been read again, nobody knows which.
     pub creates_sealed: Option<Arc<str>>,

@@ -136,11 +136,11 @@ impl Session {
 
     /// What the session itself has against a plan.
     fn objection(&self, sql: &str, plan: &Plan, protected: bool, cx: &Context<'_>) -> Option<Refusal> {
-        let dated = |s: &Step| crate::plan::temporal(cx.rules, &s.touches);
-        if self.uncertain(plan, self.style_moving, self.style_in_block) && plan.steps.iter().any(dated) {
+        let styled = |s: &Step| crate::plan::styled(cx.rules, &s.touches);
+        if self.uncertain(plan, self.style_moving, self.style_in_block) && plan.steps.iter().any(styled) {
             return Some(Refusal::new(
                 Code::CatalogStale,
-                "the form of dates and times may change before this statement",
+                "the form of values may change before this statement",
                 "send it once the change has been answered",
             ));
         }

@@ -196,7 +196,7 @@ pub struct Session {
     moving: bool,
     /// Among them, what names mean.
     names_moving: bool,
-    /// Among them, the form of dates and times.
+    /// Among them, the form of values.
     style_moving: bool,
     pending: VecDeque<Pending>,
     statements: HashMap<Box<[u8]>, Arc<Prepared>>,
@@ -228,7 +228,7 @@ pub struct Session {
     muted: bool,
     /// Settings changed inside the open transaction.
     settings_in_block: bool,
-    /// Among them, what names mean, and the form of dates and times.
+    /// Among them, what names mean, and the form of values.
     names_in_block: bool,
     style_in_block: bool,
     /// Messages sent to the server since its last ReadyForQuery that no Sync has closed yet.

@@ -28,7 +28,6 @@ pub(super) fn pinned(sql: &str) -> Option<Refusal> {
         let refused = match name.as_str() {
             "client_encoding" => !matches!(item.as_str(), "utf8" | "utf-8" | "unicode"),
             "standard_conforming_strings" => !matches!(item.as_str(), "on" | "true" | "yes" | "1"),
-            "extra_float_digits" => item.parse::<i32>().is_ok_and(|digits| digits < 1),
             _ => false,
         };
         if refused {
@@ -36,7 +35,7 @@ pub(super) fn pinned(sql: &str) -> Option<Refusal> {
         }
     }
     let called = setting::set_config(sql, &tokens).into_iter().flatten();
-    let pins = ["client_encoding", "standard_conforming_strings", "extra_float_digits"];
+    let pins = ["client_encoding", "standard_conforming_strings"];
     called.into_iter().find(|name| pins.contains(&name.as_str())).map(|name| pin(&name))
 }
 
@@ -44,7 +43,7 @@ fn pin(name: &str) -> Refusal {
     Refusal::new(
         Code::Pinned,
         format!("pgveil pins {name}"),
-        "keep client_encoding = UTF8, standard_conforming_strings = on and extra_float_digits at 1 or more",
+        "keep client_encoding = UTF8 and standard_conforming_strings = on",
     )
 }
 
@@ -195,13 +194,12 @@ mod tests {
             "set names 'sjis'",
             "select 1; SET LOCAL \"client_encoding\" TO sjis",
             "set standard_conforming_strings to off",
-            "set extra_float_digits = 0",
             "select set_config('client_encoding', 'x', false)",
         ] {
             assert_eq!(pinned(sql).map(|r| r.code), Some(Code::Pinned), "{sql}");
         }
         for sql in
-            ["set client_encoding to 'UTF8'", "set names 'utf-8'", "set search_path = x", "set extra_float_digits = 3"]
+            ["set client_encoding to 'UTF8'", "set names 'utf-8'", "set search_path = x", "set extra_float_digits = 0"]
         {
             assert_eq!(pinned(sql), None, "{sql}");
         }

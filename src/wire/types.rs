@@ -221,7 +221,7 @@ pub struct Style {
     pub time_zone: std::sync::Arc<str>,
     /// `bytea_output = hex` (else escape).
     pub bytea_hex: bool,
-    /// `extra_float_digits`; ≥ 1 means shortest-exact.
+    /// `extra_float_digits`; ≥ 1 means shortest-exact, else so many digits more or fewer than the type always keeps.
     pub extra_float_digits: i32,
 }
 

@@ -194,8 +194,8 @@ fn encode_text(kind: Kind, plaintext: &[u8], style: &Style, out: &mut Vec<u8>) -
             out.extend_from_slice(number::plain_int(kind, plaintext)?.to_string().as_bytes());
         }
         Kind::Numeric => numeric::Numeric::plain(plaintext)?.print(out),
-        Kind::Float4 => number::float4_out(number::plain_float4(plaintext)?, out),
-        Kind::Float8 => number::float8_out(f64::from_be_bytes(plain(plaintext)?), out),
+        Kind::Float4 => number::float4_out(number::plain_float4(plaintext)?, style.extra_float_digits, out),
+        Kind::Float8 => number::float8_out(f64::from_be_bytes(plain(plaintext)?), style.extra_float_digits, out),
         Kind::Bool => out.push(if plain::<1>(plaintext)? == [0] { b'f' } else { b't' }),
         Kind::Date => datetime_out::date(i32::from_be_bytes(plain(plaintext)?), style, out)?,
         Kind::Time => datetime_out::time(i64::from_be_bytes(plain(plaintext)?), out)?,

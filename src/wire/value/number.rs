@@ -122,10 +122,14 @@ fn check_float(token: &str, zero: bool, infinite: bool, rest: &str) -> Result<()
     if rest.is_empty() { Ok(()) } else { Err(FLOAT_SYNTAX) }
 }
 
-/// float8out with `extra_float_digits ≥ 1`: the shortest decimal strictly inside the rounding interval.
-pub(super) fn float8_out(value: f64, out: &mut Vec<u8>) {
+/// float8out. With `extra` (`extra_float_digits`) ≥ 1 the shortest decimal strictly inside the rounding interval, else
+/// `%.*g` with that many digits more than the type always keeps.
+pub(super) fn float8_out(value: f64, extra: i32, out: &mut Vec<u8>) {
     if special_out(value, out) {
         return;
+    }
+    if extra < 1 {
+        return rounded_out(value, 15 + extra, out);
     }
     let magnitude = value.abs();
     let mut decimal = split_scientific(&format!("{magnitude:e}"));
@@ -136,9 +140,12 @@ pub(super) fn float8_out(value: f64, out: &mut Vec<u8>) {
 }
 
 /// float4out, likewise.
-pub(super) fn float4_out(value: f32, out: &mut Vec<u8>) {
+pub(super) fn float4_out(value: f32, extra: i32, out: &mut Vec<u8>) {
     if special_out(f64::from(value), out) {
         return;
+    }
+    if extra < 1 {
+        return rounded_out(f64::from(value), 6 + extra, out);
     }
     let magnitude = value.abs();
     let mut decimal = split_scientific(&format!("{magnitude:e}"));
@@ -146,6 +153,14 @@ pub(super) fn float4_out(value: f32, out: &mut Vec<u8>) {
         decimal = settled(decimal, &|s| s.parse() == Ok(magnitude), &|n| format!("{magnitude:.n$e}"));
     }
     decimal_out(value.is_sign_negative(), &decimal, 6, out);
+}
+
+/// `%.*g` of a finite value that is not zero (pg_strfromd).
+fn rounded_out(value: f64, digits: i32, out: &mut Vec<u8>) {
+    let digits = digits.max(1);
+    let places = digits.unsigned_abs() as usize - 1;
+    let decimal = split_scientific(&format!("{:.places$e}", value.abs()));
+    decimal_out(value.is_sign_negative(), &decimal, digits, out);
 }
 
 fn special_out(value: f64, out: &mut Vec<u8>) -> bool {

@@ -86,6 +86,19 @@ fn floats() {
         &[("1.1", "1.1"), ("1e6", "1e+06"), ("123456", "123456"), ("3.4028235e38", "3.4028235e+38"), ("1e39", "22003")],
     );
     assert_eq!(sealed("float4", "1.1", &Style::default()).unwrap(), f64::from(1.1_f32).to_be_bytes());
+    for (name, text, extra_float_digits, printed) in [
+        ("float8", "0.1", 0, "0.1"),
+        ("float8", "1e15", 0, "1e+15"),
+        ("float8", "-1004.30000000000007", -12, "-1e+03"),
+        ("float8", "2.5", -15, "2"),
+        ("float4", "1.17549e-38", -3, "1.18e-38"),
+        ("float4", "1234567.89", 0, "1.23457e+06"),
+    ] {
+        let style = Style { extra_float_digits, ..Style::default() };
+        let mut shown = Vec::new();
+        encode(ty(name), &sealed(name, text, &style).unwrap(), Format::Text, &style, &mut shown).unwrap();
+        assert_eq!(String::from_utf8(shown).unwrap(), printed, "{name} {text}");
+    }
 }
 
 #[test]
@@ -403,14 +416,14 @@ mod properties {
         let intervals =
             [IntervalForm::Postgres, IntervalForm::PostgresVerbose, IntervalForm::SqlStandard, IntervalForm::Iso8601];
         let zones = ["UTC", "America/New_York", "<-03>+03", "Asia/Kathmandu", "no/such/zone"];
-        (0..4_usize, 0..3_usize, 0..4_usize, 0..5_usize, any::<bool>()).prop_map(
-            move |(form, order, interval, zone, hex)| Style {
+        (0..4_usize, 0..3_usize, 0..4_usize, 0..5_usize, any::<bool>(), -15..=3_i32).prop_map(
+            move |(form, order, interval, zone, hex, digits)| Style {
                 date_form: forms[form],
                 date_order: orders[order],
                 interval: intervals[interval],
                 time_zone: zones[zone].into(),
                 bytea_hex: hex,
-                extra_float_digits: 1,
+                extra_float_digits: digits,
             },
         )
     }
