@@ -26,4 +26,5 @@ mod statements;
 mod support;
 mod tls;
 mod tokio_client;
+mod typing;
 mod values;

@@ -258,13 +258,8 @@ async fn prepared(client: &Client, sql: &str, args: &[Arg]) -> String {
         Ok(statement) => statement,
         Err(error) => return code(&error),
     };
-    // A parameter compared with a varchar column is text to PostgreSQL, and of the column's type to pgveil.
-    let loose = |ty: &Type| ty.name().replace("varchar", "text");
-    let types = statement.params().iter().map(loose).collect::<Vec<_>>().join(" ");
-    let columns = statement.columns().iter().map(|column| match column.name() {
-        "nullif" => loose(column.type_()),
-        name => format!("{name}:{}", column.type_().name()),
-    });
+    let types = statement.params().iter().map(Type::name).collect::<Vec<_>>().join(" ");
+    let columns = statement.columns().iter().map(|column| format!("{}:{}", column.name(), column.type_().name()));
     let mut out = format!("({types}) -> {}\n", columns.collect::<Vec<_>>().join(" "));
     let args: Vec<&(dyn ToSql + Sync)> = args.iter().map(|arg| arg as &(dyn ToSql + Sync)).collect();
     match client.query(&statement, &args).await {

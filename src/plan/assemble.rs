@@ -3,18 +3,24 @@
 use std::sync::Arc;
 
 use super::refuse;
-use super::value::{Groups, LeafKind, Place, cast_fits};
+use super::typing::Type;
+use super::value::{Groups, Leaf, LeafKind, Place, cast_fits};
 use super::{Edit, Hidden, Parameter, Replacement, Target};
 use crate::error::Refusal;
+use crate::policy::rules::SealedColumn;
 use crate::sql::Span;
 use crate::sql::lexer::Token;
 use crate::sql::resolve::TypeText;
+use crate::wire::types::{Kind, SqlType};
+use crate::wire::value;
 
 /// One place where a client parameter stands.
 struct Use {
     index: u16,
     span: Span,
     place: Stands,
+    /// The type it has by this place alone.
+    ty: Type,
 }
 
 enum Stands {
@@ -38,19 +44,21 @@ impl Draft {
             match &group.place {
                 Place::Undecided | Place::Plain => {
                     let plain = matches!(group.place, Place::Plain);
-                    let casts: Vec<_> = group.casts.iter().map(|(text, _)| (bytes(tokens, text), text.array)).collect();
+                    let casts: Vec<_> =
+                        group.casts.iter().map(|cast| (bytes(tokens, &cast.text), cast.text.array)).collect();
                     for leaf in &group.leaves {
                         if let LeafKind::Parameter(index) = leaf.kind {
                             let place = if plain { Stands::Plain } else { Stands::Anywhere(casts.clone()) };
-                            self.uses.push(Use { index, span: leaf.literal, place });
+                            self.uses.push(Use { index, span: leaf.literal, place, ty: leaf.ty });
                         }
                     }
                 }
                 Place::Sealed { column, array, search } => {
-                    let target = Target { column: column.clone(), array: *array, search: *search };
-                    for (text, depth) in &group.casts {
-                        let expected = i8::from(*array) + depth;
-                        if !cast_fits(column, text) || i8::from(text.array) != expected {
+                    for cast in &group.casts {
+                        let text = &cast.text;
+                        let expected = i8::from(*array) + cast.depth;
+                        let fits = cast.alone || cast_fits(column, text);
+                        if !fits || i8::from(text.array) != expected {
                             return Err(refuse::cast(column));
                         }
                         let span = bytes(tokens, text);
@@ -60,15 +68,19 @@ impl Draft {
                         }
                     }
                     for leaf in &group.leaves {
+                        if leaf.kind == LeafKind::Null {
+                            continue;
+                        }
+                        let mut target = target(column, *array, *search, leaf)?;
                         match leaf.kind {
                             LeafKind::Null => {}
                             LeafKind::Parameter(index) => {
-                                let place = Stands::Sealed(target.clone());
-                                self.uses.push(Use { index, span: leaf.literal, place });
+                                let place = Stands::Sealed(target);
+                                self.uses.push(Use { index, span: leaf.literal, place, ty: leaf.ty });
                             }
                             LeafKind::Literal { negative } => {
-                                let with =
-                                    Replacement::Cell { target: target.clone(), literal: leaf.literal, negative };
+                                target.casts = needed(&target);
+                                let with = Replacement::Cell { target, literal: leaf.literal, negative };
                                 self.edits.push(Edit { span: leaf.cover, with });
                             }
                         }
@@ -97,15 +109,16 @@ impl Draft {
                 self.uses.iter().any(|place| usize::from(place.index) == index && matches!(place.place, Stands::Plain))
             })
             .collect();
+        self.one_type(&plain);
         for place in &self.uses {
             let Stands::Sealed(target) = &place.place else { continue };
             let Some(parameter) = parameters.get_mut(usize::from(place.index)) else { continue };
             let own = match parameter {
-                Parameter::Plain if !plain[usize::from(place.index)] => {
+                Parameter::Plain | Parameter::Typed(_) if !plain[usize::from(place.index)] => {
                     *parameter = Parameter::Sealed(target.clone());
                     continue;
                 }
-                Parameter::Plain => None,
+                Parameter::Plain | Parameter::Typed(_) => None,
                 Parameter::Sealed(first) => Some(first),
             };
             if let Some(first) = own
@@ -128,6 +141,13 @@ impl Draft {
             let text = format!("${}", mentioned.max(declared) + number + 1);
             self.edits.push(Edit { span: place.span, with: Replacement::Text(text.into()) });
         }
+        for (index, parameter) in parameters.iter_mut().enumerate() {
+            if plain[index]
+                && let Some(oid) = self.settled_by_sealed(index)
+            {
+                *parameter = Parameter::Typed(oid);
+            }
+        }
         for place in &self.uses {
             let Stands::Anywhere(casts) = &place.place else { continue };
             if let Some(Parameter::Sealed(_)) = parameters.get(usize::from(place.index)) {
@@ -140,6 +160,70 @@ impl Draft {
     }
 }
 
+impl Draft {
+    /// The first place that gives a parameter a type gives it to all: a value is read as that type everywhere.
+    fn one_type(&mut self, plain: &[bool]) {
+        for index in 0..plain.len() {
+            let first = self.uses.iter().filter(|place| usize::from(place.index) == index);
+            let first = first.clone().find(|place| typed(place)).map(|place| (place.ty, is_plain(place)));
+            // What a plain place gives it, the server says.
+            let Some((Type::Known(oid), false)) = first else { continue };
+            for place in self.uses.iter_mut().filter(|place| usize::from(place.index) == index) {
+                if let Stands::Sealed(target) = &mut place.place {
+                    target.from = oid;
+                    target.casts = needed(target);
+                }
+            }
+        }
+    }
+
+    /// The type a parameter has by a sealed place that comes before every plain one.
+    fn settled_by_sealed(&self, index: usize) -> Option<u32> {
+        let first = self.uses.iter().find(|place| usize::from(place.index) == index && typed(place))?;
+        match (&first.place, first.ty) {
+            (Stands::Sealed(_), Type::Known(oid)) => Some(oid),
+            _ => None,
+        }
+    }
+}
+
+/// The place gives a parameter a type. `$1 IS NULL` does not.
+fn typed(place: &Use) -> bool {
+    is_plain(place) || place.ty != Type::Unknown
+}
+
+fn is_plain(place: &Use) -> bool {
+    matches!(place.place, Stands::Plain)
+}
+
+/// Without casts in front that change nothing.
+fn needed(target: &Target) -> Arc<[SqlType]> {
+    let own = if target.array { Kind::of_array_oid(target.from) } else { Kind::of_oid(target.from) };
+    let same = |to: &SqlType, own: Kind| to.typmod == -1 && (to.kind == own || (to.kind.is_text() && own.is_text()));
+    let useless = own.map_or(0, |own| target.casts.iter().take_while(|to| same(to, own)).count());
+    if useless == 0 { target.casts.clone() } else { target.casts[useless..].into() }
+}
+
+/// What becomes of one constant of a sealed group.
+fn target(column: &Arc<SealedColumn>, array: bool, search: bool, leaf: &Leaf) -> Result<Target, Refusal> {
+    let casts = leaf.casts.as_deref().ok_or_else(|| refuse::cast(column))?;
+    let from = match leaf.ty {
+        Type::Unknown => 0,
+        Type::Known(oid) => oid,
+        Type::Foreign => return Err(refuse::cast(column)),
+    };
+    let element = |oid| if array { Type::Known(oid).element() } else { Type::Known(oid) };
+    if let (Type::Known(mut last), true) = (element(from), from != 0) {
+        for cast in casts {
+            if !value::casts(last, cast.kind) {
+                return Err(refuse::no_cast(column));
+            }
+            last = cast.kind.oid();
+        }
+    }
+    Ok(Target { column: column.clone(), array, search, from, casts: casts.into() })
+}
+
 /// A cast's type becomes bytea.
 fn to_bytea(span: Span, array: bool) -> Edit {
     let with = if array { "bytea[]" } else { "bytea" };
@@ -147,7 +231,7 @@ fn to_bytea(span: Span, array: bool) -> Edit {
 }
 
 fn same(left: &Target, right: &Target) -> bool {
-    left.column.id == right.column.id && left.array == right.array
+    left.column.id == right.column.id && left.array == right.array && left.casts == right.casts
 }
 
 fn within(inner: Span, outer: Span) -> bool {

@@ -4,11 +4,13 @@ use sqlparser::ast::{Expr, Ident, Interval, TypedString, Value as Literal, Value
 
 use super::reader::{Reader, Sc};
 use super::refuse;
-use super::value::{Leaf, LeafKind, Value};
+use super::typing::Type;
+use super::value::{Leaf, LeafKind, Value, Written};
 use crate::error::Refusal;
 use crate::sql::Span;
 use crate::sql::lexer::TokenKind;
 use crate::sql::resolve::{TypeText, type_at};
+use crate::wire::types::Kind;
 
 /// The most tokens a type name before a literal has (`timestamp (3) without time zone '…'`).
 const TYPE_TOKENS_MAX: usize = 12;
@@ -24,32 +26,39 @@ impl Reader<'_> {
         let at = self.token_at(value.span.start)?;
         let token = self.tokens[at];
         self.met.insert(at);
-        let kind = match (&value.value, token.kind) {
+        let (kind, ty) = match (&value.value, token.kind) {
             (Literal::Placeholder(_), TokenKind::Param(number)) => {
                 let index = number.checked_sub(1).ok_or_else(|| refuse::unreadable("parameter $0"))?;
-                LeafKind::Parameter(index)
+                let declared = self.request.parameter_oids.get(usize::from(index)).copied();
+                (LeafKind::Parameter(index), Type::declared(declared.unwrap_or(0)))
             }
             (Literal::Placeholder(_), _) => return Err(refuse::unreadable("a parameter's number")),
-            (Literal::Null, _) => LeafKind::Null,
-            (Literal::Boolean(_), TokenKind::Ident)
-            | (Literal::Number(..), TokenKind::Number)
-            | (Literal::SingleQuotedString(_), TokenKind::String | TokenKind::DollarString) => {
-                LeafKind::Literal { negative: false }
+            (Literal::Null, _) => (LeafKind::Null, Type::Unknown),
+            (Literal::Boolean(_), TokenKind::Ident) => {
+                (LeafKind::Literal { negative: false }, Type::Known(Kind::Bool.oid()))
+            }
+            (Literal::Number(..), TokenKind::Number) => {
+                let kind = number_kind(token.text(self.request.sql));
+                (LeafKind::Literal { negative: false }, Type::Known(kind.oid()))
+            }
+            (Literal::SingleQuotedString(_), TokenKind::String | TokenKind::DollarString) => {
+                (LeafKind::Literal { negative: false }, Type::Unknown)
             }
             _ => return Ok(Value::Plain),
         };
-        Ok(self.pending(Leaf { kind, literal: token.span, cover: token.span }))
+        Ok(self.pending(Leaf { kind, literal: token.span, cover: token.span, ty, casts: Some(Vec::new()) }))
     }
 
     /// DEFAULT: stays as it stands.
     pub(super) fn default_word(&mut self, ident: &Ident) -> Result<Value, Refusal> {
         let span = self.tokens[self.token_at(ident.span.start)?].span;
-        Ok(self.pending(Leaf { kind: LeafKind::Null, literal: span, cover: span }))
+        let (kind, ty) = (LeafKind::Null, Type::Unknown);
+        Ok(self.pending(Leaf { kind, literal: span, cover: span, ty, casts: Some(Vec::new()) }))
     }
 
     /// `- literal`.
     pub(super) fn negative(&mut self, value: Value) -> Result<Value, Refusal> {
-        if let Value::Pending { group, depth: 0 } = value {
+        if let Value::Pending { group, depth: 0, .. } = value {
             let (sql, tokens) = (self.request.sql, self.tokens);
             if let Some(leaf) = self.groups.lone(group)
                 && leaf.kind == (LeafKind::Literal { negative: false })
@@ -105,12 +114,12 @@ impl Reader<'_> {
     /// The type stands before the literal: both are replaced together.
     fn prefixed(&mut self, value: Value, text: TypeText) -> Result<Value, Refusal> {
         let start = self.tokens[text.first].span.start;
-        if let Value::Pending { group, depth } = value
+        if let Value::Pending { group, depth, .. } = value
             && let Some(leaf) = self.groups.lone(group)
         {
             leaf.cover = Span { start, end: leaf.cover.end };
-            self.groups.cast(group, text, depth);
-            return Ok(value);
+            self.groups.cast(group, Written { text, depth, alone: true });
+            return Ok(Value::Pending { group, depth, ty: Type::of_text(&text) });
         }
         self.plain(&value, "a typed literal")?;
         Ok(Value::Plain)
@@ -118,15 +127,22 @@ impl Reader<'_> {
 
     /// `e::type` and `CAST(e AS type)`.
     pub(super) fn cast(&mut self, scope: &Sc<'_>, inner: &Expr, double_colon: bool) -> Result<Value, Refusal> {
-        let value = self.value(scope, inner)?;
-        let Value::Pending { group, depth } = value else {
+        let text = self.cast_type(inner, double_colon);
+        let value = match (bare(inner), text) {
+            // PostgreSQL casts the elements of ARRAY[…]::type[] each by itself.
+            (Expr::Array(array), Some(text)) if text.array => {
+                self.array(scope, array, Type::of_text(&text).element())?
+            }
+            _ => self.value(scope, inner)?,
+        };
+        let Value::Pending { group, depth, .. } = value else {
             self.plain(&value, "a cast")?;
             return Ok(Value::Plain);
         };
-        match self.cast_type(inner, double_colon) {
+        match text {
             Some(text) => {
-                self.groups.cast(group, text, depth);
-                Ok(value)
+                self.groups.cast(group, Written { text, depth, alone: constant(inner) });
+                Ok(Value::Pending { group, depth, ty: Type::of_text(&text) })
             }
             None => {
                 self.groups.plain(group)?;
@@ -175,5 +191,31 @@ impl Reader<'_> {
             _ => None,
         }
         .filter(|last| *last < self.tokens.len() && !sql.is_empty())
+    }
+}
+
+/// What stands in the parentheses.
+fn bare(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => bare(inner),
+        other => other,
+    }
+}
+
+/// One constant, with or without casts around it.
+fn constant(expr: &Expr) -> bool {
+    match bare(expr) {
+        Expr::Value(_) | Expr::TypedString(_) => true,
+        Expr::UnaryOp { expr, .. } | Expr::Cast { expr, .. } => constant(expr),
+        _ => false,
+    }
+}
+
+/// `make_const`: the type of a number in the text.
+fn number_kind(digits: &str) -> Kind {
+    match (digits.parse::<i32>(), digits.parse::<i64>()) {
+        (Ok(_), _) => Kind::Int4,
+        (_, Ok(_)) => Kind::Int8,
+        _ => Kind::Numeric,
     }
 }

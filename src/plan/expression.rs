@@ -5,11 +5,13 @@
 
 use sqlparser::ast::{AccessExpr, Array, BinaryOperator, CaseWhen, Expr, Ident, Query, Subscript, UnaryOperator};
 
-use super::reader::{Reader, Sc, folded, leaf_is_array};
+use super::reader::{Reader, Sc, folded, without_modifier};
 use super::refuse;
+use super::typing::{Type, together};
 use super::value::Value;
 use crate::error::Refusal;
 use crate::sql::resolve::Lookup;
+use crate::wire::types::Kind;
 
 /// Stack that one level of an unoptimised build may need.
 const LEVEL_BYTES: usize = 128 * 1024;
@@ -55,7 +57,7 @@ impl Reader<'_> {
             Expr::Tuple(values) => {
                 values.iter().map(|value| self.value(scope, value)).collect::<Result<_, _>>().map(Value::Row)
             }
-            Expr::Array(array) => self.array(scope, array),
+            Expr::Array(array) => self.array(scope, array, Type::Unknown),
             Expr::Case { operand, conditions, else_result, .. } => {
                 self.case(scope, operand.as_deref(), conditions, else_result.as_deref())
             }
@@ -247,10 +249,27 @@ impl Reader<'_> {
         let items = list.iter().map(|item| self.value(scope, item)).collect::<Result<Vec<_>, _>>()?;
         // A sealed item decides what the others and the left side are, so it goes first.
         let (sealed, others): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| matches!(item, Value::Sealed(_)));
+        let pending = |item: &&Value| matches!(item, Value::Pending { .. });
+        if let (Value::Sealed(column), 2..) = (&left, others.iter().filter(pending).count()) {
+            self.array_of_items(column.ty.kind, &others);
+        }
         for item in sealed.into_iter().chain(others) {
             self.compare_values(left.clone(), item, "IN")?;
         }
         Ok(Value::Plain)
+    }
+
+    /// `a IN (x, y)` becomes `a = ANY (ARRAY[x, y])` where all have one type: the left side's goes first.
+    fn array_of_items(&mut self, left: Kind, items: &[Value]) {
+        let ty = items.iter().fold(Type::Known(left.oid()), |all, item| match item {
+            Value::Pending { ty, .. } => together(all, *ty),
+            _ => all,
+        });
+        for item in items {
+            if let Value::Pending { group, depth: 0, .. } = item {
+                self.groups.settle(*group, 0, ty);
+            }
+        }
     }
 
     /// `left op ANY (right)`, `left op ALL (right)`.
@@ -268,7 +287,7 @@ impl Reader<'_> {
             Expr::Subquery(query) => self.subquery(scope, query)?,
             Expr::Nested(inner) if matches!(**inner, Expr::Subquery(_)) => self.value(scope, inner)?,
             array => match self.value(scope, array)? {
-                Value::Pending { group, depth } => Value::Pending { group, depth: depth - 1 },
+                Value::Pending { group, depth, ty } => Value::Pending { group, depth: depth - 1, ty: ty.element() },
                 Value::SealedArray(column) => Value::Sealed(column),
                 other => {
                     self.plain(&other, &operation)?;
@@ -298,10 +317,9 @@ impl Reader<'_> {
                     self.compare_values(left, right, operation)?;
                 }
             }
-            (Value::Sealed(column), Value::Pending { group, depth })
-            | (Value::Pending { group, depth }, Value::Sealed(column)) => {
-                let array = leaf_is_array(depth, false).ok_or_else(|| refuse::sealed_use(&column, operation))?;
-                self.search(group, &column, array, operation)?;
+            (Value::Sealed(column), Value::Pending { group, depth, ty })
+            | (Value::Pending { group, depth, ty }, Value::Sealed(column)) => {
+                self.search((group, depth, ty), &column, operation)?;
             }
             (Value::Sealed(column), Value::Sealed(other)) if column.id == other.id => {
                 self.equality(&column, operation)?;
@@ -332,20 +350,24 @@ impl Reader<'_> {
         Ok(if values.len() == 1 { values.swap_remove(0) } else { Value::Row(values) })
     }
 
-    fn array(&mut self, scope: &Sc<'_>, array: &Array) -> Result<Value, Refusal> {
-        let mut all: Option<Value> = None;
-        for element in &array.elem {
-            let value = self.value(scope, element)?;
-            all = Some(match all {
-                None => value,
-                Some(before) => self.combine(before, value, "ARRAY[]")?,
-            });
+    /// `ARRAY[…]`; `to`: the elements' type, if a cast around it says so.
+    pub(super) fn array(&mut self, scope: &Sc<'_>, array: &Array, to: Type) -> Result<Value, Refusal> {
+        let values = array.elem.iter().map(|element| self.value(scope, element)).collect::<Result<Vec<_>, _>>()?;
+        if values.is_empty() {
+            return Ok(Value::Pending { group: self.groups.add(Vec::new()), depth: 1, ty: to.array() });
         }
-        match all {
-            None => Ok(Value::Pending { group: self.groups.add(Vec::new()), depth: 1 }),
-            Some(Value::Pending { group, depth: 0 }) => Ok(Value::Pending { group, depth: 1 }),
-            Some(Value::Sealed(column)) => Ok(Value::SealedArray(column)),
-            Some(other) => {
+        match self.combine_all(values, "ARRAY[]")? {
+            Value::Pending { group, depth: 0, ty } => {
+                let settled = match (to, ty) {
+                    (Type::Unknown, Type::Unknown) => Type::Known(Kind::Text.oid()),
+                    (Type::Unknown, ty) => ty,
+                    (to, _) => to,
+                };
+                self.groups.settle(group, 0, settled);
+                Ok(Value::Pending { group, depth: 1, ty: settled.array() })
+            }
+            Value::Sealed(column) => Ok(Value::SealedArray(column)),
+            other => {
                 self.plain(&other, "ARRAY[]")?;
                 Ok(Value::Plain)
             }
@@ -369,15 +391,14 @@ impl Reader<'_> {
                 None => self.condition(scope, &when.condition)?,
             }
         }
-        let mut all: Option<Value> = None;
-        for branch in conditions.iter().map(|when| &when.result).chain(otherwise) {
-            let value = self.value(scope, branch)?;
-            all = Some(match all {
-                None => value,
-                Some(before) => self.combine(before, value, "CASE")?,
-            });
+        // PostgreSQL takes the type of ELSE first.
+        let branches = otherwise.into_iter().chain(conditions.iter().map(|when| &when.result));
+        let values = branches.map(|branch| self.value(scope, branch)).collect::<Result<Vec<_>, _>>()?;
+        let mut value = self.branches(values, "CASE")?;
+        if let (Value::Sealed(column), None) = (&value, otherwise) {
+            value = Value::Sealed(without_modifier(column));
         }
-        Ok(all.unwrap_or(Value::Plain))
+        Ok(value)
     }
 
     /// `(row).column`, `array[1]`.
@@ -409,7 +430,9 @@ impl Reader<'_> {
                     self.operands(scope, &[index], "a subscript")?;
                     match value {
                         Value::SealedArray(column) => Value::Sealed(column),
-                        Value::Pending { group, depth } => Value::Pending { group, depth: depth - 1 },
+                        Value::Pending { group, depth, ty } => {
+                            Value::Pending { group, depth: depth - 1, ty: ty.element() }
+                        }
                         other => {
                             self.plain(&other, "a subscript")?;
                             Value::Plain

@@ -1,15 +1,20 @@
 //! Function calls: the few that sealed columns pass through, and all others.
 
+use std::sync::Arc;
+
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
     FunctionArguments, OrderByExpr, WindowFrameBound, WindowSpec, WindowType,
 };
 
-use super::reader::{Reader, Sc, folded};
+use super::reader::{Reader, Sc, folded, shown_as};
 use super::refuse;
+use super::typing::{Type, operand, same_cells};
 use super::value::Value;
 use crate::error::Refusal;
+use crate::policy::rules::SealedColumn;
 use crate::sql::resolve::parts;
+use crate::wire::types::{Kind, SqlType};
 
 impl Reader<'_> {
     /// What a call yields.
@@ -133,7 +138,7 @@ impl Reader<'_> {
             ("count", [Value::Untyped(_) | Value::SealedArray(_)]) if !distinct => Ok(Value::Plain),
             ("grouping", _) => values.iter().try_for_each(|value| self.grouped(value, shown)).map(|()| Value::Plain),
             ("row", _) => Ok(Value::Row(values)),
-            ("coalesce", [_, ..]) => self.combine_all(values, "COALESCE"),
+            ("coalesce", [_, ..]) => self.branches(values, "COALESCE"),
             ("nullif", [_, _]) => self.nullif(values),
             ("array_agg", [Value::Sealed(column)]) => {
                 if distinct {
@@ -142,7 +147,9 @@ impl Reader<'_> {
                 Ok(Value::SealedArray(column.clone()))
             }
             ("unnest", [Value::SealedArray(column)]) => Ok(Value::Sealed(column.clone())),
-            ("unnest", [Value::Pending { group, depth }]) => Ok(Value::Pending { group: *group, depth: depth - 1 }),
+            ("unnest", [Value::Pending { group, depth, ty }]) => {
+                Ok(Value::Pending { group: *group, depth: depth - 1, ty: ty.element() })
+            }
             ("first_value" | "last_value", [Value::Sealed(column)]) if over => Ok(Value::Sealed(column.clone())),
             ("nth_value" | "lag" | "lead", [Value::Sealed(column)]) if over => Ok(Value::Sealed(column.clone())),
             ("nth_value" | "lag" | "lead", [Value::Sealed(column), offset]) if over => {
@@ -169,16 +176,44 @@ impl Reader<'_> {
         Ok(all.unwrap_or(Value::Plain))
     }
 
-    /// The first value, unless it equals the second.
+    /// The branches of one expression: constants without a type among them are text if no branch has one.
+    pub(super) fn branches(&mut self, values: Vec<Value>, operation: &str) -> Result<Value, Refusal> {
+        let value = self.combine_all(values, operation)?;
+        Ok(self.text_at_last(value))
+    }
+
+    /// The first value, unless it equals the second; of the type that their `=` takes on its left.
     fn nullif(&mut self, values: Vec<Value>) -> Result<Value, Refusal> {
+        const NULLIF: &str = "NULLIF";
         for value in &values {
             match value {
-                Value::Sealed(column) => self.equality(column, "NULLIF")?,
+                Value::Sealed(column) => self.equality(column, NULLIF)?,
                 Value::Pending { group, .. } => self.groups.compared(*group)?,
                 _ => {}
             }
         }
-        self.combine_all(values, "NULLIF")
+        match values.as_slice() {
+            [Value::Sealed(column), Value::Pending { group, depth, ty }] => {
+                self.search((*group, *depth, *ty), column, NULLIF)?;
+                Ok(Value::Sealed(as_operand(column)))
+            }
+            [Value::Pending { group, depth, ty }, Value::Sealed(column)] => {
+                self.search((*group, *depth, *ty), column, NULLIF)?;
+                // Where the constant itself is stored, it must fit the column.
+                self.groups.seal(*group, column, false, !self.storing)?;
+                let kind = match ty {
+                    Type::Known(oid) => Kind::of_oid(*oid).map(operand),
+                    _ => Some(operand(column.ty.kind)),
+                };
+                let shown = kind.filter(|kind| same_cells(*kind, column.ty.kind));
+                let kind = shown.ok_or_else(|| refuse::mixed(column, NULLIF))?;
+                Ok(Value::Sealed(shown_as(column, SqlType { kind, typmod: -1 })))
+            }
+            _ => match self.branches(values, NULLIF)? {
+                Value::Sealed(column) => Ok(Value::Sealed(as_operand(&column))),
+                other => Ok(other),
+            },
+        }
     }
 
     /// A window: PARTITION BY tells values apart, ORDER BY sorts them.
@@ -212,6 +247,14 @@ impl Reader<'_> {
         }
         let value = self.value(scope, &order.expr)?;
         self.plain(&value, operation)
+    }
+}
+
+/// The column's cells as `=` takes them: a varchar as text, without its length.
+fn as_operand(column: &Arc<SealedColumn>) -> Arc<SealedColumn> {
+    match operand(column.ty.kind) {
+        kind if kind == column.ty.kind => column.clone(),
+        kind => shown_as(column, SqlType { kind, typmod: -1 }),
     }
 }
 

@@ -8,12 +8,14 @@ use sqlparser::ast::{
 
 use super::reader::{Col, Output, Reader, Sc, folded, leaf_is_array};
 use super::refuse;
+use super::typing::Type;
 use super::value::Value;
 use super::{How, SubjectFrom};
 use crate::error::Refusal;
 use crate::policy::rules::{SealedColumn, Treatment};
 use crate::sql::lexer::TokenKind;
 use crate::sql::resolve::{Column, Found, Rel, Scope, parts};
+use crate::wire::value::assigns;
 
 impl Reader<'_> {
     /// INSERT; the output is what it returns.
@@ -28,7 +30,7 @@ impl Reader<'_> {
         }
         let places = self.places(&target, &insert.columns)?;
         if let Some(source) = &insert.source {
-            let output = self.using(How::Read, |reader| reader.query(outer, source))?;
+            let output = self.using(How::Read, |reader| reader.untyped_query(outer, source))?;
             self.store_all(&target, &places, output, insert.columns.is_empty())?;
             self.subject_of_values(&places, source);
         }
@@ -137,8 +139,15 @@ impl Reader<'_> {
             return Err(refuse::may_not_write(column));
         }
         match value {
-            Value::Pending { group, depth } => {
+            Value::Pending { group, depth, ty } => {
                 let leaf = leaf_is_array(depth, array).ok_or_else(|| refuse::computed(column, "storing"))?;
+                let kind = column.ty.kind;
+                let element = if array { ty.element() } else { ty };
+                if matches!(element, Type::Known(oid) if !assigns(oid, kind)) {
+                    return Err(refuse::other_type(column, "storing"));
+                }
+                let own = Type::Known(if array { kind.array_oid() } else { kind.oid() });
+                self.groups.settle(group, depth, own);
                 self.groups.seal(group, column, leaf, false)
             }
             Value::Sealed(other) if !array && other.id == column.id => self.copies(column, own),

@@ -20,6 +20,7 @@ mod query;
 mod reader;
 mod refuse;
 mod subject;
+mod typing;
 mod update;
 mod value;
 
@@ -35,7 +36,7 @@ use crate::error::Refusal;
 use crate::event::Access;
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
 pub use crate::sql::{Shape, Span};
-use crate::wire::types::Kind;
+use crate::wire::types::SqlType;
 
 /// Everything a decision depends on.
 #[derive(Debug)]
@@ -95,6 +96,17 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+impl Plan {
+    /// Some parameter is cast by the text before it is sealed.
+    pub fn casts(&self) -> bool {
+        let own = self.parameters.iter().filter_map(|parameter| match parameter {
+            Parameter::Sealed(target) => Some(target),
+            _ => None,
+        });
+        own.chain(self.hidden.iter().map(|hidden| &hidden.target)).any(|target| !target.casts.is_empty())
+    }
+}
+
 /// Replaces one span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
@@ -129,6 +141,26 @@ pub struct Target {
     pub array: bool,
     /// The value is compared, not stored: a value that cannot be a stored one (too long) is still sealed.
     pub search: bool,
+    /// The value's own type (pg_type OID), as PostgreSQL would settle it; an array's if `array`. 0: the column's.
+    pub from: u32,
+    /// The casts that the text writes around it, innermost first; each on the elements if `array`.
+    pub casts: Arc<[SqlType]>,
+}
+
+impl Target {
+    /// For values of the column's own type, to be stored.
+    pub fn stored(column: Arc<SealedColumn>) -> Self {
+        Self { column, array: false, search: false, from: 0, casts: Arc::from([]) }
+    }
+
+    /// The type that a client is told the value has.
+    pub fn told(&self) -> u32 {
+        match self.from {
+            0 if self.array => self.column.ty.kind.array_oid(),
+            0 => self.column.ty.kind.oid(),
+            oid => oid,
+        }
+    }
 }
 
 /// What a client parameter is.
@@ -136,6 +168,8 @@ pub struct Target {
 pub enum Parameter {
     /// Forwarded as it is.
     Plain,
+    /// Forwarded as it is, and declared to the server as of that type (pg_type OID): a sealed place settles it first.
+    Typed(u32),
     /// Sealed; the server is told bytea (17) or bytea[] (1001), the client its logical type. When the text casts it
     /// (`$1::varchar`), the cast is edited to bytea.
     Sealed(Target),
@@ -275,9 +309,4 @@ pub enum SubjectFrom {
     Parameters(Vec<u16>),
     /// Literal tokens of the client's text; each names one person.
     Literals(Vec<Span>),
-}
-
-/// The kind a client is told a sealed field has.
-pub fn described_oid(kind: Kind, array: bool) -> u32 {
-    if array { kind.array_oid() } else { kind.oid() }
 }

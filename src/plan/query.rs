@@ -36,6 +36,23 @@ pub(super) fn no_options(options: &WildcardAdditionalOptions) -> bool {
 impl Reader<'_> {
     /// A query's output columns.
     pub(super) fn query(&mut self, outer: Option<&Sc<'_>>, query: &Query) -> Result<Output, Refusal> {
+        let before = std::mem::replace(&mut self.storing, false);
+        let output = self.untyped_query(outer, query);
+        self.storing = before;
+        output.map(|output| self.settled(output))
+    }
+
+    /// Output columns of which nothing has given a type are text.
+    fn settled(&mut self, mut output: Output) -> Output {
+        for column in &mut output.columns {
+            let value = std::mem::replace(&mut column.value, Value::Plain);
+            column.value = self.text_at_last(value);
+        }
+        output
+    }
+
+    /// The same, with bare constants of no type yet: a column that INSERT fills, or another branch, settles it.
+    pub(super) fn untyped_query(&mut self, outer: Option<&Sc<'_>>, query: &Query) -> Result<Output, Refusal> {
         self.nesting += 1;
         let output = stacker::maybe_grow(LEVEL_BYTES, GROW_BYTES, || self.query_here(outer, query));
         self.nesting -= 1;
@@ -144,7 +161,7 @@ impl Reader<'_> {
     fn set_expr(&mut self, scope: &Sc<'_>, body: &SetExpr, order: Option<&OrderBy>) -> Result<Output, Refusal> {
         let output = match body {
             SetExpr::Select(select) => return self.select(scope, select, order),
-            SetExpr::Query(query) => self.query(Some(scope), query)?,
+            SetExpr::Query(query) => self.untyped_query(Some(scope), query)?,
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
                 let left = stacker::maybe_grow(LEVEL_BYTES, GROW_BYTES, || self.set_expr(scope, left, None))?;
                 let right = stacker::maybe_grow(LEVEL_BYTES, GROW_BYTES, || self.set_expr(scope, right, None))?;
@@ -196,6 +213,7 @@ impl Reader<'_> {
         let mut columns = Vec::with_capacity(left.columns.len());
         for (left, right) in left.columns.into_iter().zip(right.columns) {
             let value = self.combine(left.value, right.value, name)?;
+            let value = self.text_at_last(value);
             if compares {
                 match &value {
                     Value::Sealed(column) => self.equality(column, name)?,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sqlparser::ast::{Ident, ObjectName};
 
 use super::refuse;
+use super::typing::{Type, common, operand, same_category, same_cells, together};
 use super::value::{Groups, Leaf, Value};
 use super::{How, Request, SubjectFrom, SubjectPlan, Touched};
 use crate::error::Refusal;
@@ -16,6 +17,8 @@ use crate::policy::rules::{ActorClass, Mode, Rules, SealedColumn, Treatment};
 use crate::sql::lexer::{Token, TokenKind};
 use crate::sql::resolve::{Column, Found, Names, Rel, Scope};
 use crate::sql::schema::{RelKind, Relation};
+use crate::wire::types::{Kind, SqlType};
+use crate::wire::value;
 
 /// A visible column with its value.
 pub(super) type Col = Column<Value>;
@@ -61,6 +64,8 @@ pub(super) struct Reader<'a> {
     pub(super) writes: bool,
     /// SELECT … INTO was met.
     pub(super) into: bool,
+    /// The value being read is assigned to a column.
+    pub(super) storing: bool,
     /// Queries around the one being read; the statement's own is 1.
     pub(super) nesting: u32,
     /// Subject candidates from WHERE and INSERT.
@@ -86,6 +91,7 @@ impl<'a> Reader<'a> {
             protected: false,
             writes: false,
             into: false,
+            storing: false,
             nesting: 0,
             subject: None,
         }
@@ -114,7 +120,8 @@ impl<'a> Reader<'a> {
 
     /// A group for a lone constant.
     pub(super) fn pending(&mut self, leaf: Leaf) -> Value {
-        Value::Pending { group: self.groups.add(vec![leaf]), depth: 0 }
+        let ty = leaf.ty;
+        Value::Pending { group: self.groups.add(vec![leaf]), depth: 0, ty }
     }
 
     /// Records a touch.
@@ -206,16 +213,25 @@ impl<'a> Reader<'a> {
     /// A constant is compared with cells of the column.
     pub(super) fn search(
         &mut self,
-        group: usize,
+        (group, depth, ty): (usize, i8, Type),
         column: &Arc<SealedColumn>,
-        array: bool,
         operation: &str,
     ) -> Result<(), Refusal> {
+        let array = leaf_is_array(depth, false).ok_or_else(|| refuse::sealed_use(column, operation))?;
         if column.mode != Mode::Deterministic {
             return Err(refuse::sealed_use(column, operation));
         }
         if !self.groups.only_null(group) && !self.class.may_search.contains(&column.id) {
             return Err(refuse::may_not_search(column));
+        }
+        match ty {
+            Type::Unknown => {
+                self.groups.settle(group, depth, Type::Known(operand(column.ty.kind).oid()));
+            }
+            Type::Known(oid) if !value::compares(column.ty.kind, oid) => {
+                return Err(refuse::no_operator(column, operation));
+            }
+            Type::Known(_) | Type::Foreign => {}
         }
         self.touch_sealed(column, How::Searched);
         self.groups.seal(group, column, array, true)
@@ -233,22 +249,34 @@ impl<'a> Reader<'a> {
     /// Two values in one column or branch.
     pub(super) fn combine(&mut self, left: Value, right: Value, operation: &str) -> Result<Value, Refusal> {
         match (left, right) {
-            (Value::Pending { group, depth }, Value::Pending { group: other, depth: same }) if depth == same => {
-                Ok(Value::Pending { group: self.groups.merge(group, other)?, depth })
+            (Value::Pending { group, depth, ty }, Value::Pending { group: other, depth: same, ty: right })
+                if depth == same =>
+            {
+                Ok(Value::Pending { group: self.groups.merge(group, other)?, depth, ty: together(ty, right) })
             }
-            (Value::Sealed(column), Value::Pending { group, depth })
-            | (Value::Pending { group, depth }, Value::Sealed(column)) => {
-                let array = leaf_is_array(depth, false).ok_or_else(|| refuse::mixed(&column, operation))?;
-                self.fill(group, &column, array)?;
-                Ok(Value::Sealed(column))
+            (Value::Sealed(column), Value::Pending { group, depth, ty }) => {
+                let shown = self.fill((group, depth, ty), &column, true, operation)?;
+                Ok(Value::Sealed(shown))
             }
-            (Value::SealedArray(column), Value::Pending { group, depth })
-            | (Value::Pending { group, depth }, Value::SealedArray(column)) => {
+            (Value::Pending { group, depth, ty }, Value::Sealed(column)) => {
+                let shown = self.fill((group, depth, ty), &column, false, operation)?;
+                Ok(Value::Sealed(shown))
+            }
+            (Value::SealedArray(column), Value::Pending { group, depth, ty })
+            | (Value::Pending { group, depth, ty }, Value::SealedArray(column)) => {
                 let array = leaf_is_array(depth, true).ok_or_else(|| refuse::mixed(&column, operation))?;
-                self.fill(group, &column, array)?;
+                if !matches!(ty.element(), Type::Unknown) && ty.element() != Type::Known(column.ty.kind.oid()) {
+                    return Err(refuse::other_type(&column, operation));
+                }
+                self.groups.settle(group, depth, Type::Known(column.ty.kind.array_oid()));
+                self.fill_group(group, &column, array)?;
                 Ok(Value::SealedArray(column))
             }
-            (Value::Sealed(column), Value::Sealed(other)) if column.id == other.id => Ok(Value::Sealed(column)),
+            (Value::Sealed(column), Value::Sealed(other)) if column.id == other.id => {
+                let kind = common(column.ty.kind, other.ty.kind).unwrap_or(column.ty.kind);
+                let typmod = if column.ty.typmod == other.ty.typmod { column.ty.typmod } else { -1 };
+                Ok(Value::Sealed(shown_as(&column, SqlType { kind, typmod })))
+            }
             (Value::SealedArray(column), Value::SealedArray(other)) if column.id == other.id => {
                 Ok(Value::SealedArray(column))
             }
@@ -270,12 +298,56 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A constant stands beside cells of the column in COALESCE, CASE, UNION: it becomes a cell too.
-    fn fill(&mut self, group: usize, column: &Arc<SealedColumn>, array: bool) -> Result<(), Refusal> {
+    /// A constant stands beside cells of the column in COALESCE, CASE, UNION: it becomes a cell too. What the place
+    /// shows: those cells, of the type that both have together.
+    fn fill(
+        &mut self,
+        (group, depth, ty): (usize, i8, Type),
+        column: &Arc<SealedColumn>,
+        column_first: bool,
+        operation: &str,
+    ) -> Result<Arc<SealedColumn>, Refusal> {
+        let array = leaf_is_array(depth, false).ok_or_else(|| refuse::mixed(column, operation))?;
+        let own = column.ty.kind;
+        let kind = match ty {
+            Type::Unknown => own,
+            Type::Known(oid) => {
+                let other = Kind::of_oid(oid).ok_or_else(|| refuse::other_type(column, operation))?;
+                let (first, second) = if column_first { (own, other) } else { (other, own) };
+                match common(first, second) {
+                    Some(kind) => kind,
+                    None if same_category(own, other) => return Err(refuse::no_cast(column)),
+                    None => return Err(refuse::other_type(column, operation)),
+                }
+            }
+            Type::Foreign => return Err(refuse::cast(column)),
+        };
+        if !same_cells(own, kind) {
+            return Err(refuse::mixed(column, operation));
+        }
+        self.groups.settle(group, depth, Type::Known(kind.oid()));
+        self.fill_group(group, column, array)?;
+        Ok(shown_as(column, SqlType { kind, typmod: -1 }))
+    }
+
+    fn fill_group(&mut self, group: usize, column: &Arc<SealedColumn>, array: bool) -> Result<(), Refusal> {
         if !self.groups.only_null(group) && !self.class.may_search.contains(&column.id) {
             return Err(refuse::may_not_search(column));
         }
-        self.groups.seal(group, column, array, true)
+        // What is stored must fit the column; what is only shown need not.
+        self.groups.seal(group, column, array, !self.storing)
+    }
+
+    /// Nothing else gives the value a type: it is text.
+    pub(super) fn text_at_last(&mut self, value: Value) -> Value {
+        match value {
+            Value::Pending { group, depth, ty: Type::Unknown } => {
+                let ty = Type::Known(Kind::Text.oid());
+                self.groups.settle(group, depth, ty);
+                Value::Pending { group, depth, ty }
+            }
+            other => other,
+        }
     }
 
     /// The relation of a dotted name that is written to, or whose columns are wanted.
@@ -414,6 +486,16 @@ pub(super) fn leaf_is_array(depth: i8, value_is_array: bool) -> Option<bool> {
         1 => Some(true),
         _ => None,
     }
+}
+
+/// The column's cells under another type.
+pub(super) fn shown_as(column: &Arc<SealedColumn>, ty: SqlType) -> Arc<SealedColumn> {
+    if column.ty == ty { column.clone() } else { Arc::new(SealedColumn { ty, ..SealedColumn::clone(column) }) }
+}
+
+/// The column's cells without its type modifier: PostgreSQL keeps one only where every branch has it.
+pub(super) fn without_modifier(column: &Arc<SealedColumn>) -> Arc<SealedColumn> {
+    shown_as(column, SqlType { typmod: -1, ..column.ty })
 }
 
 /// The name of an identifier.

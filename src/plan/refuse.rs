@@ -1,6 +1,6 @@
 //! What is said when a statement is not forwarded: the column, the operation, the way out. Never a value.
 
-use crate::error::{Code, Refusal};
+use crate::error::{Code, Refusal, SqlState};
 use crate::policy::rules::{Mode, SealedColumn};
 
 /// `schema.table.column`.
@@ -91,6 +91,39 @@ pub(super) fn cast(column: &SealedColumn) -> Refusal {
         Code::ParameterType,
         format!("a value for sealed column {} is cast to a type that is not the column's", name(column)),
         "Cast to the column's own type without a shorter length, or leave the cast out.",
+    )
+}
+
+/// A cast in the text that PostgreSQL has not.
+pub(super) fn no_cast(column: &SealedColumn) -> Refusal {
+    Refusal::new(
+        Code::ParameterType,
+        format!("a value for sealed column {} is cast to a type that its own does not convert to", name(column)),
+        "Cast to the column's own type, or leave the cast out.",
+    )
+    .with_sqlstate(SqlState(*b"42846"))
+}
+
+/// A value of a type that has no such operator with the column's.
+pub(super) fn no_operator(column: &SealedColumn, operation: &str) -> Refusal {
+    Refusal::new(
+        Code::ParameterType,
+        format!("operator does not exist: {} of type {} {operation} a value of another type", name(column), column.ty),
+        "Cast the value to the column's type.",
+    )
+    .with_sqlstate(SqlState(*b"42883"))
+}
+
+/// A value of a type that is not assigned to the column's, or does not stand beside it in COALESCE, CASE, UNION.
+pub(super) fn other_type(column: &SealedColumn, operation: &str) -> Refusal {
+    Refusal::new(
+        Code::ParameterType,
+        format!(
+            "column {} is of type {}: {operation} a value of another type does not convert to it",
+            name(column),
+            column.ty
+        ),
+        "Cast the value to the column's type.",
     )
 }
 

@@ -70,6 +70,7 @@ pub(super) fn shown(sql: &str, plan: &Plan) -> String {
     for (index, parameter) in plan.parameters.iter().enumerate() {
         let place = match parameter {
             Parameter::Plain => "-".to_owned(),
+            Parameter::Typed(oid) => format!("-{oid}"),
             Parameter::Sealed(column) => target(column),
         };
         let bar = if index == 0 { " |" } else { "" };

@@ -131,7 +131,10 @@ impl Reader<'_> {
                 AssignmentTarget::Tuple(names) => names.as_slice(),
             };
             let places = names.iter().map(|name| self.place(target, name)).collect::<Result<Vec<_>, _>>()?;
-            let value = self.using(How::Read, |reader| reader.value(scope, &assignment.value))?;
+            let before = std::mem::replace(&mut self.storing, true);
+            let value = self.using(How::Read, |reader| reader.value(scope, &assignment.value));
+            self.storing = before;
+            let value = value?;
             let tuple = matches!(assignment.target, AssignmentTarget::Tuple(_));
             let own = own_row(&assignment.value, target);
             let values = match value {

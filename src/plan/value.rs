@@ -7,19 +7,20 @@
 use std::sync::Arc;
 
 use super::refuse;
+use super::typing::{self, Type};
 use crate::error::Refusal;
 use crate::policy::rules::{Mode, SealedColumn};
 use crate::sql::Span;
 use crate::sql::resolve::{Family, TypeText};
-use crate::wire::types::Kind;
+use crate::wire::types::{Kind, SqlType};
 
 /// What an expression yields.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     /// Not sealed.
     Plain,
-    /// Constants of a group. `depth` 1: an array of them; −1: an element of them.
-    Pending { group: usize, depth: i8 },
+    /// Constants of a group. `depth` 1: an array of them; −1: an element of them. `ty`: of the value at that depth.
+    Pending { group: usize, depth: i8, ty: Type },
     /// Cells of that column, unchanged.
     Sealed(Arc<SealedColumn>),
     /// Arrays of such cells.
@@ -49,6 +50,10 @@ pub(super) struct Leaf {
     pub(super) literal: Span,
     /// What is replaced when it is sealed: the literal with its minus sign or type prefix.
     pub(super) cover: Span,
+    /// Its own type: declared, or settled by what it met first.
+    pub(super) ty: Type,
+    /// The casts around it, innermost first; `None`: one of them is to a type that sealed values have not.
+    pub(super) casts: Option<Vec<SqlType>>,
 }
 
 /// What kind of constant.
@@ -76,12 +81,22 @@ pub(super) enum Place {
     },
 }
 
+/// A cast in the text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    pub(super) text: TypeText,
+    /// Of the value it stands around.
+    pub(super) depth: i8,
+    /// It stands around one constant, which has no other use.
+    pub(super) alone: bool,
+}
+
 /// Constants that have one place together.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) leaves: Vec<Leaf>,
-    /// Casts written around them, each at a depth.
-    pub(super) casts: Vec<(TypeText, i8)>,
+    /// Casts written around them.
+    pub(super) casts: Vec<Written>,
     pub(super) place: Place,
     /// Its cells are compared with each other (NULLIF), so only a deterministic column will do.
     equality: bool,
@@ -118,10 +133,32 @@ impl Groups {
         self.all[self.root(group)].leaves.iter().all(|leaf| leaf.kind == LeafKind::Null)
     }
 
-    /// A cast written around the group's value at `depth`.
-    pub(super) fn cast(&mut self, group: usize, text: TypeText, depth: i8) {
+    /// A cast written around the group's value.
+    pub(super) fn cast(&mut self, group: usize, written: Written) {
         let root = self.root(group);
-        self.all[root].casts.push((text, depth));
+        let ty = Type::of_text(&written.text).leaf(written.depth);
+        for leaf in &mut self.all[root].leaves {
+            if leaf.ty == Type::Unknown {
+                leaf.ty = ty;
+            }
+            if let Some(casts) = &mut leaf.casts {
+                match typing::cast_type(&written.text) {
+                    Some(to) => casts.push(to),
+                    None => leaf.casts = None,
+                }
+            }
+        }
+        self.all[root].casts.push(written);
+    }
+
+    /// Constants of no type yet have that one; `ty` is the type of the value at `depth`.
+    pub(super) fn settle(&mut self, group: usize, depth: i8, ty: Type) {
+        let root = self.root(group);
+        for leaf in &mut self.all[root].leaves {
+            if leaf.ty == Type::Unknown {
+                leaf.ty = ty.leaf(depth);
+            }
+        }
     }
 
     /// The group's cells are compared with each other.
@@ -217,7 +254,7 @@ pub(super) fn cast_fits(column: &SealedColumn, text: &TypeText) -> bool {
         (Kind::Numeric, Kind::Int2 | Kind::Int4 | Kind::Int8) => text.modifier.is_none(),
         (Kind::Numeric, Kind::Numeric) => match text.modifier {
             None => true,
-            Some((precision, scale)) => typmod >= 4 && numeric_typmod(precision, scale.unwrap_or(0)) == typmod,
+            Some((precision, scale)) => typmod >= 4 && typing::numeric_typmod(precision, scale.unwrap_or(0)) == typmod,
         },
         (Kind::Float8, Kind::Int2 | Kind::Int4 | Kind::Float8) => text.modifier.is_none(),
         (Kind::Time, Kind::Time) | (Kind::Timestamp, Kind::Timestamp) | (Kind::Timestamptz, Kind::Timestamptz) => {
@@ -229,11 +266,6 @@ pub(super) fn cast_fits(column: &SealedColumn, text: &TypeText) -> bool {
         }
         (column, cast) => column == cast && text.modifier.is_none(),
     }
-}
-
-/// `make_numeric_typmod` of src/backend/utils/adt/numeric.c.
-fn numeric_typmod(precision: i32, scale: i32) -> i32 {
-    ((precision << 16) | (scale & 0x7ff)) + 4
 }
 
 impl Groups {

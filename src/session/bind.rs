@@ -21,6 +21,9 @@ use super::record::refused_step;
 use super::write::{Sealer, carries_envelope, envelope_inbound, put_parameter};
 use super::{Close, Context, Flow, Session, Side};
 
+/// A parameter of `unknown` type is one of no declared type.
+const UNKNOWN: u32 = 705;
+
 /// The type a sealed parameter is declared as: `bytea`, or `bytea[]`.
 fn declared_as(target: &Target) -> u32 {
     if target.array { 1001 } else { 17 }
@@ -47,12 +50,14 @@ impl Session {
         out.put_slice(text.as_deref().unwrap_or(sql.as_bytes()));
         out.put_u8(0);
         let mut oids = parse.oids.clone();
-        let sealed = |p: &Parameter| matches!(p, Parameter::Sealed(_));
-        if !plan.hidden.is_empty() || plan.parameters.iter().any(sealed) {
+        let told = |p: &Parameter| *p != Parameter::Plain;
+        if !plan.hidden.is_empty() || plan.parameters.iter().any(told) {
             oids.resize(oids.len().max(plan.parameters.len()), 0);
             for (oid, parameter) in oids.iter_mut().zip(&plan.parameters) {
-                if let Parameter::Sealed(target) = parameter {
-                    *oid = declared_as(target);
+                match parameter {
+                    Parameter::Sealed(target) => *oid = declared_as(target),
+                    Parameter::Typed(settled) if matches!(*oid, 0 | UNKNOWN) => *oid = *settled,
+                    Parameter::Typed(_) | Parameter::Plain => {}
                 }
             }
             oids.extend(plan.hidden.iter().map(|h| declared_as(&h.target)));
@@ -82,6 +87,7 @@ impl Session {
             names: self.names,
             plan,
             fields: OnceLock::new(),
+            types: OnceLock::new(),
         });
         self.open_pipeline = true;
         let name: Box<[u8]> = parse.name.into();
@@ -207,11 +213,10 @@ impl Session {
         out: &mut BytesMut,
         cx: &mut Context<'_>,
     ) -> Result<(), Refusal> {
-        let plan = &statement.plan;
         let mut plain = std::mem::take(&mut self.scratch.plain);
         let mut sealer =
             Sealer { keyring: cx.keyring, entropy: &mut *cx.entropy, style: &self.style, plain: &mut plain };
-        let result = write_bind(&mut sealer, bind, plan, &statement.oids, out);
+        let result = write_bind(&mut sealer, bind, statement, out);
         self.scratch.plain = plain;
         result
     }
@@ -380,10 +385,10 @@ fn first_word(sql: &str) -> String {
 fn write_bind(
     sealer: &mut Sealer<'_>,
     bind: &Bind<'_>,
-    plan: &Plan,
-    oids: &[u32],
+    statement: &Prepared,
     out: &mut BytesMut,
 ) -> Result<(), Refusal> {
+    let plan = &*statement.plan;
     let sealed = |i: usize| match plan.parameters.get(i) {
         Some(Parameter::Sealed(target)) => Some(target),
         _ => None,
@@ -425,7 +430,7 @@ fn write_bind(
         match (sealed(i), value) {
             (Some(target), Some(bytes)) => {
                 cell.clear();
-                seal_one(sealer, target, oids.get(i).copied().unwrap_or(0), format(i), bytes, &mut cell)?;
+                seal_one(sealer, target, target.told(), format(i), bytes, &mut cell)?;
                 put_parameter(out, Some(&cell))?;
             }
             (None, Some(bytes)) if carries_envelope(sealer.keyring, bytes, format(i).unwrap_or_default()) => {
@@ -439,7 +444,7 @@ fn write_bind(
         match values.get(i).copied().flatten() {
             Some(bytes) => {
                 cell.clear();
-                seal_one(sealer, &hidden.target, oids.get(i).copied().unwrap_or(0), format(i), bytes, &mut cell)?;
+                seal_one(sealer, &hidden.target, statement.type_of(i, &hidden.target), format(i), bytes, &mut cell)?;
                 put_parameter(out, Some(&cell))?;
             }
             None => put_parameter(out, None)?,
@@ -461,12 +466,6 @@ fn seal_one(
     let format = format.ok_or_else(|| {
         Refusal::new(crate::error::Code::Protocol, "a parameter's format code is neither text nor binary", "")
     })?;
-    // What the client was told by Describe when it declared nothing is the column's own type.
-    let declared = if declared == 0 && format == Format::Binary {
-        if target.array { target.column.ty.kind.array_oid() } else { target.column.ty.kind.oid() }
-    } else {
-        declared
-    };
     if target.array {
         sealer.array(target, declared, format, bytes, cell)
     } else {

@@ -319,7 +319,7 @@ fn seal_row(sealer: &mut Sealer<'_>, plan: &CopyPlan, row: &Row<'_>, out: &mut V
             }
             continue;
         };
-        let target = Target { column: column.clone(), array: false, search: false };
+        let target = Target::stored(column.clone());
         let mut cell = Vec::new();
         sealer.value(&target, 0, Format::Text, &value, &mut cell)?;
         replaced.push((i, Some(format!("\\x{}", hex::encode(&cell)).into_bytes())));

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use crate::clock::Now;
 use crate::error::Refusal;
 use crate::event::Subject;
-use crate::plan::{Plan, Refused, Step};
+use crate::plan::{Parameter, Plan, Refused, Step, Target};
 
 use super::fields::Fields;
 use super::record::Tally;
@@ -28,6 +28,18 @@ pub(super) struct Prepared {
     pub plan: Arc<Plan>,
     /// Its output columns, once the server has described them.
     pub fields: OnceLock<Option<Arc<Fields>>>,
+    /// Its parameters' types as the server described them, hidden ones included.
+    pub types: OnceLock<Box<[u32]>>,
+}
+
+impl Prepared {
+    /// The type of the client's parameter `index`, whose value is also sealed for `target`: what the server says where
+    /// it keeps the parameter itself, else what the plan settled.
+    pub(super) fn type_of(&self, index: usize, target: &Target) -> u32 {
+        let kept = matches!(self.plan.parameters.get(index), Some(Parameter::Plain));
+        let described = self.types.get().and_then(|types| types.get(index)).copied();
+        described.filter(|oid| kept && *oid != 0).unwrap_or_else(|| target.told())
+    }
 }
 
 /// A portal the client bound.

@@ -329,6 +329,9 @@ impl Session {
             return Err(self.unexpected_reply(cx));
         };
         if *own {
+            if let (Some(statement), Ok(oids)) = (statement, message::parameter_description(body)) {
+                let _ = statement.types.set(oids.into());
+            }
             return Ok(());
         }
         let plan = statement.as_ref().map(|s| s.plan.clone());
@@ -343,7 +346,7 @@ impl Session {
         cx.to_client.put_u16(client as u16);
         for (i, oid) in oids.iter().take(client).enumerate() {
             let logical = match plan.parameters.get(i) {
-                Some(crate::plan::Parameter::Sealed(t)) => crate::plan::described_oid(t.column.ty.kind, t.array),
+                Some(crate::plan::Parameter::Sealed(t)) => t.told(),
                 _ => *oid,
             };
             cx.to_client.put_u32(logical);

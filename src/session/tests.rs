@@ -296,7 +296,7 @@ fn int_target(search: bool) -> crate::plan::Target {
         mask: crate::mask::Mask::Null,
         on_failure: OnFailure::Error,
     });
-    crate::plan::Target { column, array: false, search }
+    crate::plan::Target { search, ..crate::plan::Target::stored(column) }
 }
 
 fn sealed(declared: u32, text: &str, search: bool) -> Result<Vec<u8>, Refusal> {

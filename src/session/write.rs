@@ -180,7 +180,7 @@ impl Sealer<'_> {
         })
     }
 
-    /// Seals one value given in `format` under the declared type (0 = not declared).
+    /// Seals one value of type `declared` (0 = the column's own), after the casts that the text writes around it.
     pub(super) fn value(
         &mut self,
         target: &Target,
@@ -193,21 +193,37 @@ impl Sealer<'_> {
         if carries_envelope(self.keyring, bytes, format) {
             return Err(envelope_inbound());
         }
+        if target.casts.is_empty() {
+            return self.uncast(target, declared, format, bytes, out);
+        }
+        let (last, cast) = value::cast_explicitly(declared, &target.casts, format, bytes, self.style)
+            .map_err(|e| bad_value(column, e.sqlstate, e.what))?;
+        self.uncast(target, last, Format::Binary, &cast, out)
+    }
+
+    fn uncast(
+        &mut self,
+        target: &Target,
+        declared: u32,
+        format: Format,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let column = &*target.column;
         let mut exact = true;
         self.plain.clear();
         let stored = value::decode_declared(declared, column.ty, format, bytes, self.style, self.plain);
         if target.search {
             let free = SqlType { kind: column.ty.kind, typmod: -1 };
+            let whole = |stored: &[u8]| value::same_in_declared(declared, column.ty, format, bytes, self.style, stored);
             match stored {
-                Ok(()) if column.ty.typmod == -1 && !rounds(declared, column.ty.kind) => {}
+                Ok(()) if column.ty.typmod == -1 => exact = whole(self.plain),
                 stored => {
                     let mut wide = Vec::new();
                     match value::decode_declared(declared, free, format, bytes, self.style, &mut wide) {
                         Ok(()) => {
-                            let same = stored.is_ok() && same_value(column.ty.kind, self.plain, &wide);
-                            let whole = !rounds(declared, column.ty.kind)
-                                || unrounded(declared, format, bytes, self.style, self.plain);
-                            exact = same && whole;
+                            let same = stored.is_ok() && value::equal(column.ty.kind, self.plain, &wide);
+                            exact = same && whole(self.plain);
                         }
                         // Beyond the type's range: PostgreSQL compares in a wider one and finds nothing.
                         Err(e) if e.sqlstate.0 == *b"22003" => {
@@ -236,7 +252,7 @@ impl Sealer<'_> {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let element = Kind::ALL.iter().find(|k| k.array_oid() == declared).map_or(0, |k| k.oid());
+        let element = Kind::of_array_oid(declared).map_or(0, Kind::oid);
         let elements = array::split(bytes, format).map_err(|e| bad_value(&target.column, e.sqlstate, e.what))?;
         let mut sealed = Vec::with_capacity(elements.len());
         for value in &elements {
@@ -288,7 +304,7 @@ impl Sealer<'_> {
         let declared = match token.kind {
             TokenKind::String | TokenKind::DollarString => {
                 text.push_str(&crate::sql::literal::string_value(token_text, token).map_err(|_| mismatch())?);
-                0
+                target.from
             }
             TokenKind::Number => {
                 text.push_str(token_text);
@@ -310,6 +326,7 @@ impl Sealer<'_> {
         if target.array {
             let elements = array::split(text.as_bytes(), Format::Text)
                 .map_err(|e| bad_value(&target.column, e.sqlstate, e.what))?;
+            let element_type = Kind::of_array_oid(declared).map_or(0, Kind::oid);
             out.extend_from_slice(b"'{");
             for (i, element) in elements.iter().enumerate() {
                 out.extend_from_slice(if i > 0 { b"," } else { b"" });
@@ -318,7 +335,7 @@ impl Sealer<'_> {
                     continue;
                 };
                 cell.clear();
-                self.value(target, 0, Format::Text, element, &mut cell)?;
+                self.value(target, element_type, Format::Text, element, &mut cell)?;
                 out.extend_from_slice(b"\"\\\\x");
                 out.extend_from_slice(hex::encode(&cell).as_bytes());
                 out.push(b'"');
@@ -332,33 +349,6 @@ impl Sealer<'_> {
         out.extend_from_slice(b"'::pg_catalog.bytea");
         Ok(())
     }
-}
-
-/// Whether the sealed integer is the very value given as a numeric or float: PostgreSQL compares those in the wider
-/// type, and the conversion to the column's type may have rounded.
-fn unrounded(declared: u32, format: Format, bytes: &[u8], style: &Style, stored: &[u8]) -> bool {
-    let Ok(integer) = <[u8; 8]>::try_from(stored).map(i64::from_be_bytes) else { return false };
-    let given = match declared {
-        1700 => SqlType { kind: Kind::Numeric, typmod: -1 },
-        _ => SqlType { kind: Kind::Float8, typmod: -1 },
-    };
-    let (mut wide, mut same) = (Vec::new(), Vec::new());
-    let read = value::decode_declared(declared, given, format, bytes, style, &mut wide).is_ok();
-    let text = integer.to_string();
-    read && value::decode(given, Format::Text, text.as_bytes(), style, &mut same).is_ok()
-        && same_value(given.kind, &same, &wide)
-}
-
-fn rounds(declared: u32, kind: Kind) -> bool {
-    matches!(declared, 700 | 701 | 1700) && matches!(kind, Kind::Int2 | Kind::Int4 | Kind::Int8)
-}
-
-/// Equal values of a type with and without its modifier: numerics may differ in display scale only.
-fn same_value(kind: Kind, stored: &[u8], wide: &[u8]) -> bool {
-    if kind == Kind::Numeric && stored.len() >= 8 && wide.len() >= 8 {
-        return stored[..6] == wide[..6] && stored[8..] == wide[8..];
-    }
-    stored == wide
 }
 
 fn mismatch() -> Refusal {

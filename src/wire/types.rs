@@ -125,6 +125,21 @@ impl Kind {
         }
     }
 
+    /// The kind with that pg_type OID.
+    pub fn of_oid(oid: u32) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| kind.oid() == oid)
+    }
+
+    /// The kind of the elements of the array type with that OID.
+    pub fn of_array_oid(oid: u32) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| kind.array_oid() == oid)
+    }
+
+    /// Text or varchar: the same values, with and without a length.
+    pub fn is_text(self) -> bool {
+        matches!(self, Kind::Text | Kind::Varchar)
+    }
+
     /// `pg_type.typlen`: the size in RowDescription, −1 for variable length.
     pub fn typlen(self) -> i16 {
         match self {

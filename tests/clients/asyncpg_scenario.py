@@ -65,6 +65,20 @@ async def main():
     read = await conn.prepare(f"select {COLUMNS} from people where id = $1")
     print("== types", [(a.name, a.type.oid, a.type.name) for a in read.get_attributes()])
     same("read", await read.fetch(1), [ADA])
+    for text in (f"insert into people ({COLUMNS}) values ({values})",
+                 "select id from people where email = $1 and token = $2 and big = $3",
+                 "select id from people where email in ($1, $2) and big in ($3) and token = any($4)",
+                 "select coalesce(email, $1), nullif(email, $2), case when id > $3 then name else $4 end from people",
+                 "update people set name = $1, salary = $2, born = $3, seen = $4, doc = $5 where email = $6 returning *",
+                 "select id from people where email = $1::varchar or token = $2::text::uuid limit $3 offset $4",
+                 "insert into people (id, email) select i, e from unnest($1::int[], $2::text[]) as u(i, e)",
+                 "select email from people union select $1"):
+        statement = await conn.prepare(text)
+        print("== parameters", [(p.oid, p.name) for p in statement.get_parameters()],
+              [(a.name, a.type.name) for a in statement.get_attributes()])
+    same("text cast by the server", await conn.fetch(
+        "update people set born = $1::text::date, doc = $2::text::json where email = $3::text returning born, doc",
+        "1815-12-10", ADA[14], ADA[1]), [(dt.date(1815, 12, 10), ADA[14])])
     same("text", await conn.fetch("select name, born from people order by id"), [
         ("Ada kanarie", dt.date(1815, 12, 10)), ("Bob\n\"kanarie\" \\", dt.date(1999, 2, 28)),
         ("Zoë kanarie 李", None), ("", dt.date(44, 3, 15))])

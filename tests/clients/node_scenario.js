@@ -59,6 +59,17 @@ async function main() {
   const read = await client.query({ text: `select ${columns} from people where id = $1`, values: [1], rowMode: 'array' });
   same('read', read.rows, [all]);
   console.log('== types', JSON.stringify(read.fields.map((f) => [f.name, f.dataTypeID, f.dataTypeSize, f.dataTypeModifier])));
+  // pg 8 reads binary cells as UTF-8 and only in object rows: numbers of small bytes and texts survive that.
+  const binary = await client.query({ text: 'select id, email, name, active, visits, note from people where email = $1', values: [ada], binary: true });
+  same('binary', binary.rows, [{ id: 1, email: ada, name: 'Ada kanarie', active: true, visits: 42, note: 'first' }]);
+  const bytes = await client.query({ text: 'select born, salary, score, token, seen, woke, small, big, blob, doc from people where id = $1', values: [1],
+    binary: true, types: { getTypeParser: () => (value) => value.toString('hex') } });
+  console.log('== binary bytes', JSON.stringify(bytes.rows), JSON.stringify(bytes.fields.map((f) => [f.name, f.dataTypeID, f.format])));
+  // Plain strings and objects that the statement casts.
+  same('cast strings', await run(`update people set born = $1::date, salary = $2::numeric, doc = $3::json, seen = $4::timestamptz, big = $5::bigint
+      where token = $6::uuid and email = $7::text returning born, salary, doc, big`,
+    ['1815-12-10', '1234.5', { kanarie: 7 }, '2026-03-01 10:30:00.25+00', '9007199254740993', token.toUpperCase(), ada]),
+  [['1815-12-10', '1234.50', '{"kanarie":7}', '9007199254740993']]);
   same('names', await run('select name from people order by id'), [['Ada kanarie'], ['Bob\n"kanarie" \\'], ['Zoë kanarie 李'], ['']]);
   same('join', await run('select p.name, o.total from people p join orders o on o.email = p.email'), [['Ada kanarie', 100]]);
 

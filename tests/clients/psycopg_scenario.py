@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import psycopg
 from psycopg import errors
-from psycopg.types.json import Json
+from psycopg.types.json import Jsonb, JsonbBinaryDumper, JsonbDumper
 
 # psycopg warns on stderr when a pipeline ends after an error, sooner or later as the bytes arrive: not an answer.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
@@ -79,8 +79,35 @@ def main():
     same("null", run("select id from people where born is null"), [(3,)])
 
     same("read", run(f"select {COLUMNS} from people where id = %p", (1,)), [ADA])
-    same("json", run("update people set doc = %p where id = 1 returning doc", (Json({"kanarie": [1, 2.5]}),)),
+    # Ordinary code: a str is sent without a type (text form) or as text (binary form), and the statement casts it.
+    doc = '{"kanarie": [1,  2.50]}'
+    same("json as str", run("update people set doc = %p::json where id = 1 returning doc, doc", (doc,)),
+         [({"kanarie": [1, 2.5]}, {"kanarie": [1, 2.5]})])
+    conn.adapters.register_dumper(dict, JsonbBinaryDumper)
+    conn.adapters.register_dumper(dict, JsonbDumper)
+    same("json as dict", run("update people set doc = %p::json where id = 1 returning doc", ({"kanarie": [1, 2.5]},)),
          [({"kanarie": [1, 2.5]},)])
+    same("jsonb into json", run("update people set doc = %p where id = 1 returning doc", (Jsonb({"kanarie": 7}),)),
+         [({"kanarie": 7},)])
+    same("values as str", run("""update people set born = %p::date, salary = cast(%p as numeric), score = %p::float8, active = %p::bool,
+                                 seen = %p::timestamptz, woke = %p::timestamp, small = %p::int2, visits = %p::int, big = %p::bigint,
+                                 token = %p::uuid, blob = %p::bytea, name = %p::text where email = %p::varchar returning """ + COLUMNS,
+                              ("1815-12-10", "1234.5", "0.1", "yes", "2026-03-01 10:30:00.25+00", "2026-03-01 06:15", "-7", "42",
+                               str(2**53 + 1), str(TOKEN).upper(), "\\x00ff10fed1", "Ada kanarie", ADA[1])), [ADA])
+    same("found by str", run("select id from people where token = %p::uuid and big = %p::bigint and email = %p::text",
+                             (str(TOKEN), str(2**53 + 1), ADA[1])), [(1,)])
+    same("found by another number", run("select id from people where big = %p and big = %p and big <> %p",
+                                        (Decimal(2**53 + 1), 2**53 + 1, 7)), [(1,)])
+    fails(conn, "not a date, cast", errors.InvalidDatetimeFormat, "update people set born = %p::date where id = 1", ("kanarie",))
+    fails(conn, "not json, cast", errors.InvalidTextRepresentation, "update people set doc = %p::json where id = 1", ("kanarie",))
+    fails(conn, "no such cast", errors.CannotCoerce, "update people set born = %p::date where id = 1", (7,))
+    fails(conn, "no such operator", errors.UndefinedFunction, "select id from people where token = %p", (7,))
+    if BINARY:
+        fails(conn, "text into date", errors.DatatypeMismatch, "update people set born = %p where id = 1", ("1815-12-10",))
+        fails(conn, "text and uuid", errors.UndefinedFunction, "select id from people where token = %p", (str(TOKEN),))
+    else:
+        same("untyped str", run("update people set born = %p where token = %p returning born", ("1815-12-10", str(TOKEN))),
+             [(dt.date(1815, 12, 10),)])
     same("text", run("select name, born from people order by id"), [
         ("Ada kanarie", dt.date(1815, 12, 10)), ("Bob\n\"kanarie\" \\", dt.date(1999, 2, 28)),
         ("Zoë kanarie 李", None), ("", dt.date(9999, 12, 31))])

@@ -51,6 +51,16 @@ const APPS: &[(&str, &str)] = &[
         "select id from users where email is distinct from 'a'",
         "select id from users where email is distinct from {email 'a'}",
     ),
+    // A cast that changes the value is made before it is sealed.
+    ("select id from users where email = $1::varchar(3)", "select id from users where email = $1::bytea | $1=email"),
+    (
+        "select id from accounts where birth = '2020-01-01'::timestamp",
+        "select id from accounts where birth = {birth '2020-01-01'}::bytea",
+    ),
+    (
+        "select id from accounts where balance = 1.55::numeric(10,1)",
+        "select id from accounts where balance = {balance 1.55}::bytea",
+    ),
     ("select id from users where email is not distinct from null", "="),
     (
         "select id from users where email = any(array['a','b'])",
@@ -112,7 +122,7 @@ const APPS: &[(&str, &str)] = &[
     ),
     (
         "select id from users where email = $1 or nickname = $1",
-        "select id from users where email = $2 or nickname = $1 | $1=- +1:email",
+        "select id from users where email = $2 or nickname = $1 | $1=-25 +1:email",
     ),
     (
         "select id from users where nickname = $1 or email = $1 or email <> $1",
@@ -247,7 +257,7 @@ const APPS: &[(&str, &str)] = &[
     ("insert into users default values", "="),
     (
         "insert into users (full_name, nickname) values ($1, $1)",
-        "insert into users (full_name, nickname) values ($2, $1) | $1=- +1:full_name",
+        "insert into users (full_name, nickname) values ($2, $1) | $1=-25 +1:full_name",
     ),
     (
         "insert into users (email, full_name) values ($1::varchar, $2::text) returning id, email",

@@ -3,7 +3,7 @@
 //! In: tokens from the type's first one on. Out: where it ends, which family of values it is of.
 
 use crate::sql::casts;
-use crate::sql::lexer::Token;
+use crate::sql::lexer::{Token, TokenKind};
 use crate::wire::types::Kind;
 
 /// A type's name in the text.
@@ -47,7 +47,11 @@ pub fn type_at(sql: &str, tokens: &[Token], first: usize) -> Option<TypeText> {
     };
     let system = name.schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
     let setof = tokens.get(name.range.start).is_some_and(|token| token.is_word(sql, "setof"));
-    let fields = name.name == "interval" && name.range.len() > 1;
+    // INTERVAL YEAR TO MONTH cuts values.
+    let fields = name.name == "interval"
+        && tokens.get(name.range.start + 1).is_some_and(|token| {
+            name.range.contains(&(name.range.start + 1)) && matches!(token.kind, TokenKind::Ident)
+        });
     let family = if system && !setof && !fields { family(&name.name) } else { Family::Other };
     Some(TypeText { first: name.range.start, end: name.range.end, family, modifier, array: name.array })
 }

@@ -1,7 +1,7 @@
-//! A parameter declared with another type than the column's: PostgreSQL's assignment casts.
+//! A value of another type than the column's: PostgreSQL's assignment casts, and the explicit ones a text writes.
 //!
 //! In: a declared type OID, the value as the client encodes that type, the column's type. Out: canonical plaintext.
-//! Never: a cast that PostgreSQL would refuse in an assignment (42804).
+//! Never: a cast that PostgreSQL would refuse (42804 in an assignment, 42846 where it is written).
 
 use zeroize::Zeroizing;
 
@@ -43,7 +43,7 @@ pub fn decode_declared(
             _ => text::varchar_in(string, ty.typmod, out),
         };
     }
-    let source = Kind::ALL.iter().copied().find(|kind| kind.oid() == declared_oid).ok_or(NO_CAST)?;
+    let source = Kind::of_oid(declared_oid).ok_or(NO_CAST)?;
     if !to_text && !assignable(source, ty.kind) {
         return Err(NO_CAST);
     }
@@ -51,15 +51,131 @@ pub fn decode_declared(
     let mut value = Zeroizing::new(Vec::new());
     decode(untyped, format, bytes, style, &mut value)?;
     if to_text {
-        let mut shown = Zeroizing::new(Vec::new());
-        match (source, value.first()) {
-            (Kind::Bool, Some(0)) => shown.extend_from_slice(b"false"),
-            (Kind::Bool, _) => shown.extend_from_slice(b"true"),
-            _ => encode(untyped, &value, Format::Text, style, &mut shown)?,
-        }
+        let shown = as_text(source, &value, style)?;
         return text::varchar_in(text::utf8(&shown)?, ty.typmod, out);
     }
     convert(source, &value, ty, style, out)
+}
+
+/// What a cast to text makes of a plaintext.
+fn as_text(source: Kind, value: &[u8], style: &Style) -> Result<Zeroizing<Vec<u8>>> {
+    let mut shown = Zeroizing::new(Vec::new());
+    match (source, value.first()) {
+        (Kind::Bool, Some(0)) => shown.extend_from_slice(b"false"),
+        (Kind::Bool, _) => shown.extend_from_slice(b"true"),
+        _ => encode(SqlType { kind: source, typmod: -1 }, value, Format::Text, style, &mut shown)?,
+    }
+    Ok(shown)
+}
+
+/// Whether a value of that type may be assigned to a column of that kind (pg_cast, contexts `i` and `a`).
+pub fn assigns(source_oid: u32, target: Kind) -> bool {
+    match Kind::of_oid(source_oid) {
+        Some(source) => source == target || target.is_text() || assignable(source, target),
+        None => source_oid == UNKNOWN || (target.is_text() && matches!(source_oid, BPCHAR | NAME)),
+    }
+}
+
+/// Whether `column = value` has an operator in PostgreSQL, for a value of that type.
+pub fn compares(column: Kind, source_oid: u32) -> bool {
+    let Some(source) = Kind::of_oid(source_oid) else {
+        return source_oid == UNKNOWN || (column.is_text() && matches!(source_oid, BPCHAR | NAME));
+    };
+    let temporal = |kind| matches!(kind, Kind::Date | Kind::Timestamp | Kind::Timestamptz);
+    let daytime = |kind| matches!(kind, Kind::Time | Kind::Interval);
+    column == source
+        || (column.is_text() && source.is_text())
+        || (is_number(column) && is_number(source))
+        || (temporal(column) && temporal(source))
+        || (daytime(column) && daytime(source))
+}
+
+/// Whether the text may cast a value of that type to that kind.
+pub fn casts(source_oid: u32, target: Kind) -> bool {
+    let Some(source) = Kind::of_oid(source_oid) else {
+        return matches!(source_oid, UNKNOWN | BPCHAR | NAME);
+    };
+    source.is_text()
+        || assigns(source_oid, target)
+        || matches!((source, target), (Kind::Int4, Kind::Bool) | (Kind::Bool, Kind::Int4))
+}
+
+/// A value and the casts that the text writes around it → binary form of the last cast's type, and that type's OID.
+///
+/// # Errors
+/// As the casts' own in PostgreSQL; 42846 where it has none, or none that is known here.
+pub fn cast_explicitly(
+    declared_oid: u32,
+    casts: &[SqlType],
+    format: Format,
+    bytes: &[u8],
+    style: &Style,
+) -> Result<(u32, Zeroizing<Vec<u8>>)> {
+    let first = casts.first().ok_or(NO_CAST)?;
+    let mut kind = match declared_oid {
+        0 | UNKNOWN => first.kind,
+        BPCHAR | NAME => Kind::Text,
+        oid => Kind::of_oid(oid).ok_or(NO_CAST)?,
+    };
+    let mut value = Zeroizing::new(Vec::new());
+    // The length of a varchar cuts, where the column's own would refuse: it is applied by the cast below.
+    decode_declared(declared_oid, SqlType { kind, typmod: -1 }, format, bytes, style, &mut value)?;
+    for to in casts {
+        let mut next = Zeroizing::new(Vec::new());
+        explicit(kind, &value, *to, style, &mut next)?;
+        (kind, value) = (to.kind, next);
+    }
+    let mut shown = Zeroizing::new(Vec::new());
+    encode(SqlType { kind, typmod: -1 }, &value, Format::Binary, style, &mut shown)?;
+    Ok((kind.oid(), shown))
+}
+
+/// Plaintext of `source` → plaintext of `ty`, as `::type` does it.
+fn explicit(source: Kind, value: &[u8], ty: SqlType, style: &Style, out: &mut Vec<u8>) -> Result<()> {
+    match (source, ty.kind) {
+        (_, Kind::Text | Kind::Varchar) => {
+            let shown = as_text(source, value, style)?;
+            let string = text::utf8(&shown)?;
+            let kept = usize::try_from(ty.typmod - 4).ok().and_then(|limit| string.char_indices().nth(limit));
+            out.extend_from_slice(&string.as_bytes()[..kept.map_or(string.len(), |(end, _)| end)]);
+            Ok(())
+        }
+        // Text is read by the type's input function; a value of the type itself meets the modifier.
+        (Kind::Text | Kind::Varchar, _) => decode(ty, Format::Text, value, style, out),
+        (from, to) if from == to => {
+            let mut same = Zeroizing::new(Vec::new());
+            encode(SqlType { kind: from, typmod: -1 }, value, Format::Binary, style, &mut same)?;
+            decode(ty, Format::Binary, &same, style, out)
+        }
+        (Kind::Int4, Kind::Bool) => {
+            out.push(u8::from(number::plain_int(source, value)? != 0));
+            Ok(())
+        }
+        (Kind::Bool, Kind::Int4) => number::put_int(Kind::Int4, i64::from(value.first() == Some(&1)), out),
+        (from, to) if assignable(from, to) => convert(from, value, ty, style, out),
+        _ => Err(ValueError::new(b"42846", "PostgreSQL has no such cast")),
+    }
+}
+
+/// Whether the plaintext `stored` of the column's type, read as the declared type again, is the value that was given:
+/// PostgreSQL compares two types in the wider one, where nothing is rounded or cut.
+pub fn same_in_declared(
+    declared_oid: u32,
+    ty: SqlType,
+    format: Format,
+    bytes: &[u8],
+    style: &Style,
+    stored: &[u8],
+) -> bool {
+    let Some(kind) = Kind::of_oid(declared_oid) else { return true };
+    if kind == ty.kind || (kind.is_text() && ty.kind.is_text()) {
+        return true;
+    }
+    let free = SqlType { kind, typmod: -1 };
+    let (mut given, mut back) = (Zeroizing::new(Vec::new()), Zeroizing::new(Vec::new()));
+    let read = decode(free, format, bytes, style, &mut given);
+    let returned = convert(ty.kind, stored, free, style, &mut back);
+    read.is_ok() && returned.is_ok() && super::equal(kind, &given, &back)
 }
 
 fn is_number(kind: Kind) -> bool {

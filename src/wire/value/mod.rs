@@ -43,7 +43,7 @@ use std::fmt;
 use super::types::{Format, Kind, SqlType, Style};
 use crate::error::SqlState;
 
-pub use cast::decode_declared;
+pub use cast::{assigns, cast_explicitly, casts, compares, decode_declared, same_in_declared};
 
 /// Why a value does not become one of the column's type. Never holds the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +233,18 @@ fn encode_binary(kind: Kind, plaintext: &[u8], out: &mut Vec<u8>) -> Result<()> 
         Kind::Interval => interval::Interval::plain(plaintext)?.send(out),
     }
     Ok(())
+}
+
+/// Whether two plaintexts of a kind are the same value: numerics may differ in their display scale.
+pub fn equal(kind: Kind, left: &[u8], right: &[u8]) -> bool {
+    match kind {
+        Kind::Numeric if left.len() >= 8 && right.len() >= 8 => left[..6] == right[..6] && left[8..] == right[8..],
+        Kind::Float4 | Kind::Float8 => {
+            let float = |bytes| plain(bytes).map_or(f64::NAN, f64::from_be_bytes);
+            left == right || float(left) == float(right)
+        }
+        _ => left == right,
+    }
 }
 
 fn put_timestamp(timestamp: i64, out: &mut Vec<u8>) {
