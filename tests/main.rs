@@ -21,6 +21,7 @@ mod passthrough;
 mod readme;
 mod scenario;
 mod sql_agreement;
+mod sql_prepare;
 mod startup;
 mod statements;
 mod support;

@@ -8,7 +8,7 @@ use super::assemble::Draft;
 use super::feed::fed;
 use super::reader::{Output, Reader};
 use super::value::Value;
-use super::{Decision, Field, Parameter, Plan, Refused, Request, Shape, Step, StepKind, SubjectPlan, Touched};
+use super::{Decision, Field, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind, SubjectPlan, Touched};
 use super::{guard, probe, refuse};
 use crate::error::{Code, Refusal};
 use crate::event::Access;
@@ -129,6 +129,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
             _ => Kind::Show,
         };
     }
+    let named = handle(sql, tokens, range.clone());
     let temporary = kind::temporary(sql, tokens, range).map(Arc::from);
     let calls = guard::calls_of(sql, own, &request.rules.schema.user_functions);
     let into = matches!(kind, Kind::Query | Kind::With) && own.iter().any(|token| token.is_word(sql, "into"));
@@ -166,12 +167,30 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     if (calls.settings || calls.user) && step.kind == StepKind::Ordinary {
         step.kind = StepKind::Settings;
     }
+    if let (StepKind::Ordinary, Some(named)) = (&step.kind, named) {
+        step.kind = named;
+    }
     if step.kind == StepKind::Settings {
         step.moves_names =
             moves(sql, own, &["search_path", "role", "session_authorization"], &["schema", "authorization"]);
         step.moves_style = moves(sql, own, STYLES, &["zone"]);
     }
     step
+}
+
+/// PREPARE, and DEALLOCATE of one name.
+fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<StepKind> {
+    let of = kind::kind(sql, tokens, range.clone());
+    if !matches!(of, Kind::Prepare | Kind::Deallocate) {
+        return None;
+    }
+    let name: Arc<str> = kind::handle(sql, tokens, range.clone())?.into();
+    if of == Kind::Deallocate {
+        return Some(StepKind::Deallocate(name));
+    }
+    let inner = kind::inner(sql, tokens, range)?.range;
+    let (first, last) = (tokens.get(inner.start)?, tokens.get(inner.end.checked_sub(1)?)?);
+    Some(StepKind::Prepare { name, query: Span { start: first.span.start, end: last.span.end } })
 }
 
 /// Statements whose literals and columns must be decided.

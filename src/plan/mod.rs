@@ -205,6 +205,15 @@ pub enum StepKind {
         /// A relation of the policy is altered, dropped, or renamed.
         protected: bool,
     },
+    /// PREPARE: the session can bind it by name from then on.
+    Prepare {
+        /// Its name.
+        name: Arc<str>,
+        /// The statement inside.
+        query: Span,
+    },
+    /// DEALLOCATE of one statement. That of all is told by its tag, as DISCARD ALL is.
+    Deallocate(Arc<str>),
     /// An empty statement: answered by EmptyQueryResponse, and only if the whole text is empty.
     Empty,
 }

@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::error::Refusal;
 use crate::event::Subject;
-use crate::plan::{Parameter, Plan, StepKind, SubjectFrom, Target};
+use crate::plan::{Decision, Parameter, Plan, StepKind, SubjectFrom, Target};
 use crate::wire::message::{self, Bind, Parse, Reader};
 use crate::wire::types::Format;
 use crate::wire::{encode, frame};
@@ -83,6 +83,7 @@ impl Session {
         let statement = Arc::new(Prepared {
             sql: sql.into(),
             oids: parse.oids.clone().into(),
+            by_sql: false,
             rules_version: cx.rules.version,
             names: self.names,
             plan,
@@ -98,6 +99,42 @@ impl Session {
             let name = std::str::from_utf8(parse.name).unwrap_or_default();
             encode::describe(cx.to_server, b'S', name);
         }
+    }
+
+    /// What the PREPAREs of a text will make, decided as if it had come by Parse. Sealed parameters are refused there.
+    pub(super) fn prepared_by_sql(
+        &self,
+        sql: &str,
+        plan: &Plan,
+        cx: &Context<'_>,
+    ) -> Vec<(usize, Arc<str>, Arc<Prepared>)> {
+        let mut made = Vec::new();
+        for (index, step) in plan.steps.iter().enumerate() {
+            let StepKind::Prepare { name, query } = &step.kind else { continue };
+            let Some(query) = sql.get(query.start as usize..query.end as usize) else { continue };
+            let decision = cx.plans.decide(&self.request(query, &[], true, cx.rules));
+            let (Decision::Pass(plan) | Decision::Act(plan)) = decision else { continue };
+            let prepared = Prepared {
+                sql: query.into(),
+                oids: Box::from([]),
+                by_sql: true,
+                rules_version: cx.rules.version,
+                names: self.names,
+                plan,
+                fields: OnceLock::new(),
+                types: OnceLock::new(),
+            };
+            made.push((index, name.clone(), Arc::new(prepared)));
+        }
+        made
+    }
+
+    /// A statement that SQL made is described for us before its rows come.
+    fn describe_first(&mut self, statement: &Arc<Prepared>, name: &[u8], cx: &mut Context<'_>) {
+        let known = !statement.by_sql || statement.fields.get().is_some() || !protected_read(&statement.plan);
+        let (false, Ok(text)) = (known, std::str::from_utf8(name)) else { return };
+        self.pending.push_back(Pending::DescribeStatement { statement: Some(statement.clone()), own: true });
+        encode::describe(cx.to_server, b'S', text);
     }
 
     pub(super) fn bind(&mut self, body: &[u8], cx: &mut Context<'_>) -> Result<Flow, Close> {
@@ -132,6 +169,7 @@ impl Session {
             Ok(()) => {
                 let subjects = self.subjects_of_parameters(&bind, &statement, cx);
                 let portal = Arc::new(Portal { statement, result_formats: bind.result_formats.into(), subjects });
+                self.describe_first(&portal.statement, bind.statement, cx);
                 let undo = self.portal_changed(bind.portal, Some(portal));
                 self.pending.push_back(Pending::Bind { undo, refused: None });
                 cx.to_server.extend_from_slice(&out);
@@ -281,6 +319,7 @@ impl Session {
             for subject in &portal.subjects {
                 running.tally.person(subject.clone());
             }
+            running.prepares = self.prepared_by_sql(&portal.statement.sql, &portal.statement.plan, cx);
             running.formats = Some(portal);
         } else {
             running.fields = self.cursors.get(name).cloned();

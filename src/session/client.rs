@@ -9,6 +9,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::error::{Code, Refusal};
 use crate::plan::{Decision, Plan, Refused, Request, Step, StepKind};
+use crate::policy::rules::Rules;
 use crate::wire::{encode, frame, message};
 
 use super::pending::{Pending, Running, Undo};
@@ -89,9 +90,15 @@ impl Session {
         }
     }
 
-    /// Asks the planner.
-    pub(super) fn decide(&mut self, sql: &str, oids: &[u32], extended: bool, cx: &mut Context<'_>) -> Decided {
-        let request = Request {
+    /// A question to the planner as this session stands.
+    pub(super) fn request<'a>(
+        &'a self,
+        sql: &'a str,
+        oids: &'a [u32],
+        extended: bool,
+        rules: &'a Rules,
+    ) -> Request<'a> {
+        Request {
             sql,
             parameter_oids: oids,
             extended,
@@ -99,8 +106,13 @@ impl Session {
             role: &self.actor.role,
             search_path: &self.search_path,
             temporary: &self.temporary,
-            rules: cx.rules,
-        };
+            rules,
+        }
+    }
+
+    /// Asks the planner.
+    pub(super) fn decide(&mut self, sql: &str, oids: &[u32], extended: bool, cx: &mut Context<'_>) -> Decided {
+        let request = self.request(sql, oids, extended, cx.rules);
         let (decision, found) = cx.plans.look_up(&request);
         cx.meters.plan(found);
         if !found {
@@ -180,6 +192,12 @@ impl Session {
                 ));
             }
         }
+        if let Some(refusal) = plan.steps.iter().find_map(|s| match &s.kind {
+            StepKind::Prepare { name, .. } => self.name_objection(name.as_bytes()),
+            _ => None,
+        }) {
+            return Some(refusal);
+        }
         let settings = plan.steps.iter().any(|s| matches!(s.kind, StepKind::Settings));
         if let Some(refusal) = settings.then(|| super::settings::pinned(sql)).flatten() {
             return Some(refusal);
@@ -202,7 +220,8 @@ impl Session {
         self.names_moving |= made || (ends && self.names_in_block) || steps.iter().any(|s| s.moves_names);
         self.style_moving |= (ends && self.style_in_block) || steps.iter().any(|s| s.moves_style);
         let set = steps.iter().any(|s| s.kind == StepKind::Settings);
-        self.moving |= made || set || (ends && self.settings_in_block);
+        let handles = |s: &Step| matches!(s.kind, StepKind::Prepare { .. } | StepKind::Deallocate(_));
+        self.moving |= made || set || steps.iter().any(handles) || (ends && self.settings_in_block);
     }
 
     pub(super) fn next_running(&mut self, plan: Option<Arc<Plan>>, cx: &Context<'_>) -> Box<Running> {
@@ -241,6 +260,7 @@ impl Session {
             }
             (Decided::Go { plan, .. }, spliced) => {
                 let mut running = self.next_running(Some(plan.clone()), cx);
+                running.prepares = self.prepared_by_sql(sql, &plan, cx);
                 self.subjects_of_literals(sql, &plan, &mut running, cx);
                 self.intend_write(&mut running, cx);
                 self.note_moving(Some(&plan));

@@ -20,6 +20,8 @@ pub(super) struct Prepared {
     pub sql: Box<str>,
     /// Declared parameter types.
     pub oids: Box<[u32]>,
+    /// Made by SQL PREPARE, so that nobody has described it yet.
+    pub by_sql: bool,
     /// Decided under.
     pub rules_version: u64,
     /// And under the names of that time, see [`super::Session`].
@@ -128,6 +130,8 @@ pub(super) struct Running {
     pub number: u64,
     /// What it has done so far.
     pub tally: Tally,
+    /// The statements that its PREPARE steps make, by step and name.
+    pub prepares: Vec<(usize, Arc<str>, Arc<Prepared>)>,
 }
 
 impl Running {
@@ -143,6 +147,7 @@ impl Running {
             started,
             number,
             tally: Tally::default(),
+            prepares: Vec::new(),
         }
     }
 

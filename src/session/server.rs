@@ -190,12 +190,35 @@ impl Session {
         };
         self.copy.ended();
         cx.to_client.extend_from_slice(message);
+        if message[0] == b'C' {
+            self.note_handles(&mut running, body);
+        }
         self.note_effects(running.current(), message[0] == b'C');
         let sqlstate = running.failed.as_ref().map(|f| f.sqlstate.0);
         let rows = if message[0] == b'C' { message::tag_rows(body) } else { 0 };
         self.step_ended(&mut running, sqlstate, rows, cx);
         if simple {
             self.put_back(running, true);
+        }
+    }
+
+    /// SQL's own statement names live beside the protocol's, and outlast a ROLLBACK like those.
+    fn note_handles(&mut self, running: &mut Running, tag: &[u8]) {
+        if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
+            self.statements.retain(|name, _| name.is_empty());
+            return;
+        }
+        match running.current().map(|step| &step.kind) {
+            Some(StepKind::Prepare { .. }) => {
+                if let Some(at) = running.prepares.iter().position(|(step, ..)| *step == running.step) {
+                    let (_, name, prepared) = running.prepares.swap_remove(at);
+                    self.statements.insert(name.as_bytes().into(), prepared);
+                }
+            }
+            Some(StepKind::Deallocate(name)) => {
+                self.statements.remove(name.as_bytes());
+            }
+            _ => {}
         }
     }
 
