@@ -3,12 +3,12 @@
 set -eu
 psql -v ON_ERROR_STOP=1 -U postgres -v control="$PGVEIL_CONTROL_PASSWORD" -v app="$APP_PASSWORD" \
     -v analyst="$ANALYST_PASSWORD" -v support="$SUPPORT_PASSWORD" <<'SQL'
-create role pgveil login password :'control';
+create role veil login password :'control';
 create role app login password :'app';
 create role analyst login password :'analyst';
 create role support login password :'support';
-create database medico owner pgveil;
+create database medico owner veil;
 \c medico
-set role pgveil;
+set role veil;
 \i /schema.sql
 SQL

@@ -27,5 +27,6 @@ mod statements;
 mod support;
 mod tls;
 mod tokio_client;
+mod tour;
 mod typing;
 mod values;

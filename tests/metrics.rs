@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use pgveil::metrics::CATALOGUE;
 
 use crate::scenario::site;
-use crate::support::{http, skip};
+use crate::support::{http, repository, skip};
 
 #[tokio::test]
 async fn the_metrics_parse_and_are_described() {
@@ -41,21 +41,29 @@ async fn the_metrics_parse_and_are_described() {
     for (path, expected) in [("/healthz", 200), ("/readyz", 200), ("/nothing", 404)] {
         assert_eq!(http(site.admin_port(), path).map(|(status, _)| status), Some(expected), "{path}");
     }
-    promtool(&text);
+    promtool("metrics::the_metrics_parse_and_are_described", &["metrics"], &text);
 }
 
-fn promtool(text: &str) {
+#[test]
+fn the_alert_rules_parse() {
+    let rules = repository().join("docker/alerts.yml");
+    promtool("metrics::the_alert_rules_parse", &["rules", rules.to_str().unwrap()], "");
+}
+
+/// `promtool check ARGUMENTS`, `input` on its standard input; its lints are failures too.
+fn promtool(test: &str, arguments: &[&str], input: &str) {
     let spawned = Command::new("promtool")
-        .args(["check", "metrics"])
+        .arg("check")
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut child) = spawned else {
-        return skip("metrics::promtool", "promtool is not installed (apt-get install prometheus)");
+        return skip(test, "promtool is not installed (apt-get install prometheus)");
     };
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{said}");
+    let lints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && lints.is_empty(), "{lints}{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -19,7 +19,7 @@ use crate::policy::{self, Policy, reveal};
 /// Arguments of `pgveil check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pgveil check --config pgveil.toml\n  \
-    pgveil check --against postgresql://pgveil@staging:5432/app?sslmode=verify-full\n  \
+    pgveil check --against postgresql://veil@staging:5432/app?sslmode=verify-full\n  \
     pgveil check --offline --json")]
 pub(super) struct Args {
     /// The config file.

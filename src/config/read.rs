@@ -249,7 +249,7 @@ fn control(mut s: Section<'_>, folder: &Path, upstream: Option<UpstreamTls>) -> 
     let place = s.place_of("url");
     let url = s.text("url");
     if url.is_none() && !s.has("url") {
-        missing(&s, "url", "url = \"postgresql://pgveil@127.0.0.1:5432/app\"");
+        missing(&s, "url", "url = \"postgresql://veil@127.0.0.1:5432/app\"");
     }
     let password_env = s.text("password_env").map(|at| at.value);
     let password_file = path(&mut s, "password_file", folder);
@@ -260,7 +260,7 @@ fn control(mut s: Section<'_>, folder: &Path, upstream: Option<UpstreamTls>) -> 
     let parsed = match ControlUrl::parse(&url?.value, folder) {
         Ok(parsed) => parsed,
         Err(reason) => {
-            let hint = "like \"postgresql://pgveil@127.0.0.1:5432/app?sslmode=verify-full&sslrootcert=ca.pem\"";
+            let hint = "like \"postgresql://veil@127.0.0.1:5432/app?sslmode=verify-full&sslrootcert=ca.pem\"";
             s.problem(&place, format!("`url` in [control]: {reason}"), hint.to_owned());
             return None;
         }
