@@ -93,14 +93,17 @@ fn the_readme_tour_works_as_written() {
     newcomer.write("pgveil.toml", &block("toml", "[listen]"));
     newcomer.ok("pgveil keys init\npgveil check\npgveil apply --dry-run\npgveil apply");
 
-    let _serve = Leashed::spawn(newcomer.shell("exec pgveil serve").stdout(Stdio::null())).unwrap();
+    let log = newcomer.folder.path().join("serve.log");
+    let mut serve = newcomer.shell("exec pgveil serve");
+    let _serve = Leashed::spawn(serve.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap())).unwrap();
     let (admin, deadline) = (newcomer.ports[2].1, Instant::now() + Duration::from_secs(60));
     while http(admin, "/readyz").is_none_or(|(status, _)| status != 200) {
-        assert!(Instant::now() < deadline, "pgveil serve is not ready after a minute");
+        assert!(Instant::now() < deadline, "not ready: {}", fs::read_to_string(&log).unwrap());
         std::thread::sleep(Duration::from_millis(50));
     }
-    let said: Vec<String> =
-        block("", "psql").lines().filter(|line| !line.starts_with("curl")).map(|l| newcomer.ok(l)).collect();
+    let commands = block("", "psql");
+    let commands = commands.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("curl"));
+    let said: Vec<String> = commands.map(|line| newcomer.ok(line)).collect();
     let [stored, app, analyst, direct, tail, verified] = said.as_slice() else { panic!("{said:?}") };
     assert!(stored.contains("INSERT 0 1"), "{stored}");
     assert!(app.contains("mila@example.org") && app.contains("Mila Bakker"), "{app}");
