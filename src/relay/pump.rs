@@ -437,9 +437,15 @@ impl<M: Mind> Pump<M> {
     }
 }
 
-/// The first of these messages is an ErrorResponse of severity FATAL or PANIC.
+/// The last of these messages is an ErrorResponse of severity FATAL or PANIC.
 fn fatal(messages: &[u8]) -> bool {
-    let Ok(Some((b'E', size))) = frame::peek(messages, HIGH) else { return false };
-    let body = messages.get(frame::HEADER..size).unwrap_or_default();
+    let (mut rest, mut last) = (messages, None);
+    while let Ok(Some((tag, size))) = frame::peek(rest, usize::MAX)
+        && let Some((message, after)) = rest.split_at_checked(size)
+    {
+        (last, rest) = (Some((tag, message)), after);
+    }
+    let Some((b'E', message)) = last else { return false };
+    let body = message.get(frame::HEADER..).unwrap_or_default();
     body.split(|b| *b == 0).any(|field| field == b"VFATAL" || field == b"VPANIC")
 }

@@ -113,6 +113,20 @@ async fn a_lost_server_is_told_between_messages() {
 }
 
 #[tokio::test]
+async fn a_server_that_said_why_it_ends_has_the_last_word() {
+    let site = site(false, |_| {}).await;
+    let (mut client, mut server) = site.login().await;
+    // Behind another message, as when a backend terminates itself in a query.
+    let mut said = query("a row");
+    said.extend_from_slice(b"E\0\0\0\x27SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
+    server.write_all(&said).await.unwrap();
+    drop(server);
+    let mut seen = Vec::new();
+    client.read_to_end(&mut seen).await.unwrap();
+    assert_eq!(seen, said);
+}
+
+#[tokio::test]
 async fn a_client_that_half_closes_gets_its_answers() {
     for transparent in [false, true] {
         let site = site(transparent, |_| {}).await;
