@@ -57,7 +57,7 @@ codes! {
     AuditDown = "PV021", b"58030", "The access log cannot be written, so protected data is not released.";
     CatalogStale = "PV022", b"55000", "The table changed in this transaction, or its definition is not known yet.";
     ReplicationRefused = "PV023", b"42501", "Replication connections are not granted.";
-    FastPathRefused = "PV024", b"0A000", "Function-call messages are not available on a protected database.";
+    FastPathRefused = "PV024", b"0A000", "Function-call messages are not available on a protected database, but for large objects.";
     ParameterType = "PV025", b"42804", "A parameter's declared type does not convert to the sealed column's type.";
     NotSealedYet = "PV026", b"55000", "The policy encrypts this column but the table still holds plaintext.";
     AuthMethod = "PV027", b"28000", "The server asks for an authentication method that cannot be relayed.";

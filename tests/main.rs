@@ -9,6 +9,7 @@ mod catalog;
 mod clearance;
 mod copy_rows;
 mod crash;
+mod definitions;
 mod docker;
 mod envelopes;
 mod frames;

@@ -160,6 +160,9 @@ where
             tokio::select! {
                 () = shared.wake.notified() => self.look_up(&mut backoff).await,
                 _ = poll.tick(), if Now::read().mono_ns >= self.rest_until_ns => self.look_up(&mut backoff).await,
+                () = shared.nudge.notified(), if Now::read().mono_ns >= self.rest_until_ns => {
+                    self.look_up(&mut backoff).await;
+                }
                 _ = hung_up => self.reload("SIGHUP").await,
                 () = shared.reload.notified() => self.reload("request").await,
                 _ = look.tick() => {

@@ -73,6 +73,8 @@ struct Shared {
     answered: watch::Sender<u64>,
     /// Wakes the task: a look-up was asked for, or the server notified.
     wake: Arc<Notify>,
+    /// The catalog may have changed, and nobody waits to know.
+    nudge: Notify,
     reload: Notify,
     /// There are rules: policy and catalog have been loaded once.
     loaded: AtomicBool,
@@ -101,6 +103,7 @@ impl Keeper {
             asked: AtomicU64::new(0),
             answered: watch::Sender::new(0),
             wake: Arc::new(Notify::new()),
+            nudge: Notify::new(),
             reload: Notify::new(),
             loaded: AtomicBool::new(false),
             connected: AtomicBool::new(false),
@@ -175,16 +178,15 @@ impl Keeper {
     /// Reads the catalog anew and waits until a load that began after this call has ended; requests that come while
     /// one runs share the next. False when `deadline` passed first.
     pub async fn refresh(&self, deadline: Duration) -> bool {
-        let mine = self.request();
+        let mine = self.shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.shared.wake.notify_one();
         let mut answered = self.shared.answered.subscribe();
         tokio::time::timeout(deadline, answered.wait_for(|done| *done >= mine)).await.is_ok_and(|done| done.is_ok())
     }
 
-    /// Asks for the catalog to be read anew, without waiting.
-    pub fn request(&self) -> u64 {
-        let mine = self.shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        self.shared.wake.notify_one();
-        mine
+    /// Asks for the catalog to be read anew soon, without waiting: as polling does, with its rests.
+    pub fn request(&self) {
+        self.shared.nudge.notify_one();
     }
 
     /// Asks for the policy's files to be read anew.

@@ -87,7 +87,7 @@ pub(super) const BATCH: &str = concat!(
      join pg_roles m on m.oid = am.member join pg_roles g on g.oid = am.roleid;",
     // Functions
     "select distinct p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
-     where n.nspname not in ('pg_catalog','information_schema','pgveil') \
+     where p.oid >= 16384 and n.nspname not in ('pg_catalog','information_schema','pgveil') \
      union select o.oprname from pg_operator o join pg_proc p on p.oid = o.oprcode \
      join pg_language l on l.oid = p.prolang where o.oid >= 16384 and l.lanname not in ('internal','c');",
     // SealedFunctions
@@ -98,7 +98,7 @@ pub(super) const BATCH: &str = concat!(
        where t.typrelid <> 0 and a.attnum > 0 and a.atttypid in (select oid from cells)), \
      sealed as (select oid from cells union select oid from records union select typarray from records) \
      select distinct p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
-     where n.nspname not in ('pg_catalog','information_schema','pgveil') and (p.prorettype in (select oid from sealed) \
+     where p.oid >= 16384 and n.nspname not in ('pg_catalog','information_schema','pgveil') and (p.prorettype in (select oid from sealed) \
        or exists (select from unnest(p.proallargtypes, p.proargmodes) o(kind, way) \
          where o.way in ('o','b','t') and o.kind in (select oid from sealed)))",
 );

@@ -42,7 +42,8 @@ impl Text<'_> {
         touches: &mut Vec<Touched>,
     ) -> Result<Step, Refusal> {
         let sql = self.request.sql;
-        let step = unread_step(self.request, self.tokens, range.clone());
+        let mut step = unread_step(self.request, self.tokens, range.clone());
+        step.far_reaching = true;
         match kind::kind(sql, self.tokens, range.clone()) {
             Kind::Create => self.create(range, named, step, touches),
             Kind::Alter if named && self.restricted => Err(refuse::function("ALTER")),
@@ -78,7 +79,7 @@ impl Text<'_> {
             at += 1;
         }
         match () {
-            () if word(at, "table") && self.has_query(own) => Created::Query,
+            () if word(at, "table") && kind::has_query(sql, own) => Created::Query,
             () if word(at, "table") => Created::Table,
             () if word(at, "view") || word(at, "materialized") => Created::Query,
             () if word(at, "index") => Created::Index,
@@ -89,19 +90,6 @@ impl Text<'_> {
             () if word(at, "schema") => Created::Schema,
             () => Created::Other,
         }
-    }
-
-    /// CREATE TABLE … AS query: AS outside parentheses, which a plain definition never has.
-    fn has_query(&self, own: &[crate::sql::Token]) -> bool {
-        let mut depth = 0usize;
-        own.iter().any(|token| {
-            match token.kind {
-                crate::sql::TokenKind::Punct(b'(') => depth += 1,
-                crate::sql::TokenKind::Punct(b')') => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            depth == 0 && token.is_word(self.request.sql, "as")
-        })
     }
 
     fn create(

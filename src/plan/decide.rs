@@ -74,6 +74,7 @@ fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
         access,
         touches: Arc::from([]),
         touches_unknown: false,
+        far_reaching: false,
         moves_names: false,
         moves_style: false,
         creates_sealed: None,
@@ -130,7 +131,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
         };
     }
     let named = handle(sql, tokens, range.clone());
-    let temporary = kind::temporary(sql, tokens, range).map(Arc::from);
+    let temporary = kind::temporary(sql, tokens, range.clone()).map(Arc::from);
     let calls = guard::calls_of(sql, own, &request.rules.schema.user_functions);
     let into = matches!(kind, Kind::Query | Kind::With) && own.iter().any(|token| token.is_word(sql, "into"));
     let changes =
@@ -163,6 +164,8 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     };
     let mut step = step(step_kind, access, Arc::new(shape(sql, own)));
     step.writes = writes;
+    step.far_reaching = matches!(step.kind, StepKind::Ddl { .. })
+        && (!kind::is_local(sql, tokens, range) || calls.user || names_seal(sql, own));
     step.touches_unknown = calls.user || matches!(kind, Kind::Do | Kind::Call);
     if (calls.settings || calls.user) && step.kind == StepKind::Ordinary {
         step.kind = StepKind::Settings;
@@ -191,6 +194,14 @@ fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<StepKind> 
     let inner = kind::inner(sql, tokens, range)?.range;
     let (first, last) = (tokens.get(inner.start)?, tokens.get(inner.end.checked_sub(1)?)?);
     Some(StepKind::Prepare { name, query: Span { start: first.span.start, end: last.span.end } })
+}
+
+/// A domain of ours is named: a column may become a sealed one.
+fn names_seal(sql: &str, own: &[Token]) -> bool {
+    own.iter().any(|token| {
+        let text = token.text(sql).to_ascii_lowercase();
+        text.contains("pgveil") || text.contains("sealed_")
+    })
 }
 
 /// Statements whose literals and columns must be decided.

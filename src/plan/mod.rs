@@ -261,6 +261,9 @@ pub struct Step {
     pub touches: Arc<[Touched]>,
     /// Runs code that cannot be seen into.
     pub touches_unknown: bool,
+    /// A definition after which any statement may have to be decided otherwise. Other definitions matter only to
+    /// statements that name what they define, which is unknown then, or that use something protected.
+    pub far_reaching: bool,
     /// Afterwards bare names may mean other relations: the search path or the role changes.
     pub moves_names: bool,
     /// Afterwards values may be read and written in another form: DateStyle, TimeZone, IntervalStyle, bytea_output or

@@ -185,7 +185,8 @@ impl Session {
     /// The statement as the rules are now. A different decision means that the client must prepare again.
     fn current(&mut self, statement: Arc<Prepared>, cx: &mut Context<'_>) -> Result<Option<Arc<Prepared>>, Refusal> {
         let same = statement.rules_version == cx.rules.version && statement.names == self.names;
-        if same && !self.names_moving && !self.style_moving {
+        let stale = self.stale && (!statement.plan.edits.is_empty() || protected_read(&statement.plan));
+        if same && !stale && !self.names_moving && !self.style_moving {
             return Ok(Some(statement));
         }
         match self.decide(&statement.sql, &statement.oids, true, cx) {

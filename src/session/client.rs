@@ -53,10 +53,7 @@ impl Session {
             b'D' if !self.skipping => self.describe(message, body, cx),
             b'E' if !self.skipping => self.execute(message, body, cx),
             b'C' if !self.skipping => self.close(message, body, cx),
-            b'F' if !self.skipping => {
-                self.pending.push_back(Pending::Call);
-                encode::failing_function_call(cx.to_server);
-            }
+            b'F' if !self.skipping => self.call(message, cx),
             b'd' | b'c' | b'f' if self.copy_awaited() => return Ok(Flow::Hold),
             b'd' => self.copy_data(body, cx),
             b'c' | b'f' => self.copy_end(message, cx),
@@ -118,15 +115,14 @@ impl Session {
         if !found {
             cx.meters.plan_entries(cx.plans.len());
         }
+        if self.stale && !self.retry && matches!(decision, Decision::Act(_) | Decision::Refuse(_)) {
+            return self.look_up(cx);
+        }
         let (plan, protected) = match decision {
             Decision::Pass(plan) => (plan, false),
             Decision::Act(plan) => (plan, true),
             Decision::Refuse(refused) => return Decided::Refuse(Box::new(refused)),
-            Decision::Unknown(_) if !self.retry && self.ddl.is_none() => {
-                self.waiting = Some(cx.rules.version);
-                cx.effects.push(Effect::RefreshCatalog);
-                return Decided::Wait;
-            }
+            Decision::Unknown(_) if !self.retry && self.ddl.is_none() => return self.look_up(cx),
             Decision::Unknown(plan) if self.class(cx.rules).restricted() => {
                 let refusal = Refusal::new(
                     Code::CatalogStale,
@@ -144,6 +140,13 @@ impl Session {
             return Decided::Refuse(refused_step(Some(&plan), refusal));
         }
         Decided::Go { plan, protected }
+    }
+
+    /// The frame stays in the input until the catalog has been read again.
+    fn look_up(&mut self, cx: &mut Context<'_>) -> Decided {
+        self.waiting = Some(cx.rules.version);
+        cx.effects.push(Effect::RefreshCatalog);
+        Decided::Wait
     }
 
     /// What the session itself has against a plan.
@@ -174,7 +177,7 @@ impl Session {
                 "commit first",
             ));
         }
-        if protected && self.ddl == Some(true) {
+        if protected && self.ddl.is_some_and(|ddl| ddl.protected) {
             return Some(Refusal::new(
                 Code::CatalogStale,
                 "a protected table changed in this transaction",

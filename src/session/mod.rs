@@ -8,6 +8,7 @@
 //! it comes back: order, skip-to-Sync and transaction status stay PostgreSQL's own (DESIGN §4).
 
 mod bind;
+mod call;
 mod client;
 mod copy;
 mod fields;
@@ -161,6 +162,15 @@ enum Phase {
     Transparent,
 }
 
+/// What DDL of the open transaction was about.
+#[derive(Clone, Copy, Debug, Default)]
+struct Defined {
+    /// It named a protected relation.
+    protected: bool,
+    /// Any statement may have to be decided otherwise afterwards.
+    far_reaching: bool,
+}
+
 /// Whether the client loop goes on with the next frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
@@ -211,8 +221,10 @@ pub struct Session {
     unsettled: bool,
     /// A question of ours is out; client input waits.
     probing: bool,
-    /// DDL has run since the last idle ReadyForQuery; `true` inside: it named a protected relation.
-    ddl: Option<bool>,
+    /// DDL has run since the last idle ReadyForQuery.
+    ddl: Option<Defined>,
+    /// DDL that matters only to statements about something protected was committed: they wait for the catalog.
+    stale: bool,
     /// The catalog was asked for under this rules version; client input waits.
     waiting: Option<u64>,
     /// The held frame is tried again with what is known.
@@ -284,6 +296,7 @@ impl Session {
             unsettled: true,
             probing: false,
             ddl: None,
+            stale: false,
             waiting: None,
             retry: false,
             pipeline_writes: false,
@@ -323,6 +336,7 @@ impl Session {
             }
             self.waiting = None;
             self.retry = true;
+            self.stale &= !cx.catalog_deadline_passed;
         }
         let mut bytes = std::mem::take(input);
         let mut at = 0;

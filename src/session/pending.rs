@@ -91,7 +91,9 @@ pub(super) enum Pending {
     },
     Sync,
     /// A function call made to fail.
-    Call,
+    Call {
+        refused: Option<Box<Refused>>,
+    },
     /// A Query of ours.
     Own(Own),
 }

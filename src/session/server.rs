@@ -235,7 +235,9 @@ impl Session {
                 if let Some(name) = temporary {
                     self.names += u64::from(self.temporary.insert(name.to_string()));
                 }
-                self.ddl = Some(*protected || self.ddl == Some(true));
+                let ddl = self.ddl.get_or_insert_default();
+                ddl.protected |= *protected;
+                ddl.far_reaching |= step.far_reaching;
                 self.fresh.extend(step.creates_sealed.as_ref().map(|name| name.to_lowercase()));
             }
             // ROLLBACK takes settings back.
@@ -424,8 +426,8 @@ impl Session {
                 }
                 self.skip_to_sync();
             }
-            Some(Pending::Call) => {
-                let refused = (sqlstate == *b"42883").then(call_refused);
+            Some(Pending::Call { refused }) => {
+                let refused = super::call::answered(refused, sqlstate);
                 self.answer_error(message, body, refused, None, sqlstate, cx);
             }
             Some(Pending::Parse { refused, .. } | Pending::Bind { refused, .. }) => {
@@ -526,7 +528,7 @@ impl Session {
     fn ready(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
         let &[status] = body else { return Err(self.unexpected_reply(cx)) };
         match self.pending.pop_front() {
-            Some(Pending::Query(_) | Pending::Sync | Pending::Call) => {}
+            Some(Pending::Query(_) | Pending::Sync | Pending::Call { .. }) => {}
             _ => return Err(self.unexpected_reply(cx)),
         }
         self.copy.ended();
@@ -562,9 +564,13 @@ impl Session {
             self.unsettled = true;
             (self.names_in_block, self.style_in_block) = (false, false);
         }
-        if status == b'I' && self.ddl.take().is_some() {
+        if let Some(ddl) = self.ddl.take_if(|_| status == b'I') {
             self.fresh.clear();
-            self.waiting = Some(cx.rules.version);
+            if ddl.far_reaching || self.class(cx.rules).restricted() {
+                self.waiting = Some(cx.rules.version);
+            } else {
+                self.stale = true;
+            }
             cx.effects.push(Effect::RefreshCatalog);
         }
         if self.pending.is_empty() && !self.open_pipeline {
@@ -630,15 +636,4 @@ fn disagreement() -> Refusal {
 fn aborted() -> Refusal {
     Refusal::new(Code::Protocol, "current transaction is aborted, commands ignored until end of transaction block", "")
         .with_sqlstate(crate::error::SqlState(*b"25P02"))
-}
-
-fn call_refused() -> Box<Refused> {
-    super::record::refused_step(
-        None,
-        Refusal::new(
-            Code::FastPathRefused,
-            "function-call messages are not available on a protected database",
-            "call the function in a SELECT",
-        ),
-    )
 }

@@ -274,6 +274,38 @@ fn a_function_call_is_made_to_fail_and_the_client_told_why() {
 }
 
 #[test]
+fn only_far_reaching_definitions_hold_the_next_statement() {
+    for (sql, holds) in [("create table t (a int)", false), ("create view v as select 1", true)] {
+        let (mut session, mut desk) = logged_in(usize::MAX);
+        desk.effects.clear();
+        let query = message(b'Q', &[sql.as_bytes(), b"\0"].concat());
+        session.client(&mut BytesMut::from(&query[..]), &mut desk.cx()).unwrap();
+        let answer = [message(b'C', b"CREATE\0"), message(b'Z', b"I")].concat();
+        session.server(&mut BytesMut::from(&answer[..]), &mut desk.cx()).unwrap();
+        assert_eq!(session.waiting_for_catalog(), holds, "{sql}");
+        assert!(desk.effects.iter().any(|effect| matches!(effect, Effect::RefreshCatalog)), "{sql}");
+    }
+}
+
+#[test]
+fn large_objects_are_called_and_their_answers_passed_on() {
+    let (mut session, mut desk) = logged_in(usize::MAX);
+    desk.to_client.clear();
+    desk.to_server.clear();
+    // lo_open(7, 0x20000), binary.
+    let call = [&952_u32.to_be_bytes()[..], &[0, 1, 0, 1, 0, 2, 0, 0, 0, 4, 0, 0, 0, 7, 0, 0, 0, 4, 0, 2, 0, 0, 0, 1]];
+    let call = message(b'F', &call.concat());
+    session.client(&mut BytesMut::from(&call[..]), &mut desk.cx()).unwrap();
+    assert_eq!(desk.to_server, call);
+    let answer = [message(b'V', &[0, 0, 0, 4, 0, 0, 0, 0]), message(b'Z', b"T")].concat();
+    session.server(&mut BytesMut::from(&answer[..]), &mut desk.cx()).unwrap();
+    assert_eq!(desk.to_client, answer);
+    // Of another shape than FunctionCall has: refused as well.
+    session.client(&mut BytesMut::from(&message(b'F', &952_u32.to_be_bytes())[..]), &mut desk.cx()).unwrap();
+    assert_eq!(&desk.to_server[call.len() + 5..][..4], &[0, 0, 0, 0]);
+}
+
+#[test]
 fn an_unexplained_reply_closes_the_connection() {
     for tag in [b'1', b'2', b'3', b'T', b'D', b'Z', b'W', b'?'] {
         let (mut session, mut desk) = logged_in(usize::MAX);

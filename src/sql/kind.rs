@@ -109,6 +109,73 @@ impl Kind {
     }
 }
 
+/// Whether a definition only matters to statements that name what it defines: later decisions about other relations
+/// stay right. Not so: routines and operators (called by their bare names), roles, schemas, views and queries (what
+/// they show is another relation's), and whatever is not listed here.
+pub fn is_local(sql: &str, tokens: &[Token], range: Range<usize>) -> bool {
+    const TABLES: &[&str] = &["table", "index", "sequence", "type", "domain", "foreign"];
+    const OTHERS: &[&str] = &[
+        "statistics",
+        "collation",
+        "conversion",
+        "tablespace",
+        "publication",
+        "subscription",
+        "text",
+        "trigger",
+        "policy",
+        "access",
+        "server",
+    ];
+    const DROPPED: &[&str] = &[
+        "view",
+        "materialized",
+        "function",
+        "procedure",
+        "routine",
+        "aggregate",
+        "operator",
+        "cast",
+        "transform",
+        "rule",
+        "role",
+        "user",
+        "group",
+    ];
+    let own = &tokens[range.clone()];
+    let word = |token: &Token, words: &[&str]| words.iter().any(|word| token.is_word(sql, word));
+    let any = |words: &[&str]| own.iter().any(|token| word(token, words));
+    let modifier = |token: &&Token| {
+        word(token, &["or", "replace", "temp", "temporary", "local", "global", "unlogged", "unique", "constraint"])
+    };
+    let Some(object) = own.iter().skip(1).find(|token| !modifier(token)) else { return false };
+    let kind = kind(sql, tokens, range);
+    match kind {
+        Kind::Comment | Kind::SecurityLabel | Kind::Refresh => true,
+        Kind::Grant | Kind::Revoke => any(&["on"]),
+        Kind::Create if object.is_word(sql, "table") => !has_query(sql, own),
+        Kind::Create => word(object, TABLES) || word(object, OTHERS),
+        Kind::Alter => {
+            word(object, TABLES) || word(object, OTHERS) || word(object, &["view", "materialized", "default"])
+        }
+        Kind::Drop => word(object, TABLES) || word(object, OTHERS) || word(object, DROPPED),
+        _ => false,
+    }
+}
+
+/// CREATE TABLE … AS query: AS outside parentheses, which a plain definition never has.
+pub fn has_query(sql: &str, own: &[Token]) -> bool {
+    let mut depth = 0usize;
+    own.iter().any(|token| {
+        match token.kind {
+            TokenKind::Punct(b'(') => depth += 1,
+            TokenKind::Punct(b')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && token.is_word(sql, "as")
+    })
+}
+
 /// The kind of the statement `tokens[range]`, as [`super::statements`] gave it.
 pub fn kind(sql: &str, tokens: &[Token], range: Range<usize>) -> Kind {
     let mut cursor = Cursor::new(sql, tokens, range);

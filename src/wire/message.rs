@@ -159,6 +159,36 @@ pub fn bind(body: &[u8]) -> Decoded<Bind<'_>> {
     Ok(Bind { portal, statement, formats, values, value_bytes, result_formats })
 }
 
+/// `F`; the values stay bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionCall<'a> {
+    /// `pg_proc.oid`.
+    pub function: u32,
+    /// Argument format codes, 2 bytes each.
+    pub formats: &'a [u8],
+    /// How many arguments.
+    pub values: usize,
+    /// `values` × (Int32 length, bytes).
+    pub value_bytes: &'a [u8],
+}
+
+/// Decodes `F`.
+pub fn function_call(body: &[u8]) -> Decoded<FunctionCall<'_>> {
+    let mut r = Reader::new(body);
+    let function = r.u32()?;
+    let n = r.count()?;
+    let formats = r.take(n * 2)?;
+    let values = r.count()?;
+    let before = r.rest();
+    for _ in 0..values {
+        r.value()?;
+    }
+    let value_bytes = &before[..before.len() - r.rest().len()];
+    r.count()?;
+    r.end()?;
+    Ok(FunctionCall { function, formats, values, value_bytes })
+}
+
 /// The format code that applies to index `i` of a format list (none = text, one = for all, else one each).
 /// `None`: the list is too short, or the code is neither 0 nor 1; PostgreSQL will say so itself.
 pub fn format_at(formats: &[u8], i: usize) -> Option<crate::wire::types::Format> {

@@ -95,6 +95,53 @@ fn kinds_and_access() {
 }
 
 #[test]
+fn definitions_that_any_later_statement_may_depend_on() {
+    for sql in [
+        "create table t (a int, b int[])",
+        "create unlogged table t (check (a > 0))",
+        "create temp table t (a int)",
+        "create unique index on t (a)",
+        "alter table t add column b int",
+        "alter index i rename to j",
+        "drop table t",
+        "drop view if exists v cascade",
+        "drop function f()",
+        "comment on table t is 'x'",
+        "grant select on t to x",
+        "create type color as enum ('red')",
+        "create trigger x before insert on t execute function g()",
+        "refresh materialized view m",
+    ] {
+        assert!(!first(sql).far_reaching, "{sql}");
+    }
+    for sql in [
+        "create table t as select 1",
+        "create table t (a) as select 1",
+        "select 1 into t",
+        "create view v as select 1",
+        "create or replace function f() returns int language sql as 'select 1'",
+        "create operator ## (function = f, leftarg = int)",
+        "create aggregate a (int) (sfunc = f, stype = int)",
+        "create schema s",
+        "drop schema s cascade",
+        "alter schema s rename to r",
+        "create role r",
+        "alter role r superuser",
+        "grant a to b",
+        "create rule x as on insert to t do instead nothing",
+        "create extension e",
+        "alter table t add column c pgveil.sealed_text",
+        "alter table t add column c \"sealed_text\"",
+        "drop table users",
+        "alter table users rename to people",
+        "comment on table users is 'x'",
+        "create table t (like users)",
+    ] {
+        assert!(first(sql).far_reaching, "{sql}");
+    }
+}
+
+#[test]
 fn touches_name_every_protected_column() {
     let touched = |sql: &str| {
         let step = first(sql);
