@@ -102,7 +102,7 @@ compile() {
   mkdir -p "$cache/lib"
   for unit in src/test/regress/regress contrib/spi/refint contrib/spi/autoinc; do
     [ "$cache/lib/${unit##*/}.so" -nt "$cache/source/$unit.c" ] || cc -O2 -fPIC -shared -w -Werror=implicit-function-declaration -fno-strict-aliasing -fwrapv \
-      -I "$cache/include" -I "$cache/source/contrib/spi" -o "$cache/lib/${unit##*/}.so" "$cache/source/$unit.c"
+      -DREFINT_VERBOSE -I "$cache/include" -I "$cache/source/contrib/spi" -o "$cache/lib/${unit##*/}.so" "$cache/source/$unit.c"
   done
 }
 
@@ -260,12 +260,12 @@ run() { # case, suite, direct|pgveil
   cp "$dir/server.log" "$cache/results/$name.server.log" && rm "$dir/server.log"
 }
 
-# Leaves the difference in CASE.SUITE.diff; fails if it is not the expected one. From diff's own output, never from the
-# results, the times of the files and its command lines are taken out.
+# Leaves the difference in CASE.SUITE.diff; fails if it is not the expected one. From diff's own lines, never from the
+# results, the command, the files' times and the line numbers are taken out: versions of the suite shift them.
 compare() { # case, suite
   local found=$cache/results/$1.$2.diff expected=$PWD/tests/conformance/expected/$1-$2.diff
   (cd "$cache/results/$1" && diff -r -U0 "$2.direct" "$2.pgveil" || true) |
-    sed -E '/^diff -r /d; s/^((---|\+\+\+) [^\t]+)\t.*/\1/' >"$found"
+    sed -E '/^diff -r /d; s/^((---|\+\+\+) [^\t]+)\t.*/\1/; s/^@@ .* @@$/@@/' >"$found"
   [ -e "$expected" ] || expected=/dev/null
   diff <(sed '/^#/d' "$expected") "$found" >"$found.unexpected"
 }
@@ -304,7 +304,7 @@ for case in $CASES; do
     line "$case" "$suite" direct ""
     run "$case" "$suite" pgveil
     if ! compare "$case" "$suite"; then
-      verdict="DIFFER: $(grep -cE '^(--- |Only in )' "$cache/results/$case.$suite.diff") files, see target/conformance/results/$case.$suite.diff"
+      verdict="DIFFER: $(grep -cE "^(--- $suite.direct/|Only in )" "$cache/results/$case.$suite.diff") files, see target/conformance/results/$case.$suite.diff"
       broken=1
     elif [ -s "$cache/results/$case.$suite.diff" ]; then
       verdict="equal but for tests/conformance/expected/$case-$suite.diff"
