@@ -330,6 +330,7 @@ fn rules() -> Rules {
         ],
         class_of: HashMap::new(),
         names: HashSet::from(["users".to_owned()]),
+        code: pgveil::policy::code::UsersCode::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     }

@@ -135,6 +135,20 @@ async fn the_fingerprint_changes_with_ddl_and_not_with_data() {
         "create or replace view names as select id, nick, 1 as one from \"Users\"",
         "create function more() returns int language sql as 'select 1'",
         "drop table older",
+        "create domain small as int check (value < 9)",
+        "alter domain small add constraint positive check (value > 0)",
+        "create type mood as enum ('calm')",
+        "create function mood_text(mood) returns text language sql as 'select null::text'",
+        "create cast (mood as text) with function mood_text(mood)",
+        "alter table parted_1 alter k set default 3",
+        "alter table parted_1 add check (k > 0)",
+        "create function fire() returns trigger language plpgsql as 'begin return new; end'",
+        "create trigger t before insert on parted_1 for each row execute function fire()",
+        "alter table parted_1 disable trigger t",
+        "create policy p on parted_1 using (more() > 0)",
+        "create index on parted_1 ((k + 1))",
+        "create rule r as on insert to parted_1 do also notify x",
+        "create statistics s on (k + 1), k from parted_1",
     ] {
         own(&database, ddl);
         let now = fingerprint(&client).await.unwrap();

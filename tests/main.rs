@@ -30,4 +30,5 @@ mod tls;
 mod tokio_client;
 mod tour;
 mod typing;
+mod users_code;
 mod values;

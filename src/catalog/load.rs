@@ -9,8 +9,9 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use super::connect::control;
 use super::origins::origins;
 use super::queries::{ANSWERS, Answer, BATCH, BEGIN, COMMIT, FINGERPRINT, SEALED_TYPES, SYSTEM_IDENTIFIER};
+use super::reach;
 use crate::error::{Error, Result};
-use crate::sql::schema::{Column, RelKind, Relation, Role, Schema};
+use crate::sql::schema::{Behind, Column, Function, RelKind, Relation, Role, Rule, Schema, When};
 use crate::wire::types::{Kind, SqlType};
 
 /// Reads the whole catalog in one snapshot.
@@ -66,7 +67,7 @@ fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> 
 /// # Errors
 /// As [`load`].
 pub async fn read(client: &Client) -> Result<Schema> {
-    let answer = ask(client, BATCH).await?;
+    let answer = ask(client, &[BATCH, &reach::query()].concat()).await?;
     let mut reading = Reading::default();
     let mut at = 0;
     for message in &answer {
@@ -101,6 +102,24 @@ fn number<T: FromStr>(row: &SimpleQueryRow, at: usize) -> Result<T> {
 
 fn truth(row: &SimpleQueryRow, at: usize) -> Result<bool> {
     Ok(cell(row, at)? == "t")
+}
+
+fn behind(row: &SimpleQueryRow) -> Result<Behind> {
+    let when = match cell(row, 0)? {
+        "r" => When::Read,
+        "w" => When::Write,
+        "t" => When::Type,
+        "o" => When::Operator,
+        "a" => When::Any,
+        _ => When::Definition,
+    };
+    Ok(Behind {
+        when,
+        name: cell(row, 1)?.into(),
+        qualified: cell(row, 2)?.into(),
+        code: format!("{}.{}", cell(row, 3)?, cell(row, 4)?).into(),
+        function: truth(row, 5)?,
+    })
 }
 
 #[derive(Default)]
@@ -151,11 +170,25 @@ impl Reading {
                 self.groups.entry(cell(row, 0)?.to_owned()).or_default().insert(cell(row, 1)?.to_owned());
             }
             Some(Answer::Functions) => {
-                self.schema.user_functions.insert(cell(row, 0)?.to_owned());
+                let (schema, name) = (cell(row, 0)?.into(), cell(row, 1)?);
+                self.schema.user_functions.insert(name.to_owned());
+                let function = Function { schema, name: name.into(), security_definer: truth(row, 2)? };
+                self.schema.functions.push(function);
             }
             Some(Answer::SealedFunctions) => {
                 self.schema.sealed_functions.insert(cell(row, 0)?.to_owned());
             }
+            Some(Answer::Rules) => {
+                let place =
+                    |text: &str| text.split_once('.').and_then(|(r, c)| Some((r.parse().ok()?, c.parse().ok()?)));
+                self.schema.rules.push(Rule {
+                    name: cell(row, 0)?.into(),
+                    relation: number(row, 1)?,
+                    columns: cell(row, 3)?.split(' ').filter_map(place).collect(),
+                    whole_row: truth(row, 2)?,
+                });
+            }
+            Some(Answer::Behind) => self.schema.behind.push(behind(row)?),
             None => return Err(Error::Control("the catalog batch gave too many answers".into())),
         }
         Ok(())

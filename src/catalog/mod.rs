@@ -10,6 +10,7 @@ mod keep;
 mod load;
 mod origins;
 mod queries;
+mod reach;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};

@@ -21,9 +21,11 @@ pub(super) enum Answer {
     Memberships,
     Functions,
     SealedFunctions,
+    Rules,
+    Behind,
 }
 
-pub(super) const ANSWERS: [Answer; 11] = [
+pub(super) const ANSWERS: [Answer; 13] = [
     Answer::Database,
     Answer::Relations,
     Answer::Columns,
@@ -35,16 +37,19 @@ pub(super) const ANSWERS: [Answer; 11] = [
     Answer::Memberships,
     Answer::Functions,
     Answer::SealedFunctions,
+    Answer::Rules,
+    Answer::Behind,
 ];
 
-/// Opens the snapshot that the batch and [`SEALED_TYPES`] read.
-pub(super) const BEGIN: &str = "begin isolation level repeatable read read only";
+/// Opens the snapshot that the batch and [`SEALED_TYPES`] read. Compiling the longest query takes longer than running it.
+pub(super) const BEGIN: &str = "begin isolation level repeatable read read only; set local jit = off";
 pub(super) const COMMIT: &str = "commit";
 
 /// Every name in our own SQL is the system's or qualified; a look-up never waits long for a lock.
 pub const SETTINGS: &str = "set search_path = pg_catalog; set default_transaction_read_only = off; \
      set statement_timeout = '60s'; set lock_timeout = '5s'; set client_min_messages = warning";
 
+/// Everything but the last answer, which [`super::reach::query`] gives.
 pub(super) const BATCH: &str = concat!(
     // Database
     "select current_database(), current_setting('server_version_num'), to_regclass('pgveil.columns')::oid;",
@@ -86,10 +91,8 @@ pub(super) const BATCH: &str = concat!(
     "select m.rolname, g.rolname from pg_auth_members am \
      join pg_roles m on m.oid = am.member join pg_roles g on g.oid = am.roleid;",
     // Functions
-    "select distinct p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
-     where p.oid >= 16384 and n.nspname not in ('pg_catalog','information_schema','pgveil') \
-     union select o.oprname from pg_operator o join pg_proc p on p.oid = o.oprcode \
-     join pg_language l on l.oid = p.prolang where o.oid >= 16384 and l.lanname not in ('internal','c');",
+    "select n.nspname, p.proname, bool_or(p.prosecdef) from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
+     where p.oid >= 16384 and n.nspname <> 'pgveil' group by 1, 2 order by 1, 2;",
     // SealedFunctions
     "with domains as (select t.oid, t.typarray from pg_type t join pg_namespace n on n.oid = t.typnamespace \
        where n.nspname = 'pgveil' and t.typtype = 'd'), \
@@ -100,7 +103,12 @@ pub(super) const BATCH: &str = concat!(
      select distinct p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
      where p.oid >= 16384 and n.nspname not in ('pg_catalog','information_schema','pgveil') and (p.prorettype in (select oid from sealed) \
        or exists (select from unnest(p.proallargtypes, p.proargmodes) o(kind, way) \
-         where o.way in ('o','b','t') and o.kind in (select oid from sealed)))",
+         where o.way in ('o','b','t') and o.kind in (select oid from sealed)));",
+    // Rules
+    "select r.rulename, r.ev_class, strpos(r.ev_action, ':varattno 0 ') > 0 or strpos(r.ev_qual, ':varattno 0 ') > 0, \
+       array_to_string(array(select distinct d.refobjid || '.' || d.refobjsubid from pg_depend d \
+         where d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass \
+         order by 1), ' ') from pg_rewrite r where r.ev_type <> '1' and r.oid >= 16384 order by r.oid;",
 );
 
 /// Read only when `pgveil.columns` exists. The recorded name decides (it survives dump and restore), then the number
@@ -123,7 +131,19 @@ pub(super) const FINGERPRINT: &str = concat!(
     "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_namespace where oid >= 16384), '/',",
     "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_proc where oid >= 16384), '/',",
     "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_operator where oid >= 16384), '/',",
-    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_type where oid >= 16384 and typtype = 'd'), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_type where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_cast where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_attrdef where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_constraint where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_trigger where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_policy where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_opclass where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_amop where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_amproc where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_event_trigger where oid >= 16384), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_statistic_ext where oid >= 16384), '/',",
+    "(select sum(hashtextextended(indexrelid::text || ':' || xmin::text, 0)) from pg_index where indexrelid >= 16384), '/',",
+    "(select sum(hashtextextended(concat_ws('.', classid, objid, refobjid), 0)) from pg_depend where refclassid = 'pg_extension'::regclass), '/',",
     "(select sum(hashtextextended(inhrelid::text || '<' || inhparent::text, 0)) from pg_inherits), '/',",
     "(select sum(hashtextextended(roleid::text || '<' || member::text, 0)) from pg_auth_members), '/',",
     "(select sum(hashtextextended(oid::text || rolname || rolsuper::text, 0)) from pg_roles)))",

@@ -24,6 +24,7 @@ fn rules() -> Arc<Rules> {
         classes: Vec::new(),
         class_of: HashMap::new(),
         names: HashSet::new(),
+        code: crate::policy::code::UsersCode::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     })

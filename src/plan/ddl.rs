@@ -53,6 +53,11 @@ impl Text<'_> {
         }
     }
 
+    /// CREATE TABLE … AS, CREATE VIEW: a query is read.
+    pub(super) fn creates_by_query(&self, range: &Range<usize>) -> bool {
+        self.created(range) == Created::Query
+    }
+
     fn created(&self, range: &Range<usize>) -> Created {
         let sql = self.request.sql;
         let own = &self.tokens[range.clone()];

@@ -210,6 +210,15 @@ fn reads(kind: Kind) -> bool {
     matches!(kind, Query | With | Insert | Update | Delete | Merge | Copy | Declare | Prepare | Explain)
 }
 
+/// Statements that neither compute a value nor touch a relation's definition.
+fn quiet(kind: Kind) -> bool {
+    use Kind::{Close, Comment, Deallocate, Discard, Drop, Fetch, Grant, Listen, Load, Lock, Move, Notify};
+    use Kind::{Reset, Revoke, Set, SetConstraints, SetTransaction, Show, Unlisten};
+    let session = matches!(kind, Set | SetTransaction | SetConstraints | Reset | Discard | Show | Load | Lock);
+    let handles = matches!(kind, Close | Deallocate | Fetch | Move | Listen | Notify | Unlisten);
+    kind.is_transaction() || session || handles || matches!(kind, Drop | Grant | Revoke | Comment)
+}
+
 /// Whether SET, RESET, DISCARD or set_config may change one of these settings, which SET also calls by these words.
 fn moves(sql: &str, own: &[Token], settings: &[&str], words: &[&str]) -> bool {
     let computed = |name: &Option<String>| name.as_ref().is_none_or(|name| settings.contains(&name.as_str()));
@@ -328,7 +337,7 @@ impl<'a> Text<'a> {
             return Err(refuse::stale(what));
         }
         if self.restricted {
-            guard::check_calls(sql, own, &request.rules.schema.user_functions)?;
+            self.runs_users_code(range.clone())?;
         }
         let kind = kind::kind(sql, self.tokens, range.clone());
         if reads(kind) {
@@ -338,12 +347,29 @@ impl<'a> Text<'a> {
             Kind::Query | Kind::With | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {
                 self.read(range.clone(), range, touches)
             }
+            // The server makes its plan anew when a view or function has changed, and EXECUTE does not show the text.
+            Kind::Prepare if self.restricted => Err(refuse::prepared()),
             Kind::Explain | Kind::Declare | Kind::Prepare => self.inside(range, touches),
             Kind::Copy => self.copy(range, named, touches),
             Kind::Do | Kind::Call if self.restricted => Err(refuse::function("DO or CALL")),
+            Kind::Execute if self.restricted => Err(refuse::prepared()),
+            Kind::ImportForeignSchema if self.restricted => Err(refuse::function("IMPORT FOREIGN SCHEMA")),
             Kind::Unknown => Err(refuse::unreadable("no statement begins like this")),
             _ => self.definition(range, named, touches),
         }
+    }
+
+    /// Refused if a restricted class would make users' code run.
+    fn runs_users_code(&self, range: Range<usize>) -> Result<(), Refusal> {
+        let (sql, code) = (self.request.sql, &self.request.rules.code);
+        let own = &self.tokens[range.clone()];
+        guard::check_calls(sql, own, code)?;
+        let kind = kind::kind(sql, self.tokens, range.clone());
+        let defines = matches!(unread_step(self.request, self.tokens, range.clone()).kind, StepKind::Ddl { .. });
+        let computes = reads(kind) || !quiet(kind);
+        let copies = reads(kind) || (kind == Kind::Create && self.creates_by_query(&range));
+        let writes = !copies || guard::changes(sql, own);
+        guard::check_names(sql, own, code, guard::Runs { computes, writes, defines })
     }
 
     /// DO: nobody reads the code, so it may not name a protected relation.

@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 pub use cache::Cache;
 pub use decide::styled;
+pub use guard::{FUNCTIONS_DENIED, FUNCTIONS_DENIED_PREFIXES, RELATIONS_DENIED};
 
 use crate::error::Refusal;
 use crate::event::Access;

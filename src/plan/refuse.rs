@@ -1,6 +1,7 @@
 //! What is said when a statement is not forwarded: the column, the operation, the way out. Never a value.
 
 use crate::error::{Code, Refusal, SqlState};
+use crate::policy::code::Reached;
 use crate::policy::rules::{Mode, SealedColumn};
 
 /// `schema.table.column`.
@@ -213,6 +214,36 @@ pub(super) fn function(what: &str) -> Refusal {
         Code::FunctionDenied,
         format!("{what} is not available to a role that may not see every column"),
         "Use plain statements on tables, or ask for clearance in the policy's [roles].",
+    )
+}
+
+/// Users' code that a restricted class would run.
+pub(super) fn users_code(reached: &Reached) -> Refusal {
+    let list = |names: &std::collections::BTreeSet<std::sync::Arc<str>>, open: &str, close: &str| {
+        names.iter().map(|name| format!("{open}{name}{close}")).collect::<Vec<_>>().join(", ")
+    };
+    let what = [list(&reached.functions, "function ", "()"), list(&reached.others, "", "")];
+    let what = what.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+    let when = if reached.when.is_empty() { String::new() } else { format!(" (behind {})", reached.when) };
+    let message = format!("{what}{when} is not available to a role that may not see every column");
+    let hint = if reached.others.is_empty() {
+        format!(
+            "Once somebody has read it and found that it shows no hidden value, add it to the policy: \
+             [functions] reviewed = [{}]",
+            list(&reached.functions, "\"", "\"")
+        )
+    } else {
+        "Use plain statements on tables, or ask for clearance in the policy's [roles].".to_owned()
+    };
+    Refusal::new(Code::FunctionDenied, message, hint)
+}
+
+/// PREPARE or EXECUTE in SQL text by a restricted class.
+pub(super) fn prepared() -> Refusal {
+    Refusal::new(
+        Code::FunctionDenied,
+        "PREPARE and EXECUTE in SQL text are not available to a role that may not see every column",
+        "Use protocol-level prepared statements, which every driver has.",
     )
 }
 

@@ -15,7 +15,7 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
     let mut levels = Levels::default();
     let (mut tables, mut roles, mut purposes, mut role_purposes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut default_level, mut default_role, mut detect) = (None, None, None);
-    let (mut accepted, mut demanded) = (Vec::new(), Vec::new());
+    let (mut accepted, mut demanded, mut reviewed) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
         if let Some(at) = file.default_level {
             once.check("default_level".into(), &at.place);
@@ -44,6 +44,7 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
             once.check("[detect]".into(), &at.place);
             detect = Some(at.value);
         }
+        reviewed.extend(file.reviewed);
         accepted.extend(file.accept_unenforced.into_iter().map(|at| at.value));
         purposes.extend(file.purposes);
         role_purposes.extend(file.role_purposes);
@@ -55,6 +56,7 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
         tables,
         roles,
         default_role: default_role.unwrap_or_else(|| nobody(whole)),
+        reviewed,
         detect: detect.unwrap_or_default(),
         warnings: Vec::new(),
     };

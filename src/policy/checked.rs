@@ -21,6 +21,8 @@ pub struct Policy {
     pub roles: Vec<Role>,
     /// For logins without an entry.
     pub default_role: Role,
+    /// `[functions] reviewed`: (schema, name), exact, all overloads.
+    pub reviewed: Vec<(String, String)>,
     /// `[detect]`
     pub detect: Thresholds,
     /// Allowed, but worth reading.

@@ -6,6 +6,7 @@
 mod check;
 pub mod checked;
 mod classes;
+pub mod code;
 mod compile;
 mod detect;
 pub mod problem;

@@ -22,6 +22,7 @@ pub(super) struct File {
     pub(super) default_role: Option<Role>,
     pub(super) purposes: Vec<At<String>>,
     pub(super) role_purposes: Vec<At<String>>,
+    pub(super) reviewed: Vec<(String, String)>,
     pub(super) detect: Option<At<Thresholds>>,
 }
 
@@ -72,6 +73,9 @@ pub(super) fn file(mut root: Section<'_>) -> File {
     for (name, section) in root.sections("purposes") {
         file.purposes.push(purpose(name, section));
     }
+    if let Some(section) = root.section("functions") {
+        file.reviewed = functions(section);
+    }
     if let Some(section) = root.section("detect") {
         let place = section.place().clone();
         file.detect = Some(At { value: detect::thresholds(section), place });
@@ -83,6 +87,24 @@ pub(super) fn file(mut root: Section<'_>) -> File {
     }
     root.close();
     file
+}
+
+/// `[functions]`
+fn functions(mut s: Section<'_>) -> Vec<(String, String)> {
+    let written = s.texts("reviewed").unwrap_or_default();
+    let mut reviewed = Vec::new();
+    for at in written {
+        match words::qualified(&at.value) {
+            Some(name) => reviewed.push(name),
+            None => {
+                let hint = "name it with its schema and without arguments: reviewed = [\"public.set_updated_at\"]";
+                let message = format!("\"{}\" is not the name of a function", at.value);
+                s.problem(&at.place, message, hint.to_owned());
+            }
+        }
+    }
+    s.close();
+    reviewed
 }
 
 fn version(root: &mut Section<'_>) {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::code::UsersCode;
 use crate::mask::Mask;
 use crate::sql::schema::Schema;
 use crate::wire::types::SqlType;
@@ -153,6 +154,8 @@ pub struct Rules {
     /// Lower-cased unqualified names of protected relations, of views over them, and of every relation with a
     /// sealed column: a statement whose tokens contain none of these mentions nothing protected.
     pub names: HashSet<String>,
+    /// Users' code that restricted classes must not run.
+    pub code: UsersCode,
     /// Thresholds.
     pub detect: crate::detect::Thresholds,
     /// Problems with the live catalog that do not stop serving (shown by `check` and the log).

@@ -37,6 +37,7 @@ fn rules() -> Arc<Rules> {
         classes: vec![class],
         class_of: HashMap::new(),
         names: HashSet::new(),
+        code: crate::policy::code::UsersCode::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     })

@@ -90,6 +90,62 @@ pub struct Role {
     pub member_of: Vec<String>,
 }
 
+/// A function outside the system's schemas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// `nspname`.
+    pub schema: Arc<str>,
+    /// `proname`; one entry for all that share it.
+    pub name: Arc<str>,
+    /// One of them is `SECURITY DEFINER`.
+    pub security_definer: bool,
+}
+
+/// What makes users' code run without naming it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Reading that relation.
+    Read,
+    /// Writing that relation.
+    Write,
+    /// Naming that type, or a column of it.
+    Type,
+    /// That operator.
+    Operator,
+    /// Any statement.
+    Any,
+    /// Any definition.
+    Definition,
+}
+
+/// Users' code that stands behind something. Sorted, so that two snapshots of one catalog are equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// When it runs.
+    pub when: When,
+    /// Bare name of the relation, type or operator; empty for [`When::Any`] and [`When::Definition`].
+    pub name: Arc<str>,
+    /// The same for people.
+    pub qualified: Arc<str>,
+    /// `schema.name` of the function, or of a relation of the system that shows values of others.
+    pub code: Arc<str>,
+    /// It is a function.
+    pub function: bool,
+}
+
+/// A rule (of CREATE RULE) that runs when its relation is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// `rulename`.
+    pub name: Arc<str>,
+    /// Its relation.
+    pub relation: u32,
+    /// (relation oid, attnum) its actions name; attnum 0 for the relation itself.
+    pub columns: Vec<(u32, i16)>,
+    /// It names a row as a whole.
+    pub whole_row: bool,
+}
+
 /// The snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
@@ -111,9 +167,14 @@ pub struct Schema {
     pub sealed_types: HashMap<(u32, i16), SqlType>,
     /// Roles by name.
     pub roles: HashMap<String, Role>,
-    /// Names of functions outside pg_catalog and information_schema, unqualified, and symbols of operators that run one
-    /// not written in C.
+    /// Functions outside pg_catalog and information_schema, and users' functions inside.
+    pub functions: Vec<Function>,
+    /// Their names, unqualified.
     pub user_functions: std::collections::HashSet<String>,
+    /// What runs users' code without naming it.
+    pub behind: Vec<Behind>,
+    /// Rules other than views' own.
+    pub rules: Vec<Rule>,
     /// Names of functions declared to return a sealed domain, or a row of a relation with a sealed column.
     pub sealed_functions: std::collections::HashSet<String>,
 }

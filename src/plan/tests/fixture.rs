@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::detect::Thresholds;
 use crate::mask::Mask;
+use crate::policy::code::{Reached, UsersCode};
 use crate::policy::rules::{
     ActorClass, Level, Mode, OnFailure, ProtectedTable, Rules, SealedColumn, SubjectKey, Treatment,
 };
@@ -176,7 +177,7 @@ fn build() -> Rules {
     built.relation(relation(107, "public", "v_users", RelKind::View, view, vec![100]));
     let copy = vec![column(1, "id", None, None), column(2, "email", Some(Kind::Varchar), None)];
     built.relation(relation(108, "public", "users_copy", RelKind::Table, copy, vec![]));
-    built.schema.user_functions.extend(["audit_it".to_owned(), "clean".to_owned(), "###".to_owned()]);
+    built.schema.user_functions.extend(["audit_it".to_owned(), "clean".to_owned()]);
     let names = ["users", "orders", "mixed case", "accounts", "patients", "v_users", "users_copy", "clients"];
     Rules {
         version: 7,
@@ -194,9 +195,27 @@ fn build() -> Rules {
         ],
         class_of: HashMap::new(),
         names: names.iter().map(|name| (*name).to_owned()).collect(),
+        code: code(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     }
+}
+
+fn code() -> UsersCode {
+    let reached = |when: &str, function: &str| Reached {
+        when: when.to_owned(),
+        functions: [Arc::from(format!("public.{function}"))].into(),
+        ..Reached::default()
+    };
+    let mut code = UsersCode::default();
+    for name in ["audit_it", "clean"] {
+        code.called.insert(name.to_owned(), reached("", name));
+    }
+    code.operators.insert("###".to_owned(), reached("operator ###", "clean"));
+    code.read.insert("shown".to_owned(), reached("reading public.shown", "clean"));
+    code.read.insert("mood".to_owned(), reached("using type public.mood", "clean"));
+    code.written.insert("kept".to_owned(), reached("writing public.kept", "audit_it"));
+    code
 }
 
 pub(super) fn rules() -> &'static Rules {
