@@ -113,6 +113,17 @@ insert into child values (1), (2), (3);
 create table parted (id int, v text) partition by range (id);
 create table parted_1 partition of parted for values from (1) to (9);
 create trigger f before insert on parted_1 for each row execute function fill();
+create view instead as select 1 as id;
+create trigger i instead of insert on instead for each row execute function tell();
+create table emptied (id int);
+create trigger e before truncate on emptied for each statement execute function tell();
+create table rowed (id int, v text);
+create function row_fits(rowed) returns bool language plpgsql immutable SEC as 'begin return leaks(''x''); end';
+alter table rowed add check (row_fits(rowed));
+create schema shy;
+create view shy.view_of as select leak() as v;
+grant usage on schema shy to public;
+grant select on shy.view_of to public;
 create table keyed (id int) partition by range (fresh(id));
 create table keyed_1 partition of keyed for values from (1) to (9);
 grant all on all tables in schema public to app, analyst;
@@ -165,6 +176,8 @@ const ATTACKS: &[&str] = &[
     "insert into ruled values (1)",
     "insert into ruled_bare values (1)",
     "insert into ruled_row values (1)",
+    "select ('select to_tsvector(''simple'', note) from people'::text).ts_stat",
+    "select q.ts_stat from unnest(array['select to_tsvector(''simple'', note) from people']) q",
     "select * from v1",
     "select v from v2",
     "table v2",
@@ -198,6 +211,15 @@ const ATTACKS: &[&str] = &[
     "insert into parted values (1, 'x') returning v",
     "insert into parted_1 values (1, 'x') returning v",
     "insert into keyed values (1)",
+    "insert into instead values (1)",
+    "truncate emptied",
+    "insert into rowed values (1, 'x')",
+    "select v from shy.view_of",
+    "set search_path = shy; select v from view_of",
+    "select set_config('search_path', 'shy', true); select v from view_of",
+    "select * from rows from (json_to_record('{\"a\":\"x\"}') as (a word)) t",
+    "select xmlserialize(content '<a/>' as word)",
+    "with recursive r as (select v from v1 union select v from r) select * from r",
     "create function mine() returns text language sql as 'select note from public.people'; select mine()",
     "create view mine as select leak() as v; select * from mine",
     "create domain mine as text check (leaks(value)); select 'x'::mine",
@@ -409,26 +431,31 @@ async fn what_was_prepared_before_is_decided_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cast_between_the_systems_types_and_an_event_trigger_concern_every_statement() {
+async fn what_no_name_betrays_is_refused_too() {
     let site = site("", POLICY).await;
     let cast = "create function int_jsonb(int) returns jsonb language sql as 'select to_jsonb(public.leak())';
          create cast (int as jsonb) with function int_jsonb(int) as implicit";
     let event = "create function hook() returns event_trigger language plpgsql
            as 'begin raise notice ''%'', public.leak(); end';
          create event trigger hook on ddl_command_end execute function hook()";
+    let operators = "create function likes(text, int) returns bool language plpgsql as 'begin return leaks($1); end';
+         create operator ~~ (leftarg = text, rightarg = int, function = likes);
+         create operator !~~ (leftarg = text, rightarg = int, function = likes);
+         create operator <> (leftarg = text, rightarg = int, function = likes);
+         create operator = (leftarg = text, rightarg = int, function = likes)";
+    let of_cast: &[&str] = &["select 1::jsonb", "select jsonb_pretty(id) from other"];
+    let of_event: &[&str] = &["create table mine (id int)", "create temp table mine as select id from other"];
+    let of_operators: &[&str] = &[
+        "select v like 1 from other",
+        "select v not like 1 from other",
+        "select v != 1 from other",
+        "select v in (1, 2) from other",
+        "select case v when 1 then 2 end from other",
+    ];
     for (made, gone, attacks, harmless) in [
-        (
-            cast,
-            "drop cast (int as jsonb)",
-            ["select 1::jsonb", "select jsonb_pretty(id) from other"],
-            ["show search_path", "begin; commit"],
-        ),
-        (
-            event,
-            "drop event trigger hook",
-            ["create table mine (id int)", "create temp table mine as select id from other"],
-            ["select v from other", "insert into other values (5, 'x')"],
-        ),
+        (cast, "drop cast (int as jsonb)", of_cast, ["show search_path", "begin; commit"]),
+        (event, "drop event trigger hook", of_event, ["select v from other", "insert into other values (5, 'x')"]),
+        (operators, "drop function likes cascade", of_operators, ["select v from other", "select 1 where 2 > 1"]),
     ] {
         site.sql(made);
         settle(&site);
@@ -447,4 +474,21 @@ async fn a_cast_between_the_systems_types_and_an_event_trigger_concern_every_sta
         site.sql(gone);
         settle(&site);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameters_type_that_runs_users_code_is_refused() {
+    let site = site("", POLICY).await;
+    let word: u32 = site.sql("select 'word'::regtype::oid").trim().parse().unwrap();
+    let mut asked = [&b"\0select $1\0\0\x01"[..], &word.to_be_bytes()].concat();
+    asked = frame(b'P', &asked);
+    asked.extend(frame(b'B', b"\0\0\0\0\0\x01\0\0\0\x01x\0\0"));
+    asked.extend([frame(b'E', &[0; 5]), frame(b'S', b"")].concat());
+    let mut direct = Wire::login(cluster().port(), "analyst", &site.database);
+    direct.send(&asked);
+    assert!(text(&direct.until_ready()).contains(HIDDEN));
+    let mut analyst = wire(&site, "analyst");
+    analyst.send(&asked);
+    let said = text(&analyst.until_ready());
+    assert!(said.contains("PV018") && !said.contains(HIDDEN), "{said}");
 }

@@ -119,6 +119,7 @@ fn behind(row: &SimpleQueryRow) -> Result<Behind> {
         qualified: cell(row, 2)?.into(),
         code: format!("{}.{}", cell(row, 3)?, cell(row, 4)?).into(),
         function: truth(row, 5)?,
+        type_oid: number(row, 6)?,
     })
 }
 

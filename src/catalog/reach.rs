@@ -3,8 +3,8 @@
 //! Users' code is every function that is not the system's own (oid from 16384) nor in schema `pgveil`, SECURITY DEFINER
 //! or not, and every function of the system that a restricted class may not call. Functions of an extension that are
 //! written in C (or are the server's own under another name) came with a file of the server's administrator: behind a
-//! cast, operator, opclass, default or trigger they are taken as computing only, unless their name is on that list.
-//! Called by name in a text they stay refused like all others.
+//! cast, operator, opclass, default or trigger they are taken as computing only, unless their name is on that list; so
+//! are the constructors that come with a range type. Called by name in a text they stay refused like all others.
 //!
 //! In: nothing. Out: the query. Pinned objects have no rows in pg_depend, so the system's own functions and relations
 //! are looked for in the stored expression trees.
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use crate::plan::{FUNCTIONS_DENIED, FUNCTIONS_DENIED_PREFIXES, RELATIONS_DENIED};
 
 /// The query: what (`r`ead, `w`rite, `t`ype, `o`perator, `a`ny statement, `d`efinitions), its bare name, its name for
-/// people, the schema and name of the code, and whether that is a function.
+/// people, the schema and name of the code, whether that is a function, and a type's oid.
 pub(super) fn query() -> String {
     let mut sql = String::from("with recursive ");
     let (names, prefixes, relations) =
@@ -43,7 +43,8 @@ roots as (select p.oid from pg_proc p join pg_namespace n on n.oid = p.pronamesp
   where p.oid >= 16384 and n.nspname <> 'pgveil' and not (l.lanname in ('c','internal') \
     and p.oid not in (select oid from denied) \
     and exists (select from pg_depend e where e.classid = 'pg_proc'::regclass and e.objid = p.oid \
-      and e.refclassid = 'pg_extension'::regclass and e.deptype = 'e')) \
+      and ((e.refclassid = 'pg_extension'::regclass and e.deptype = 'e') \
+        or (e.refclassid = 'pg_type'::regclass and e.deptype = 'i')))) \
   union select oid from denied where builtin), ";
 
 /// Stored expressions of users' objects, and what pinned objects they use.
@@ -150,7 +151,7 @@ select distinct case r.class when 1 then 'r' when 2 then 'w' when 3 then 'a' whe
     when 'pg_type'::regclass then 't' else 'o' end, \
   coalesce(c.relname, t.typname, o.oprname, ''), \
   coalesce(cn.nspname || '.' || c.relname, tn.nspname || '.' || t.typname, o.oprname, ''), \
-  code.schema, code.name, code.function \
+  code.schema, code.name, code.function, coalesce(t.oid, 0) \
 from reach r join code on code.class = r.rootclass and code.oid = r.root \
   left join pg_class c on r.class in (1, 2) and c.oid = r.object \
   left join pg_namespace cn on cn.oid = c.relnamespace \
@@ -158,4 +159,4 @@ from reach r join code on code.class = r.rootclass and code.oid = r.root \
   left join pg_namespace tn on tn.oid = t.typnamespace \
   left join pg_operator o on r.class = 'pg_operator'::regclass and o.oid = r.object \
 where r.class in (3, 4) or (r.object >= 16384 and r.class in (1, 2, 'pg_type'::regclass, 'pg_operator'::regclass)) \
-order by 1, 2, 3, 4, 5, 6";
+order by 1, 2, 3, 4, 5, 6, 7";

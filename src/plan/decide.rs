@@ -362,6 +362,10 @@ impl<'a> Text<'a> {
     /// Refused if a restricted class would make users' code run.
     fn runs_users_code(&self, range: Range<usize>) -> Result<(), Refusal> {
         let (sql, code) = (self.request.sql, &self.request.rules.code);
+        // A parameter's type need not stand in the text.
+        if let Some(reached) = self.request.parameter_oids.iter().find_map(|oid| code.types.get(oid)) {
+            return Err(refuse::users_code(reached));
+        }
         let own = &self.tokens[range.clone()];
         guard::check_calls(sql, own, code)?;
         let kind = kind::kind(sql, self.tokens, range.clone());

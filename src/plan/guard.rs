@@ -116,18 +116,48 @@ pub(super) fn check_calls(sql: &str, tokens: &[Token], code: &UsersCode) -> Resu
     // `(row).f` calls f(row) without a parenthesis.
     let attributes = tokens.windows(2).filter(|pair| pair[0].is_punct(b'.') && is_ident(&pair[1]));
     for pair in attributes {
-        if let Some(reached) = code.called.get(&ident(sql, &pair[1]).to_lowercase()) {
+        let name = ident(sql, &pair[1]);
+        // Columns do begin with `lo_`; of those functions only one shows something.
+        if (function_denied(&name) && !name.starts_with("lo_")) || name == "lo_get" {
+            return Err(refuse::function(&format!("function {name}()")));
+        }
+        if let Some(reached) = code.called.get(&name.to_lowercase()) {
             return Err(refuse::users_code(reached));
         }
     }
-    let symbols = tokens.iter().filter(|token| token.kind == TokenKind::Operator).map(|token| token.text(sql));
-    if let Some(reached) = symbols.into_iter().find_map(|symbol| code.operators.get(symbol)) {
+    if !code.operators.is_empty()
+        && let Some(reached) = tokens.iter().find_map(|token| operator_of(sql, token, code))
+    {
         return Err(refuse::users_code(reached));
     }
     let operator = tokens.windows(3).any(|three| {
         three[0].is_word(sql, "operator") && three[1].is_punct(b'(') && *ident(sql, &three[2]) != *"pg_catalog"
     });
     if operator { Err(refuse::function("OPERATOR()")) } else { Ok(()) }
+}
+
+/// Words that stand for operators, which are looked for along the search path like any other.
+const OPERATOR_WORDS: &[(&[&str], &[&str])] = &[
+    (&["like"], &["~~", "!~~"]),
+    (&["ilike"], &["~~*", "!~~*"]),
+    (&["similar"], &["~", "!~"]),
+    (&["between"], &["<", "<=", ">", ">="]),
+    (&["in", "case", "distinct", "nullif", "using", "natural"], &["=", "<>"]),
+];
+
+/// The users' operator that a token is, or may stand for.
+fn operator_of<'c>(sql: &str, token: &Token, code: &'c UsersCode) -> Option<&'c Reached> {
+    match token.kind {
+        // The grammar takes `!=` for `<>`.
+        TokenKind::Operator if token.text(sql) == "!=" => code.operators.get("<>"),
+        TokenKind::Operator => code.operators.get(token.text(sql)),
+        TokenKind::Ident => {
+            let (_, symbols) =
+                OPERATOR_WORDS.iter().find(|(words, _)| words.iter().any(|word| token.is_word(sql, word)))?;
+            symbols.iter().find_map(|symbol| code.operators.get(*symbol))
+        }
+        _ => None,
+    }
 }
 
 /// What a statement may make run beside what it calls.

@@ -21,11 +21,22 @@ pub struct Reached {
     pub others: BTreeSet<Arc<str>>,
 }
 
+impl Reached {
+    fn add(&mut self, when: String, code: &str, reviewable: bool) {
+        if self.when.is_empty() {
+            self.when = when;
+        }
+        if reviewable { &mut self.functions } else { &mut self.others }.insert(code.into());
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsersCode {
     /// Functions by their own name.
     pub called: HashMap<String, Reached>,
+    /// By a parameter declared to be of that type.
+    pub types: HashMap<u32, Reached>,
     /// By an operator's symbol.
     pub operators: HashMap<String, Reached>,
     /// By a relation or type that a statement names.
@@ -61,6 +72,10 @@ pub(super) fn build(
             continue;
         }
         let name = behind.name.to_lowercase();
+        if behind.when == When::Type {
+            let reached = code.types.entry(behind.type_oid).or_default();
+            reached.add(format!("using type {}", behind.qualified), &behind.code, known);
+        }
         let (reached, when) = match behind.when {
             When::Read => (code.read.entry(name).or_default(), format!("reading {}", behind.qualified)),
             When::Write => (code.written.entry(name).or_default(), format!("writing {}", behind.qualified)),
@@ -71,18 +86,12 @@ pub(super) fn build(
             When::Any => (code.any.get_or_insert_default(), "converting or comparing the system's types".to_owned()),
             When::Definition => (code.definitions.get_or_insert_default(), "any definition".to_owned()),
         };
-        if reached.when.is_empty() {
-            reached.when = when;
-        }
-        if known { &mut reached.functions } else { &mut reached.others }.insert(behind.code.clone());
+        reached.add(when, &behind.code, known);
     }
     for rule in schema.rules.iter().filter(|rule| shows(rule, hidden)) {
         let Some(relation) = schema.relation(rule.relation) else { continue };
         let reached = code.written.entry(relation.name.to_lowercase()).or_default();
-        if reached.when.is_empty() {
-            reached.when = format!("writing {}", relation.qualified());
-        }
-        reached.others.insert(format!("rule {}", rule.name).into());
+        reached.add(format!("writing {}", relation.qualified()), &format!("rule {}", rule.name), false);
     }
     code
 }

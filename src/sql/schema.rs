@@ -131,6 +131,8 @@ pub struct Behind {
     pub code: Arc<str>,
     /// It is a function.
     pub function: bool,
+    /// For [`When::Type`], else 0.
+    pub type_oid: u32,
 }
 
 /// A rule (of CREATE RULE) that runs when its relation is written.
