@@ -174,6 +174,7 @@ impl Rules {
             classes: Vec::new(),
             class_of: HashMap::new(),
             names: HashSet::new(),
+            code: UsersCode::default(),
             detect,
             warnings: Vec::new(),
         }
