@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::task::AbortHandle;
+use super::reactor::Cut;
 
 /// The two bounds and what counts against them.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Gate {
 struct Crowd {
     next: u64,
     /// By age. `None` until its task has been spawned.
-    members: BTreeMap<u64, Option<AbortHandle>>,
+    members: BTreeMap<u64, Option<Cut>>,
 }
 
 impl Gate {
@@ -41,7 +41,7 @@ impl Gate {
         let mut crowd = self.crowd();
         while crowd.members.len() >= self.strangers_max {
             if let Some((_, Some(task))) = crowd.members.pop_first() {
-                task.abort();
+                task.cut();
             }
         }
         let id = crowd.next;
@@ -103,10 +103,10 @@ pub(crate) struct Claim {
 impl Claim {
     /// Names the task, which has not run yet, to cut when the place is needed. If it has been needed already, the
     /// task is cut now.
-    pub(crate) fn runs_as(self, task: AbortHandle) {
+    pub(crate) fn runs_as(self, task: Cut) {
         match self.gate.crowd().members.get_mut(&self.id) {
             Some(entry) => *entry = Some(task),
-            None => task.abort(),
+            None => task.cut(),
         }
     }
 }
@@ -126,23 +126,35 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::reactor::{Reactor, spawn};
 
-    #[tokio::test]
-    async fn the_oldest_stranger_gives_way() {
-        let gate = Gate::new(1, 2);
-        let old = gate.admit();
-        let task = tokio::spawn(std::future::pending::<()>());
-        old.claim().runs_as(task.abort_handle());
-        let second = gate.admit();
-        let third = gate.admit();
-        assert!(task.await.unwrap_err().is_cancelled());
-        let late = tokio::spawn(std::future::pending::<()>());
-        old.claim().runs_as(late.abort_handle());
-        assert!(late.await.unwrap_err().is_cancelled());
-        drop((old, second));
-        assert_eq!(gate.crowd().members.len(), 1);
-        drop(third);
-        assert!(gate.crowd().members.is_empty());
+    #[test]
+    fn the_oldest_stranger_gives_way() {
+        let lasting = || {
+            let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+            let task = spawn(async move {
+                let _alive = alive;
+                std::future::pending().await
+            });
+            (task, ended)
+        };
+        let root = async move {
+            let gate = Gate::new(1, 2);
+            let old = gate.admit();
+            let (task, ended) = lasting();
+            old.claim().runs_as(task);
+            let second = gate.admit();
+            let third = gate.admit();
+            assert!(ended.await.is_err());
+            let (late, ended) = lasting();
+            old.claim().runs_as(late);
+            assert!(ended.await.is_err());
+            drop((old, second));
+            assert_eq!(gate.crowd().members.len(), 1);
+            drop(third);
+            assert!(gate.crowd().members.is_empty());
+        };
+        Reactor::new().unwrap().run(root).unwrap();
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -16,6 +15,7 @@ use super::farewell::{draining, lost, no_seat, refuse};
 use super::greet::{Guest, Parting, greet};
 use super::mind::{Host, Mind, conclude};
 use super::pump::{self, Pump};
+use super::reactor::Socket;
 use super::splice::{self, Splice};
 use super::stream::Stream;
 use crate::error::{Code, Refusal};
@@ -40,7 +40,7 @@ impl Drop for Counted<'_> {
 }
 
 /// Serves one accepted socket to its end.
-pub(crate) async fn serve<H: Host>(shared: Arc<Shared<H>>, socket: TcpStream, peer: SocketAddr, stranger: Stranger) {
+pub(crate) async fn serve<H: Host>(shared: Arc<Shared<H>>, socket: Socket, peer: SocketAddr, stranger: Stranger) {
     let _counted = Counted::new(shared.host.meters());
     let deadline = Instant::now() + shared.settings.startup_timeout;
     let greeting = greet(socket, shared.settings.tls.as_deref());

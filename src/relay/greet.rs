@@ -8,9 +8,9 @@ use std::io;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::reactor::Socket;
 use super::stream::Stream;
 use super::tls::{ALPN, ServerTls};
 use crate::error::{Code, Refusal};
@@ -44,7 +44,7 @@ impl From<io::Error> for Parting {
 }
 
 /// Listens until the client has said who it is. The caller sets the deadline.
-pub(crate) async fn greet(socket: TcpStream, tls: Option<&ServerTls>) -> Result<Guest, Parting> {
+pub(crate) async fn greet(socket: Socket, tls: Option<&ServerTls>) -> Result<Guest, Parting> {
     let mut first = [0];
     if socket.peek(&mut first).await? == 0 {
         return Err(Parting::Silent("closed before startup"));
@@ -114,7 +114,7 @@ async fn accept(stream: Stream, tls: &ServerTls) -> Result<Stream, Parting> {
 }
 
 /// TLS from the first byte; the client must name the protocol, so that no other protocol's client can be led here.
-async fn direct(socket: TcpStream, tls: Option<&ServerTls>) -> Result<Guest, Parting> {
+async fn direct(socket: Socket, tls: Option<&ServerTls>) -> Result<Guest, Parting> {
     let tls = tls.ok_or(Parting::Silent("direct TLS, but none is configured"))?;
     let mut stream = accept(Stream::Plain(socket), tls).await?;
     if let Stream::Tls(session) = &stream

@@ -1,7 +1,7 @@
 //! The listening socket, the acceptor and the worker threads.
 //!
-//! Each worker is one thread with its own single-threaded runtime; a connection is one task on one worker and never
-//! moves, so no wake-up crosses threads.
+//! Each worker is one thread with its own reactor; a connection is one task on one worker and never moves, so no
+//! wake-up crosses threads.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 
 use super::Shared;
 use super::admit::Stranger;
 use super::connection;
 use super::drain::Phase;
 use super::mind::Host;
+use super::reactor::{self, Reactor};
 use crate::error::{Error, Result};
 
 /// Connections the kernel completes before they are accepted.
@@ -113,52 +114,30 @@ async fn deliver(workers: &[Worker], turn: usize, mut delivery: Delivery) {
 }
 
 fn hire<H: Host>(number: usize, shared: &Arc<Shared<H>>) -> Result<Worker> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|e| Error::io("worker runtime", e))?;
+    let reactor = Reactor::new().map_err(|e| Error::io("worker reactor", e))?;
+    let runtime = Handle::current();
     let (inbox, deliveries) = mpsc::channel(QUEUE);
     let (finished, done) = oneshot::channel();
     let shared = shared.clone();
     std::thread::Builder::new()
         .name(format!("relay-{number}"))
         .spawn(move || {
-            runtime.block_on(work(deliveries, shared));
+            let _context = runtime.enter();
+            if let Err(error) = reactor.run(work(deliveries, shared)) {
+                tracing::error!(%error, "a worker has failed; its connections are closed");
+            }
             let _ = finished.send(());
         })
         .map_err(|e| Error::io("worker thread", e))?;
     Ok(Worker { inbox, done })
 }
 
-/// One worker's whole life.
+/// Starts what is delivered to one worker.
 async fn work<H: Host>(mut deliveries: mpsc::Receiver<Delivery>, shared: Arc<Shared<H>>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            delivery = deliveries.recv() => match delivery {
-                Some(delivery) => start(delivery, &shared, &mut connections),
-                None => break,
-            },
-            Some(ended) = connections.join_next() => report(ended),
-        }
-    }
-    while let Some(ended) = connections.join_next().await {
-        report(ended);
-    }
-}
-
-fn start<H: Host>((socket, peer, stranger): Delivery, shared: &Arc<Shared<H>>, connections: &mut JoinSet<()>) {
-    let Ok(socket) = TcpStream::from_std(socket) else { return };
-    // The place may be needed by a newer stranger before this one has run at all.
-    let claim = stranger.claim();
-    claim.runs_as(connections.spawn(connection::serve(shared.clone(), socket, peer, stranger)));
-}
-
-fn report(ended: std::result::Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!("a connection's task panicked; the connection is closed");
+    while let Some((socket, peer, stranger)) = deliveries.recv().await {
+        let Ok(socket) = reactor::Socket::new(socket) else { continue };
+        // The place may be needed by a newer stranger before this one has run at all.
+        let claim = stranger.claim();
+        claim.runs_as(reactor::spawn(connection::serve(shared.clone(), socket, peer, stranger)));
     }
 }

@@ -17,6 +17,8 @@ mod greet;
 mod listen;
 mod mind;
 mod pump;
+mod reactor;
+mod scratch;
 mod splice;
 mod stream;
 mod tls;

@@ -11,12 +11,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::drain::{Drain, Ear, Phase};
 use super::farewell::{draining, lost};
 use super::mind::{LookUp, Mind, Out, Receipt};
+use super::scratch;
 use super::stream::Stream;
 use crate::error::Refusal;
 use crate::session::{Effect, Side};
@@ -24,8 +25,6 @@ use crate::wire::{encode, frame};
 
 /// Above this much output for one side, the other side is not read.
 const HIGH: usize = 256 * 1024;
-/// The least room offered to a read.
-const READ: usize = 16 * 1024;
 /// Buffers of an idle connection are given back above this capacity.
 const KEEP: usize = 32 * 1024;
 /// How long a closing connection may take to deliver its last bytes.
@@ -104,25 +103,20 @@ struct Inlet {
     /// There may be something in it that the mind has not seen or could not take before.
     due: bool,
     ended: bool,
-    /// The last read filled its room, so the next gets more.
-    room: usize,
 }
 
 impl Inlet {
     /// Reads once. `true` if something came, the end included.
     fn read(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> bool {
-        self.bytes.reserve(self.room.max(READ));
-        let room = self.bytes.capacity() - self.bytes.len();
-        let polled = {
-            let read = from.read_buf(&mut self.bytes);
-            let mut read = std::pin::pin!(read);
-            read.as_mut().poll(cx)
-        };
+        let polled = scratch::with(|room| {
+            let mut read = ReadBuf::new(room);
+            let polled = Pin::new(from).poll_read(cx, &mut read);
+            self.bytes.extend_from_slice(read.filled());
+            polled.map_ok(|()| read.filled().len())
+        });
         match polled {
             Poll::Pending => return false,
-            Poll::Ready(Ok(read)) if read > 0 => {
-                self.room = if read == room { HIGH / 4 } else { READ };
-            }
+            Poll::Ready(Ok(read)) if read > 0 => {}
             Poll::Ready(_) => self.ended = true,
         }
         self.due = true;

@@ -5,7 +5,6 @@
 //! writer), a look at what the bytes mean, except for the six bytes of a ReadyForQuery at the end of what the server
 //! sent, which tell a drain that the session is idle.
 
-use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,14 +13,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::drain::{Drain, Ear, Phase};
+use super::scratch;
 use super::stream::Stream;
-
-/// One read takes at most this much. The buffer is one per thread, so idle connections hold none.
-const SCRATCH: usize = 64 * 1024;
-
-thread_local! {
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
 
 /// How a spliced connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +77,7 @@ impl Way {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            ready!(BUFFER.with_borrow_mut(|buffer| self.carry(cx, from, to, buffer, &mut seen)))?;
+            ready!(scratch::with(|buffer| self.carry(cx, from, to, buffer, &mut seen)))?;
         }
     }
 

@@ -5,16 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+use super::reactor::Socket;
 
 /// A connected leg.
 #[derive(Debug)]
 pub(crate) enum Stream {
     /// In clear.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS, handshake done.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::listen::tune;
+use super::reactor::Socket;
 use super::stream::Stream;
 use super::tls::ClientTls;
 use crate::error::{Code, Refusal};
@@ -82,8 +83,9 @@ impl Upstream {
     }
 
     async fn leg(&self, address: SocketAddr) -> io::Result<Stream> {
-        let mut socket = TcpStream::connect(address).await?;
+        let socket = TcpStream::connect(address).await?;
         tune(&socket)?;
+        let mut socket = Socket::new(socket.into_std()?)?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(socket)) };
         let mut request = BytesMut::new();
         startup::encode_ssl_request(&mut request);
