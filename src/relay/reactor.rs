@@ -116,8 +116,7 @@ impl Cut {
 /// # Panics
 /// Outside of [`Reactor::run`]: a mistake in this program.
 pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) -> Cut {
-    HERE.with_borrow_mut(|here| {
-        let here = here.as_mut().expect("spawn is called by a task of a reactor");
+    here(|here| {
         let id = here.tasks.insert(());
         let shared = here.shared.clone();
         let handle = Arc::new(Handle { id, queued: AtomicBool::new(true), cut: AtomicBool::new(false), shared });
@@ -239,7 +238,9 @@ impl Turns {
     }
 }
 
+/// Lends what this thread's tasks share.
 fn here<T>(what: impl FnOnce(&mut Here) -> T) -> T {
+    // Only called by tasks and by the loop that polls them, which has put it there.
     HERE.with_borrow_mut(|here| what(here.as_mut().expect("a reactor runs on this thread")))
 }
 
