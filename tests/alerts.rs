@@ -103,6 +103,37 @@ async fn failures_fire_above_ten() {
 }
 
 #[tokio::test]
+async fn erasures_are_logged_and_counts_by_what_they_search() {
+    let site = site("erasures").await;
+    let analyst = site.client("analyst").await;
+    for sql in [
+        "select count(*) from visits",
+        "select count(*) from visits where patient_id = 3",
+        "delete from visits where id <= 10",
+        "delete from visits",
+        "truncate patients, visits",
+    ] {
+        analyst.simple_query(sql).await.unwrap();
+    }
+    drop(analyst);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let events = site.events();
+    let of = |kind: &str| {
+        let own = events.iter().filter(|e| e["kind"] == kind && e["actor"]["role"] == "analyst");
+        own.map(|e| (e["access"].as_str().unwrap(), e["rows"].as_u64().unwrap_or(0), e["touches"].to_string()))
+            .collect()
+    };
+    let statements: Vec<(&str, u64, String)> = of("statement");
+    let shown: Vec<_> = statements.iter().map(|(access, rows, _)| (*access, *rows)).collect();
+    assert_eq!(shown, [("read", 1), ("delete", 10), ("delete", 110), ("delete", 0)], "{statements:?}");
+    assert!(statements[0].2.contains("patient_id") && statements[0].2.contains("searched"), "{statements:?}");
+    for name in ["public.patients", "public.visits", "\"name\"", "\"reason\""] {
+        assert!(statements[3].2.contains(name), "{name}: {statements:?}");
+    }
+    assert_eq!(of("intent").iter().filter(|(access, ..): &&(&str, u64, String)| *access == "delete").count(), 3);
+}
+
+#[tokio::test]
 async fn events_say_who_did_what_to_whom() {
     let site = site("events").await;
     let support = site.client("support").await;

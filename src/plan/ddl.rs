@@ -15,7 +15,9 @@ use super::value::Value;
 use super::{How, Step, StepKind, Touched};
 use crate::error::Refusal;
 use crate::policy::rules::Mode;
+use crate::sql::Token;
 use crate::sql::kind::{self, Kind};
+use crate::sql::name::{ident, is_ident};
 use crate::sql::resolve::{Found, Rel, Scope};
 
 /// What CREATE makes.
@@ -49,6 +51,7 @@ impl Text<'_> {
             Kind::Alter if named && self.restricted => Err(refuse::function("ALTER")),
             Kind::Alter if named => self.alter(range, step, touches),
             Kind::Drop if named => Ok(protected(step, true)),
+            Kind::Truncate if named => self.truncate(range, step, touches),
             _ => Ok(step),
         }
     }
@@ -56,6 +59,27 @@ impl Text<'_> {
     /// CREATE TABLE … AS, CREATE VIEW: a query is read.
     pub(super) fn creates_by_query(&self, range: &Range<usize>) -> bool {
         self.created(range) == Created::Query
+    }
+
+    /// TRUNCATE erases every row of the relations it names. It shows nothing, so nothing is refused; which relations
+    /// CASCADE adds only the server knows.
+    fn truncate(&mut self, range: Range<usize>, mut step: Step, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
+        let names = truncated(self.request.sql, &self.tokens[range]);
+        self.reading(touches, |reader| {
+            for name in &names {
+                match reader.names.find(name) {
+                    Found::Relation(relation) => {
+                        let columns = reader.columns(relation);
+                        reader.erased(&columns);
+                    }
+                    Found::Unknown => reader.unknown = true,
+                    Found::System | Found::Temporary | Found::OtherDatabase => {}
+                }
+            }
+            Ok(())
+        })?;
+        step.touches = touches.as_slice().into();
+        Ok(step)
     }
 
     fn created(&self, range: &Range<usize>) -> Created {
@@ -186,6 +210,30 @@ impl Text<'_> {
         step.fields = Some(Vec::new());
         Ok(protected(step, changes))
     }
+}
+
+/// TRUNCATE [TABLE] { [ONLY] name [*] }, … and options, which are words that no comma or dot introduces.
+fn truncated(sql: &str, own: &[Token]) -> Vec<Vec<String>> {
+    let mut names: Vec<Vec<String>> = vec![Vec::new()];
+    let mut wanted = true;
+    for token in own.iter().skip(1) {
+        if token.is_punct(b',') {
+            names.push(Vec::new());
+            wanted = true;
+        } else if token.is_punct(b'.') {
+            wanted = true;
+        } else if is_ident(token) {
+            let noise = token.is_word(sql, "table") || token.is_word(sql, "only");
+            if !wanted {
+                break;
+            }
+            if !noise && let Some(name) = names.last_mut() {
+                name.push(ident(sql, token).into_owned());
+                wanted = false;
+            }
+        }
+    }
+    names
 }
 
 /// The step's `protected` flag, where it has one.

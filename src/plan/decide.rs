@@ -273,7 +273,7 @@ impl<'a> Text<'a> {
         for range in &ranges {
             let mut touches = Vec::new();
             match self.statement(range.clone(), &mut touches) {
-                Ok(step) if self.restyled && styled(self.request.rules, &step.touches) => {
+                Ok(step) if self.restyled && styled(self.request.rules, &step) => {
                     let refusal = refuse::stale("the form of values may change");
                     return Decision::Refuse(Refused { refusal, touches: touches.into(), shape: step.shape });
                 }
@@ -501,12 +501,15 @@ fn named_in_strings(sql: &str, tokens: &[Token], names: &HashSet<String>, depth:
     })
 }
 
-/// Whether a sealed column among them holds values whose text depends on [`STYLES`].
-pub fn styled(rules: &Rules, touches: &[Touched]) -> bool {
+/// Whether a sealed column that it reads, searches or fills holds values whose text depends on [`STYLES`]. What is erased
+/// is not read.
+pub fn styled(rules: &Rules, step: &Step) -> bool {
     use crate::wire::types::Kind::{Bytea, Date, Float4, Float8, Interval, Time, Timestamp, Timestamptz};
     let kind = |touched: &Touched| rules.by_id.get(&touched.id).map(|column| column.ty.kind);
-    touches
+    let erased = |touched: &&Touched| step.access == Access::Delete && touched.how == super::How::Written;
+    step.touches
         .iter()
+        .filter(|touched| !erased(touched))
         .filter_map(kind)
         .any(|kind| matches!(kind, Date | Time | Timestamp | Timestamptz | Interval | Float4 | Float8 | Bytea))
 }

@@ -63,7 +63,8 @@ pub struct Request<'a> {
 /// What to do with a statement text.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Nothing protected is mentioned: forward untouched. Each step says what kind of statement it is.
+    /// Nothing protected is mentioned, or only as TRUNCATE does: forward untouched. Each step says what kind of statement
+    /// it is.
     Pass(Arc<Plan>),
     /// Something protected is mentioned and every use of it is decided.
     Act(Arc<Plan>),

@@ -7,7 +7,7 @@ use sqlparser::ast::{
 
 use super::How;
 use super::from::aliased;
-use super::reader::{Output, Reader, Sc, folded};
+use super::reader::{Col, Output, Reader, Sc, folded};
 use super::refuse;
 use super::value::Value;
 use crate::error::Refusal;
@@ -49,12 +49,7 @@ impl Reader<'_> {
         let [table] = from.as_slice() else { return Err(refuse::unreadable("a clause of DELETE")) };
         self.writes = true;
         let target = self.changed(table)?;
-        // The row goes with its cells, whether the statement names them or not.
-        for column in &target.columns {
-            if matches!(column.value, Value::Sealed(_) | Value::SealedArray(_)) {
-                self.touch(column.base, How::Written);
-            }
-        }
+        self.erased(&target.columns);
         let empty = Scope::within(None);
         let outer = outer.unwrap_or(&empty);
         let mut scope: Sc<'_> = Scope::within(Some(outer));
@@ -65,6 +60,13 @@ impl Reader<'_> {
         }
         self.filtered(&scope, delete.selection.as_ref())?;
         self.returned(&scope, delete.returning.as_deref())
+    }
+
+    /// Rows go with all their cells, whether the statement names them or not.
+    pub(super) fn erased(&mut self, columns: &[Col]) {
+        for column in columns {
+            self.touch(column.base, How::Written);
+        }
     }
 
     /// The other relations of UPDATE and DELETE do not see the target.
@@ -203,7 +205,11 @@ impl Reader<'_> {
         action: &MergeAction,
     ) -> Result<(), Refusal> {
         match action {
-            MergeAction::Delete { .. } | MergeAction::DoNothing { .. } => Ok(()),
+            MergeAction::Delete { .. } => {
+                self.erased(&target.columns);
+                Ok(())
+            }
+            MergeAction::DoNothing { .. } => Ok(()),
             MergeAction::Update(update) => {
                 let MergeUpdateKind::Set(assignments) = &update.kind else {
                     return Err(refuse::unreadable("a clause of MERGE"));

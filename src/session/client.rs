@@ -151,7 +151,7 @@ impl Session {
 
     /// What the session itself has against a plan.
     fn objection(&self, sql: &str, plan: &Plan, protected: bool, cx: &Context<'_>) -> Option<Refusal> {
-        let styled = |s: &Step| crate::plan::styled(cx.rules, &s.touches);
+        let styled = |s: &Step| crate::plan::styled(cx.rules, s);
         // A cast may print or read a date for a column of another type.
         let restyled = self.uncertain(plan, self.style_moving, self.style_in_block);
         if restyled && (plan.casts() || plan.steps.iter().any(styled)) {

@@ -28,6 +28,8 @@ const PASSES: &[&str] = &[
     "vacuum analyze users",
     "lock table users in share mode",
     "truncate users",
+    "truncate table notes, only public.users * restart identity cascade",
+    "set datestyle = german; truncate users",
     "analyze users",
     "reindex table users",
     "drop table users",

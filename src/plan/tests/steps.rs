@@ -166,10 +166,16 @@ fn touches_name_every_protected_column() {
         "public.users.email:s1 public.users.email:w1"
     );
     assert_eq!(touched("select count(*) from users"), "");
-    assert_eq!(
-        touched("delete from users where id = 1"),
-        "public.users.dob:w3 public.users.email:w1 public.users.full_name:w2 public.users.id:s0"
-    );
+    assert_eq!(touched("select count(*) from users where email = 'a'"), "public.users.email:s1");
+    assert_eq!(touched("select count(*) from users where id = 3"), "public.users.id:s0");
+    assert_eq!(touched("truncate notes"), "");
+    assert!(first("truncate users").writes && first("truncate users").access == Access::Delete);
+    let erased = "public.users.dob:w3 public.users.email:w1 public.users.full_name:w2 public.users.id:w0 \
+                  public.users.nickname:w0 public.users.note:w0";
+    for sql in ["delete from users", "truncate users", "truncate table only notes, public . users * cascade"] {
+        assert_eq!(touched(sql), erased, "{sql}");
+    }
+    assert_eq!(touched("delete from users where id = 1"), erased.replace("id:w0", "id:s0 public.users.id:w0"));
     assert_eq!(touched("select mail from v_users"), "public.users.email:r1");
     assert_eq!(touched("select shout from v_users"), "public.v_users.shout:r0");
 }
