@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Frame, Site, Wire, cluster, frame};
+use crate::support::{Frame, PASSWORD, Site, Wire, cluster, frame};
 
 /// What the code below shows, and the analyst may not see.
 const HIDDEN: &str = "hidden-note";
@@ -491,4 +491,29 @@ async fn a_parameters_type_that_runs_users_code_is_refused() {
     analyst.send(&asked);
     let said = text(&analyst.until_ready());
     assert!(said.contains("PV018") && !said.contains(HIDDEN), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_table_is_code_of_its_wrapper() {
+    let site = site("", POLICY).await;
+    site.sql(&format!(
+        "create extension postgres_fdw;
+         create server itself foreign data wrapper postgres_fdw
+           options (host '127.0.0.1', port '{}', dbname '{}');
+         create user mapping for public server itself options (user 'app', password '{PASSWORD}');
+         create foreign table far (note text) server itself options (table_name 'people');
+         create view over_far as select note from far;
+         grant select on far, over_far to analyst, app",
+        cluster().port(),
+        site.database,
+    ));
+    settle(&site);
+    let mut direct = Wire::login(cluster().port(), "analyst", &site.database);
+    for sql in ["select note from far", "table over_far"] {
+        assert!(tried(&mut direct, sql).contains(HIDDEN), "no attack: {sql}");
+        let said = tried(&mut wire(&site, "analyst"), sql);
+        assert!(said.contains("PV018") && said.contains("public.postgres_fdw_handler"), "{sql}: {said}");
+        assert!(!said.contains(HIDDEN), "{sql}: {said}");
+        assert!(tried(&mut wire(&site, "app"), sql).contains(HIDDEN), "{sql}");
+    }
 }

@@ -144,6 +144,7 @@ pub(super) const FINGERPRINT: &str = concat!(
     "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_statistic_ext where oid >= 16384), '/',",
     "(select sum(hashtextextended(indexrelid::text || ':' || xmin::text, 0)) from pg_index where indexrelid >= 16384), '/',",
     "(select sum(hashtextextended(concat_ws('.', classid, objid, refobjid), 0)) from pg_depend where refclassid = 'pg_extension'::regclass), '/',",
+    "(select sum(hashtextextended(concat_ws('.', ftrelid, ftserver), 0)) from pg_foreign_table), '/',",
     "(select sum(hashtextextended(inhrelid::text || '<' || inhparent::text, 0)) from pg_inherits), '/',",
     "(select sum(hashtextextended(roleid::text || '<' || member::text, 0)) from pg_auth_members), '/',",
     "(select sum(hashtextextended(oid::text || rolname || rolsuper::text, 0)) from pg_roles)))",

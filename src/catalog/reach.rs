@@ -4,7 +4,9 @@
 //! or not, and every function of the system that a restricted class may not call. Functions of an extension that are
 //! written in C (or are the server's own under another name) came with a file of the server's administrator: behind a
 //! cast, operator, opclass, default or trigger they are taken as computing only, unless their name is on that list; so
-//! are the constructors that come with a range type. Called by name in a text they stay refused like all others.
+//! are the constructors that come with a range type. Called by name in a text they stay refused like all others. A foreign
+//! data wrapper's handler is the code behind its foreign tables, whatever its language: it may reach this very database by
+//! another login, or its files.
 //!
 //! In: nothing. Out: the query. Pinned objects have no rows in pg_depend, so the system's own functions and relations
 //! are looked for in the stored expression trees.
@@ -45,7 +47,8 @@ roots as (select p.oid from pg_proc p join pg_namespace n on n.oid = p.pronamesp
     and exists (select from pg_depend e where e.classid = 'pg_proc'::regclass and e.objid = p.oid \
       and ((e.refclassid = 'pg_extension'::regclass and e.deptype = 'e') \
         or (e.refclassid = 'pg_type'::regclass and e.deptype = 'i')))) \
-  union select oid from denied where builtin), ";
+  union select oid from denied where builtin \
+  union select fdwhandler from pg_foreign_data_wrapper where fdwhandler <> 0), ";
 
 /// Stored expressions of users' objects, and what pinned objects they use.
 const TREES: &str = "\
@@ -135,6 +138,8 @@ edges(refclass, refobject, class, object) as materialized ( \
     and (confdeltype in ('c','n','d') or confupdtype in ('c','n','d')) \
   union all select way, case when up then inhrelid else inhparent end, way, case when up then inhparent else inhrelid end \
     from pg_inherits, unnest(array[1, 2]) way, unnest(array[true, false]) up \
+  union all select 'pg_proc'::regclass, w.fdwhandler, 1, t.ftrelid from pg_foreign_table t \
+    join pg_foreign_server s on s.oid = t.ftserver join pg_foreign_data_wrapper w on w.oid = s.srvfdw \
   union all select 'pg_proc'::regclass, evtfoid, 4, 0 from pg_event_trigger), ";
 
 const REACH: &str = "\
