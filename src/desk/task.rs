@@ -235,15 +235,16 @@ impl Task {
                 } else {
                     self.meters.audit_written(written.records, written.bytes);
                 }
-                for ack in self.acks.drain(..) {
-                    let _ = ack.send(Ok(()));
-                }
                 if down {
                     tracing::info!(target: "pgveil::audit", "the access log can be written again");
                     self.meters.audit_up(true);
                     self.state.down.store(false, Ordering::Release);
                 }
                 self.pause = RETRY.0;
+                // Last, so that whoever acts on it finds the log writable.
+                for ack in self.acks.drain(..) {
+                    let _ = ack.send(Ok(()));
+                }
             }
             Err(error) => self.failed(&error, down),
         }
