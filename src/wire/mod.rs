@@ -6,8 +6,10 @@
 pub mod array;
 pub mod copy;
 pub mod encode;
+pub mod end_point;
 pub mod frame;
 pub mod message;
+pub mod scram;
 pub mod startup;
 pub mod types;
 pub mod value;
