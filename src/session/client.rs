@@ -144,7 +144,7 @@ impl Session {
 
     /// The frame stays in the input until the catalog has been read again.
     fn look_up(&mut self, cx: &mut Context<'_>) -> Decided {
-        self.waiting = Some(cx.rules.version);
+        self.waiting = true;
         cx.effects.push(Effect::RefreshCatalog);
         Decided::Wait
     }

@@ -225,8 +225,8 @@ pub struct Session {
     ddl: Option<Defined>,
     /// DDL that matters only to statements about something protected was committed: they wait for the catalog.
     stale: bool,
-    /// The catalog was asked for under this rules version; client input waits.
-    waiting: Option<u64>,
+    /// The catalog was asked for; client input waits for the answer.
+    waiting: bool,
     /// The held frame is tried again with what is known.
     retry: bool,
     /// Since the last Sync, this pipeline writes / has opened cells.
@@ -297,7 +297,7 @@ impl Session {
             probing: false,
             ddl: None,
             stale: false,
-            waiting: None,
+            waiting: false,
             retry: false,
             pipeline_writes: false,
             pipeline_opens: false,
@@ -330,13 +330,13 @@ impl Session {
     /// [`Close`] when the connection must end.
     pub fn client(&mut self, input: &mut BytesMut, cx: &mut Context<'_>) -> Result<(), Close> {
         self.follow_rules(cx);
-        if let Some(version) = self.waiting {
-            if cx.rules.version == version && !cx.catalog_deadline_passed {
+        if self.waiting {
+            // Newer rules alone do not do: they may come from a look that began before what is waited for.
+            if !cx.catalog_deadline_passed {
                 return Ok(());
             }
-            self.waiting = None;
+            (self.waiting, self.stale) = (false, false);
             self.retry = true;
-            self.stale &= !cx.catalog_deadline_passed;
         }
         let mut bytes = std::mem::take(input);
         let mut at = 0;
@@ -412,7 +412,7 @@ impl Session {
 
     /// Client input waits for a catalog look-up.
     pub fn waiting_for_catalog(&self) -> bool {
-        self.waiting.is_some()
+        self.waiting
     }
 
     /// The pair for the cancel registry, once the server has sent its key.
@@ -444,7 +444,7 @@ impl Session {
     }
 
     fn holding(&self) -> bool {
-        self.probing || self.sync_held || self.waiting.is_some() || self.phase == Phase::Transparent
+        self.probing || self.sync_held || self.waiting || self.phase == Phase::Transparent
     }
 
     fn class<'a>(&self, rules: &'a Rules) -> &'a ActorClass {

@@ -567,7 +567,7 @@ impl Session {
         if let Some(ddl) = self.ddl.take_if(|_| status == b'I') {
             self.fresh.clear();
             if ddl.far_reaching || self.class(cx.rules).restricted() {
-                self.waiting = Some(cx.rules.version);
+                self.waiting = true;
             } else {
                 self.stale = true;
             }
