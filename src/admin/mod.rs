@@ -87,9 +87,7 @@ pub async fn serve(
     door: Door,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let upkeep = tokio::spawn(upkeep(door.clone()));
     let served = axum::serve(listener, router(door)).with_graceful_shutdown(shutdown).await;
-    upkeep.abort();
     served.map_err(|e| Error::io("serving the admin port", e))
 }
 
@@ -123,9 +121,9 @@ impl Door {
     }
 }
 
-/// Without it histograms would hold every sample until somebody scrapes, and `pgveil_ready` would be as old as the
-/// last question.
-async fn upkeep(door: Door) {
+/// Keeps house while the metrics live, with or without a port: histograms would hold every sample until somebody
+/// scrapes, and `pgveil_ready` would be as old as the last question.
+pub async fn upkeep(door: Door) {
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;

@@ -101,8 +101,12 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     println!("pgveil serves PostgreSQL on {}", proxy.address());
     let facts = Arc::new(Facts::default());
     let door = Door { metrics, meters: meters.clone(), desk, upstream: admin_upstream(&config), facts: facts.clone() };
-    let _admin = open_admin(&config, door).await?;
-    let helpers = [tokio::spawn(reload_certificates(tls)), tokio::spawn(report(keeper, facts.clone(), meters))];
+    let _admin = open_admin(&config, door.clone()).await?;
+    let helpers = [
+        tokio::spawn(reload_certificates(tls)),
+        tokio::spawn(report(keeper, facts.clone(), meters)),
+        tokio::spawn(admin::upkeep(door)),
+    ];
     let mut relay = tokio::spawn(proxy.run());
     tokio::select! {
         ended = &mut relay => ended??,
