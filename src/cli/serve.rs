@@ -254,7 +254,7 @@ fn session_settings(config: &Config) -> session::Settings {
     session::Settings {
         allow_trust: config.listen.allow_trust,
         passthrough: config.passthrough.clone(),
-        // Under `async` durability too: the desk then acknowledges without an fsync, and still says when it cannot.
+        // Under `async` durability too: the desk then acknowledges at once, and still says when it cannot write.
         intent: true,
         log_all: config.audit.statements == Statements::All,
         message_bytes: config.limits.message_bytes as usize,

@@ -30,7 +30,8 @@ use crate::secret::Key;
 pub enum Durability {
     /// An intent is acknowledged when it is on the device.
     Intent,
-    /// An intent is acknowledged when it is in the file; the file is fsynced within a second.
+    /// An intent is acknowledged when it is queued, and on the device within a second; while the log cannot be written,
+    /// as under [`Durability::Intent`].
     Async,
 }
 
@@ -82,7 +83,8 @@ impl From<AuditDown> for Refusal {
 
 enum Item {
     Event(Box<Event>),
-    Intent(Box<Event>, oneshot::Sender<Result<(), AuditDown>>),
+    /// Nobody waits for it under [`Durability::Async`] while the log can be written.
+    Intent(Box<Event>, Option<oneshot::Sender<Result<(), AuditDown>>>),
     Stop,
 }
 
@@ -101,6 +103,7 @@ pub struct Desk {
     queue: mpsc::Sender<Item>,
     state: Arc<State>,
     meters: Arc<Meters>,
+    durability: Durability,
     on_failure: OnFailure,
 }
 
@@ -127,18 +130,27 @@ impl Desk {
     /// Hands over an intent. The receipt is done when the record is durable (see [`Durability`]): nothing it speaks
     /// of may leave before.
     pub fn intent(&self, event: impl Into<Box<Event>>) -> Receipt {
-        if self.on_failure == OnFailure::DenyProtected && self.state.down.load(Ordering::Acquire) {
+        let down = self.state.down.load(Ordering::Acquire);
+        if self.on_failure == OnFailure::DenyProtected && down {
             return Receipt(Stage::Done(Err(AuditDown)));
         }
-        let (acknowledge, acknowledged) = oneshot::channel();
+        let (acknowledge, acknowledged) = if self.durability == Durability::Async && !down {
+            (None, None)
+        } else {
+            let (acknowledge, acknowledged) = oneshot::channel();
+            (Some(acknowledge), Some(acknowledged))
+        };
         match self.queue.try_send(Item::Intent(event.into(), acknowledge)) {
-            Ok(()) => Receipt(Stage::Waiting(acknowledged)),
+            Ok(()) => Receipt(acknowledged.map_or(Stage::Done(Ok(())), Stage::Waiting)),
             Err(mpsc::error::TrySendError::Closed(_)) => Receipt(Stage::Done(Err(AuditDown))),
             Err(mpsc::error::TrySendError::Full(item)) => {
                 let queue = self.queue.clone();
                 Receipt(Stage::Queueing(Box::pin(async move {
                     queue.send(item).await.map_err(|_| AuditDown)?;
-                    acknowledged.await.unwrap_or(Err(AuditDown))
+                    match acknowledged {
+                        Some(acknowledged) => acknowledged.await.unwrap_or(Err(AuditDown)),
+                        None => Ok(()),
+                    }
                 })))
             }
         }

@@ -51,6 +51,7 @@ pub(super) fn launch(
         queue: queue.clone(),
         state: task.state.clone(),
         meters: task.meters.clone(),
+        durability: settings.durability,
         on_failure: settings.on_failure,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -200,15 +201,16 @@ impl Task {
                 self.log.append(&event);
                 self.round.push(*event);
             }
+            // While the log is down an intent that will be denied is not written: nothing it speaks of happens, and the
+            // refusal is an event of its own.
+            Item::Intent(_, Some(ack))
+                if self.on_failure == OnFailure::DenyProtected && self.state.down.load(Ordering::Acquire) =>
+            {
+                let _ = ack.send(Err(AuditDown));
+            }
             Item::Intent(event, ack) => {
-                // While the log is down an intent that will be denied is not written: nothing it speaks of happens,
-                // and the refusal is an event of its own.
-                if self.on_failure == OnFailure::DenyProtected && self.state.down.load(Ordering::Acquire) {
-                    let _ = ack.send(Err(AuditDown));
-                } else {
-                    self.log.append(&event);
-                    self.acks.push(ack);
-                }
+                self.log.append(&event);
+                self.acks.extend(ack);
             }
             Item::Stop => {
                 inbox.close();

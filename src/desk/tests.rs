@@ -119,6 +119,28 @@ async fn a_full_disk_blocks_intents_until_there_is_room_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn without_intent_durability_nobody_waits_until_the_log_is_down() {
+    let disk = FakeDisk::default();
+    let (desk, thread) = desk(&disk, |settings| settings.durability = Durability::Async);
+    assert_eq!(desk.intent(event(EventKind::Intent, 1)).done(), Some(Ok(())));
+    disk.with(|inner| inner.room = Some(0));
+    desk.event(read(1, 1)).await.unwrap();
+    let down = async {
+        while desk.writable() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, down).await.unwrap();
+    let waits = desk.intent(event(EventKind::Intent, 2));
+    assert_eq!(waits.done(), None);
+    disk.with(|inner| inner.room = None);
+    timeout(PATIENCE, waits).await.unwrap().unwrap();
+    assert_eq!(desk.intent(event(EventKind::Intent, 3)).done(), Some(Ok(())));
+    assert!(thread.stop(PATIENCE).await);
+    assert_eq!(written(&disk).iter().filter(|event| event.kind == EventKind::Intent).count(), 3);
+}
+
+#[tokio::test]
 async fn a_full_disk_denies_intents_where_told_so_and_keeps_the_other_events() {
     let disk = FakeDisk::default();
     let (desk, thread) = desk(&disk, |settings| settings.on_failure = OnFailure::DenyProtected);
