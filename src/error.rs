@@ -60,7 +60,8 @@ codes! {
     FastPathRefused = "PV024", b"0A000", "Function-call messages are not available on a protected database, but for large objects.";
     ParameterType = "PV025", b"42804", "A parameter's declared type does not convert to the sealed column's type.";
     NotSealedYet = "PV026", b"55000", "The policy encrypts this column but the table still holds plaintext.";
-    AuthMethod = "PV027", b"28000", "The server asks for an authentication method that cannot be relayed.";
+    AuthMethod = "PV027", b"28000", "The authentication methods of client and server do not go together.";
+    WrongPassword = "PV028", b"28P01", "The password is wrong, or there is no such login.";
     Internal = "PV099", b"XX000", "A defect in pgveil; the connection is closed.";
 }
 

@@ -20,6 +20,8 @@ pub enum ActorAuth {
     /// SCRAM-SHA-256.
     #[serde(rename = "scram-sha-256")]
     ScramSha256,
+    /// SCRAM-SHA-256 with pgveil, and with what its proof gave away with the server.
+    ScramTerminate,
     /// Not established (failed login).
     None,
 }

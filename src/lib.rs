@@ -13,7 +13,7 @@
 //! | 2 judgement | [`policy`] [`detect`] | what is allowed; what is alarming |
 //! | 3 work | [`plan`] | statement + rules → what to do with each parameter, literal, field, COPY column |
 //! | 4 mind | [`session`] | one connection's protocol mind, sans-I/O |
-//! | 5 world | [`relay`] [`keys`] [`audit`] [`catalog`] [`lens`] [`desk`] | sockets, files, PostgreSQL |
+//! | 5 world | [`relay`] [`auth`] [`keys`] [`audit`] [`catalog`] [`lens`] [`desk`] | sockets, files, PostgreSQL |
 //! | 7 door | [`admin`] [`cli`] [`config`] [`demo`] | ports, commands, configuration |
 //!
 //! # What never happens
@@ -43,6 +43,7 @@ pub mod plan;
 pub mod session;
 
 pub mod audit;
+pub mod auth;
 pub mod catalog;
 pub mod desk;
 pub mod keys;

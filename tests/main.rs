@@ -5,6 +5,7 @@
 
 mod alerts;
 mod apply;
+mod auth;
 mod catalog;
 mod clearance;
 mod copy_rows;

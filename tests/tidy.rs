@@ -33,6 +33,8 @@ const SIDEWAYS: &[(&str, &str, &str)] = &[
     ("policy", "detect", "rules carry the detector's thresholds"),
     ("relay", "desk", "the pump waits for the desk's acknowledgement"),
     ("relay", "catalog", "a session asks for a fresh catalog"),
+    ("relay", "auth", "a session asks for a user's verifier"),
+    ("auth", "catalog", "verifiers are asked for as the control account"),
     ("desk", "audit", "the desk is the log's only writer"),
     ("lens", "catalog", "apply compares the policy with the live catalog"),
     ("lens", "keys", "apply allocates column ids"),

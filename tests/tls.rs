@@ -26,6 +26,14 @@ fn tls_cluster(folder: &Path) -> Cluster {
     let cluster = Cluster::start(&Binaries::find().unwrap(), "log_statement = 'all'\n", hba).unwrap();
     keep_cluster(&cluster);
     cluster.sql("postgres", ROLES).unwrap();
+    let stranger = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(folder.join("stranger.pem"), stranger.cert.pem()).unwrap();
+    give_certificate(&cluster, folder);
+    cluster
+}
+
+/// Switches TLS on, with a certificate for 127.0.0.1 by the authority that is written to `ca.pem` in `folder`.
+pub fn give_certificate(cluster: &Cluster, folder: &Path) {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate().unwrap();
@@ -33,8 +41,6 @@ fn tls_cluster(folder: &Path) -> Cluster {
     let issuer = Issuer::new(params, ca_key);
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let stranger = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    std::fs::write(folder.join("stranger.pem"), stranger.cert.pem()).unwrap();
     for (name, text) in [("server.crt", leaf.pem()), ("server.key", key.serialize_pem())] {
         let path = cluster.data().join(name);
         std::fs::write(&path, text).unwrap();
@@ -45,7 +51,6 @@ fn tls_cluster(folder: &Path) -> Cluster {
     }
     cluster.sql("postgres", "alter system set ssl = on").unwrap();
     cluster.sql("postgres", "select pg_reload_conf()").unwrap();
-    cluster
 }
 
 fn pgveil(folder: &Path, args: &[&str]) -> Output {

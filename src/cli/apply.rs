@@ -16,7 +16,8 @@ use crate::{catalog, config, keys, policy};
 #[command(
     after_help = "Examples:\n  pgveil apply --dry-run --config pgveil.toml   # prints the SQL, changes nothing\n  \
     pgveil apply --config pgveil.toml             # runs it in one transaction\n  \
-    pgveil apply --grants                         # also takes away direct reads of plaintext above a role's clearance\n\n\
+    pgveil apply --grants                         # also takes away direct reads of plaintext above a role's clearance\n  \
+    pgveil apply --superuser | psql -U postgres -d app   # what only a superuser can make\n\n\
     Exit code: 0 when every encrypted column of the policy is sealed, 1 when some are not (said which and why), \
     2 for wrong usage."
 )]
@@ -31,6 +32,10 @@ pub(super) struct Args {
     /// columns within. Only what was granted to that role itself; other ways are reported with their SQL.
     #[arg(long)]
     grants: bool,
+    /// Print, and do nothing else, the SQL that a superuser has to run in the same database: the verifier function that
+    /// `[auth] mode = "terminate"` needs, and the event trigger that tells the proxy of DDL at once.
+    #[arg(long, conflicts_with_all = ["dry_run", "grants"])]
+    superuser: bool,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -46,9 +51,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let ids = ids.map_err(|error| Error::Key(error.to_string()))?;
         Ok(ids.into_iter().map(|id| (id.column_id, id.new)).collect())
     };
-    let mode = ApplyMode { dry_run: args.dry_run, grants: args.grants };
+    let mode = ApplyMode { dry_run: args.dry_run || args.superuser, grants: args.grants };
     let mut progress = |number: usize, count: usize, statement: &Statement| {
-        if args.dry_run {
+        if args.superuser {
+            // Not asked for.
+        } else if args.dry_run {
             println!("{statement}");
         } else {
             println!("[{number}/{count}] {}", statement.why);
@@ -56,7 +63,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let applied = runtime.block_on(lens::apply(&connect, &policy, mode, &known, &mut allocate, &mut progress))?;
+    if args.superuser {
+        print_script(&applied.plan.superuser);
+        return Ok(ExitCode::SUCCESS);
+    }
     Ok(report(args, &applied))
+}
+
+fn print_script(statements: &[Statement]) {
+    if statements.is_empty() {
+        return println!("-- nothing is missing");
+    }
+    println!("begin;");
+    statements.iter().for_each(|statement| println!("{statement}"));
+    println!("commit;");
 }
 
 fn report(args: &Args, applied: &Applied) -> ExitCode {

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::connect;
 use crate::admin::{self, Door, Facts};
+use crate::auth::{Source, Verifiers};
 use crate::catalog::{self, Keeper};
 use crate::config::{self, Config, LogFormat, Statements};
 use crate::crypto::Keyring;
@@ -87,11 +88,13 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         Err(Error::Unreachable(_)) => {}
         loaded => loaded?,
     }
+    let verifiers = verifiers(&config).await?;
     let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters).await?;
     let mut watching = keeper.watch(tell(desk.clone()));
     let world = World {
         session: Arc::new(session_settings(&config)),
         keeper: keeper.clone(),
+        verifiers,
         plans: Arc::new(plan::Cache::new(config.limits.plan_cache as usize)),
         desk: desk.clone(),
         meters: meters.clone(),
@@ -242,6 +245,22 @@ async fn open_desk(
     Ok(opened.await??)
 }
 
+/// Whom logins are checked with, if they end here. No source, no service.
+async fn verifiers(config: &Config) -> anyhow::Result<Option<Arc<Verifiers>>> {
+    let source = match &config.auth.terminate {
+        None => return Ok(None),
+        Some(config::Verifiers::Function) => Source::Function(Box::new(connect::control(&config.control)?)),
+        Some(config::Verifiers::File(path)) => Source::File(path.clone()),
+    };
+    let verifiers = Verifiers::new(source);
+    match verifiers.check().await {
+        // Nobody is let in before it can be reached.
+        Err(Error::Unreachable(_)) => {}
+        checked => checked?,
+    }
+    Ok(Some(Arc::new(verifiers)))
+}
+
 fn catalog_settings(config: &Config) -> anyhow::Result<catalog::Settings> {
     Ok(catalog::Settings {
         connect: connect::control(&config.control)?,
@@ -253,6 +272,8 @@ fn catalog_settings(config: &Config) -> anyhow::Result<catalog::Settings> {
 fn session_settings(config: &Config) -> session::Settings {
     session::Settings {
         allow_trust: config.listen.allow_trust,
+        terminate: config.auth.terminate.is_some(),
+        relay_cleartext: config.auth.relay_cleartext,
         passthrough: config.passthrough.clone(),
         // Under `async` durability too: the desk then acknowledges at once, and still says when it cannot write.
         intent: true,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::policy::problem::{Problem, render};
 use crate::policy::reader::Document;
 
+mod auth;
 mod read;
 pub mod url;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// `[control]`
     pub control: Control,
+    /// `[auth]`
+    pub auth: Auth,
     /// `[policy] path`: a file, or a folder of `*.toml`.
     pub policy: PathBuf,
     /// `[keys]`
@@ -105,6 +108,24 @@ pub enum TlsMode {
     Require,
     VerifyCa,
     VerifyFull,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// `mode = "terminate"`: pgveil checks the clients' passwords itself; with what. `None`: `mode = "relay"`.
+    pub terminate: Option<Verifiers>,
+    /// Users without a SCRAM verifier are asked for their password by the server, through us.
+    pub relay_cleartext: bool,
+}
+
+/// `[auth] verifiers`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verifiers {
+    /// The server's own, through `pgveil.scram_verifier`.
+    Function,
+    /// Those of a file.
+    File(PathBuf),
 }
 
 /// `[control]`: pgveil's own account.

@@ -33,13 +33,20 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
     });
     let limits = root.section("limits").map_or_else(Limits::default, limits);
     let log = root.section("log").map_or_else(Log::default, log);
+    let both_tls = match (&listen, &upstream) {
+        (Some(listen), Some(upstream)) => listen.tls.is_some() && upstream.tls.mode != TlsMode::Disable,
+        _ => false,
+    };
+    let auth = match root.section("auth") {
+        Some(section) => auth::read(section, folder, both_tls),
+        None => Some(auth::default(both_tls)),
+    };
     root.close();
-    if let (Some(Listen { tls: Some(_), .. }), Some(Upstream { tls, .. })) = (&listen, &upstream)
-        && tls.mode != TlsMode::Disable
-    {
+    if both_tls && auth.as_ref().is_some_and(|auth| auth.terminate.is_none()) {
         // RFC 5802 §6: who could bind the channel and was not offered it says so, and a server that offers it refuses.
         warnings.push(
-            "TLS on both legs: SCRAM clients that know channel binding (libpq) must connect with channel_binding=disable"
+            "[auth] mode = \"relay\" with TLS on both legs: SCRAM clients that know channel binding (libpq) must \
+             connect with channel_binding=disable"
                 .into(),
         );
     }
@@ -47,6 +54,7 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         listen: listen?,
         upstream: upstream?,
         control: control?,
+        auth: auth?,
         policy: policy?,
         keys: keys?,
         audit: audit?,
@@ -84,11 +92,11 @@ fn required<T>(root: &mut Section<'_>, key: &'static str, read: impl FnOnce(Sect
     root.section(key).and_then(read)
 }
 
-fn missing(section: &Section<'_>, key: &str, hint: &str) {
+pub(super) fn missing(section: &Section<'_>, key: &str, hint: &str) {
     section.problem(section.place(), format!("`{key}` in [{}] is missing", section.path()), hint.to_owned());
 }
 
-fn path(section: &mut Section<'_>, key: &'static str, folder: &Path) -> Option<PathBuf> {
+pub(super) fn path(section: &mut Section<'_>, key: &'static str, folder: &Path) -> Option<PathBuf> {
     let text = section.text(key)?;
     if text.value.is_empty() {
         section.problem(&text.place, format!("`{key}` in [{}] is empty", section.path()), None);

@@ -100,3 +100,33 @@ fn the_control_url_brings_its_own_tls() {
     assert_eq!(control.tls.ca.as_deref(), Some(Path::new("/etc/pgveil/ca.pem")));
     assert!(refused(&GOOD.replace("/app\"", "/app?sslmode=prefer\"")).contains("fall back silently"));
 }
+
+#[test]
+fn logins_end_here_when_both_legs_are_tls_unless_said_otherwise() {
+    assert_eq!(parsed(GOOD).auth, Auth { terminate: None, relay_cleartext: false });
+    let both = GOOD
+        .replace("6432\"", "6432\"\ntls = { cert = \"a\", key = \"b\" }")
+        .replace("[upstream]\nhost = \"127.0.0.1\"", "[upstream]\nhost = \"db\"");
+    assert_eq!(parsed(&both).auth.terminate, Some(Verifiers::Function));
+    assert!(parsed(&both).warnings.is_empty());
+    let relay = parsed(&format!("{both}[auth]\nmode = \"relay\"\n"));
+    assert!(relay.auth.terminate.is_none() && relay.warnings[0].contains("channel_binding=disable"));
+    let file = "[auth]\nmode = \"terminate\"\nverifiers = \"file\"\npath = \"users\"\n";
+    let expected = Some(Verifiers::File("/etc/pgveil/users".into()));
+    assert_eq!(parsed(&format!("{GOOD}{file}")).auth.terminate, expected);
+    assert!(parsed(&format!("{both}[auth]\nrelay_cleartext = true\n")).auth.relay_cleartext);
+}
+
+#[test]
+fn what_contradicts_itself_in_auth_is_refused_with_the_way_out() {
+    for (auth, said) in [
+        ("mode = \"terminate\"\nverifiers = \"file\"", "`path` in [auth] is missing"),
+        ("mode = \"terminate\"\npath = \"x\"", "`path` in [auth] is read only with verifiers"),
+        ("mode = \"relay\"\nverifiers = \"function\"", "`verifiers` in [auth] needs mode = \"terminate\""),
+        ("mode = \"terminate\"\nrelay_cleartext = true", "needs mode = \"terminate\" and TLS on both legs"),
+        ("mode = \"scram\"", "mode"),
+    ] {
+        let all = refused(&format!("{GOOD}[auth]\n{auth}\n"));
+        assert!(all.contains(said) && all.contains("help:"), "{all}");
+    }
+}

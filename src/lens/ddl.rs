@@ -90,6 +90,33 @@ pub(super) fn event_trigger() -> [Statement; 2] {
     ]
 }
 
+/// The control account may ask for the verifier of a user that may log in now: NULL where it is not SCRAM's, no row
+/// where there is no such user. Needs a superuser, who alone may read `pg_authid`.
+pub(super) fn verifier_function(control: &str) -> [Statement; 3] {
+    [
+        Statement::new(
+            "what passwords are checked with when logins end in the proxy",
+            "create or replace function pgveil.scram_verifier(name text) returns table (verifier text) \
+             language sql stable strict security definer set search_path = pg_catalog, pg_temp as $$ \
+             select case when a.rolpassword like 'SCRAM-SHA-256$%' then a.rolpassword end from pg_catalog.pg_authid a \
+             where a.rolname::text = $1 and a.rolcanlogin \
+             and (a.rolvaliduntil is null or a.rolvaliduntil > pg_catalog.now()) $$",
+        ),
+        Statement::new("… by nobody", "revoke all on function pgveil.scram_verifier(text) from public"),
+        Statement::new(
+            "… but pgveil",
+            format!("grant execute on function pgveil.scram_verifier(text) to {}", name(control)),
+        ),
+    ]
+}
+
+/// Schema `pgveil` for a control account that has not made it yet.
+pub(super) fn schema_of(control: &str) -> [Statement; 2] {
+    let [_, usage] = schema();
+    let create = format!("create schema pgveil authorization {}", name(control));
+    [Statement::new("pgveil's own schema", create), usage]
+}
+
 /// One column's clause of ALTER TABLE. A row that holds plaintext fails the domain's CHECK and with it the whole
 /// transaction, so nothing can be lost to a race with a writer.
 pub(super) fn seal_clause(column: &str, kind: Kind) -> String {

@@ -18,8 +18,12 @@ pub struct Facts {
     pub columns_table: bool,
     /// The event trigger exists.
     pub event_trigger: bool,
+    /// Function `pgveil.scram_verifier` exists.
+    pub verifier_function: bool,
     /// The connected role may create event triggers.
     pub superuser: bool,
+    /// The connected role.
+    pub control: String,
     /// Rows of `pgveil.columns`.
     pub recorded: Vec<Recorded>,
     /// By relation oid: policy tables and their children.
@@ -108,7 +112,8 @@ pub struct ForeignKey {
 
 const STATE: &str = "select to_regnamespace('pgveil') is not null, to_regclass('pgveil.columns') is not null, \
      exists (select from pg_event_trigger where evtname = 'pgveil_catalog'), \
-     (select rolsuper from pg_roles where rolname = current_user)";
+     (select rolsuper from pg_roles where rolname = current_user), \
+     to_regprocedure('pgveil.scram_verifier(text)') is not null, current_user::text";
 
 const RECORDED: &str = "select relation::oid, attnum, column_name, column_id, as_type, mode from pgveil.columns";
 
@@ -162,6 +167,8 @@ pub async fn read(client: &Client, schema: &Schema, relations: &[u32]) -> Result
         columns_table: state.get(1),
         event_trigger: state.get(2),
         superuser: state.get(3),
+        verifier_function: state.get(4),
+        control: state.get(5),
         ..Facts::default()
     };
     if facts.columns_table {

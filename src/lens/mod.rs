@@ -36,6 +36,8 @@ pub struct Plan {
     pub waiting: Vec<String>,
     /// Columns that cannot be sealed as things stand.
     pub refused: Vec<Problem>,
+    /// What only a superuser can make and is missing: the event trigger, the verifier function.
+    pub superuser: Vec<Statement>,
     /// Direct rights on plaintext that the proxy hides; run only on request.
     pub grants: Vec<Statement>,
     /// Other ways to that plaintext, with the SQL that closes them.
@@ -100,6 +102,7 @@ pub fn plan(policy: &Policy, schema: &Schema, facts: &Facts, ids: &HashMap<Strin
         sealed: verdict.ready.iter().map(Wanted::full).collect(),
         waiting: verdict.full.iter().map(Wanted::full).collect(),
         refused: verdict.refused,
+        superuser: if facts.superuser { Vec::new() } else { superuser_script(facts) },
         grants: grants.direct,
         notes: grants.notes,
     }
@@ -116,10 +119,33 @@ fn foundation(schema: &Schema, facts: &Facts) -> Vec<Statement> {
     if !facts.columns_table {
         statements.extend(ddl::columns_table());
     }
-    if facts.superuser && !facts.event_trigger {
-        statements.extend(ddl::event_trigger());
+    if facts.superuser {
+        statements.extend(privileged(facts));
     }
     statements
+}
+
+/// Event trigger and verifier function: whatever is missing of what only a superuser can make.
+fn privileged(facts: &Facts) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    if !facts.event_trigger {
+        statements.extend(ddl::event_trigger());
+    }
+    if !facts.verifier_function {
+        statements.extend(ddl::verifier_function(&facts.control));
+    }
+    statements
+}
+
+/// The same for a control account that is no superuser, as a script for one; empty when nothing is missing.
+fn superuser_script(facts: &Facts) -> Vec<Statement> {
+    let missing = privileged(facts);
+    let mut script = Vec::new();
+    if !facts.schema && !missing.is_empty() {
+        script.extend(ddl::schema_of(&facts.control));
+    }
+    script.extend(missing);
+    script
 }
 
 /// One ALTER TABLE per table.

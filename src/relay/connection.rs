@@ -102,6 +102,7 @@ async fn session<H: Host>(
     let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
     let legs = Legs {
         client_tls: client.is_tls(),
+        client_end_point: client.end_point(),
         client_local: peer.ip().to_canonical().is_loopback(),
         server_tls: shared.settings.upstream.tls.is_some(),
     };

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use super::reactor::Socket;
-use super::stream::Stream;
+use super::stream::{Stream, Tls};
 use super::tls::{ALPN, ServerTls};
 use crate::error::{Code, Refusal};
 use crate::wire::startup::{self, CancelKey, Fault, Opening, Startup};
@@ -109,16 +109,18 @@ fn alone(input: &BytesMut) -> Result<(), Parting> {
 
 async fn accept(stream: Stream, tls: &ServerTls) -> Result<Stream, Parting> {
     let Stream::Plain(socket) = stream else { return Err(Parting::Silent("TLS inside TLS")) };
-    let done = TlsAcceptor::from(tls.config()).accept(socket).await.map_err(|_| Parting::Silent("TLS handshake"))?;
-    Ok(Stream::Tls(Box::new(done.into())))
+    let identity = tls.identity();
+    let acceptor = TlsAcceptor::from(identity.config.clone());
+    let done = acceptor.accept(socket).await.map_err(|_| Parting::Silent("TLS handshake"))?;
+    Ok(Stream::Tls(Box::new(Tls { session: done.into(), end_point: identity.end_point })))
 }
 
 /// TLS from the first byte; the client must name the protocol, so that no other protocol's client can be led here.
 async fn direct(socket: Socket, tls: Option<&ServerTls>) -> Result<Guest, Parting> {
     let tls = tls.ok_or(Parting::Silent("direct TLS, but none is configured"))?;
     let mut stream = accept(Stream::Plain(socket), tls).await?;
-    if let Stream::Tls(session) = &stream
-        && session.get_ref().1.alpn_protocol() != Some(ALPN)
+    if let Stream::Tls(tls) = &stream
+        && tls.session.get_ref().1.alpn_protocol() != Some(ALPN)
     {
         return Err(Parting::Silent("direct TLS without ALPN"));
     }

@@ -10,6 +10,7 @@ use crate::error::Refusal;
 use crate::event::Event;
 use crate::metrics::Meters;
 use crate::session::{BackendKey, Close, Effect, Legs};
+use crate::wire::end_point::EndPoint;
 use crate::wire::startup::Startup;
 
 /// Resolves when an intent is on disk, or when it can never be.
@@ -28,8 +29,8 @@ pub(crate) struct Out {
 
 /// One connection's understanding; [`crate::session::Session`] with what it needs of the world.
 pub(crate) trait Mind: Send {
-    /// Appends what opens the upstream leg.
-    fn start(&mut self, out: &mut Out);
+    /// The upstream leg stands, with that binding; appends what opens it.
+    fn start(&mut self, server: Option<EndPoint>, out: &mut Out);
     /// Consumes whole frames of the client.
     fn client(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close>;
     /// Consumes whole frames of the server.
@@ -48,6 +49,8 @@ pub(crate) trait Mind: Send {
     fn looked_up(&mut self);
     /// Ask for the catalog to be read again.
     fn refresh(&mut self);
+    /// The user's verifier is to be looked up again next time.
+    fn forget_credential(&mut self);
     /// Our cancel key and the server's, once known.
     fn backend_key(&self) -> Option<&BackendKey>;
     /// Tell the desk. A receipt: its queue is full, and nothing new is to be taken on until the receipt is in.

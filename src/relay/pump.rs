@@ -166,12 +166,13 @@ impl<M: Mind> Pump<M> {
         drain: Arc<Drain>,
     ) -> Self {
         let mut out = Out::default();
-        mind.start(&mut out);
+        mind.start(server.end_point(), &mut out);
         Self {
             mind,
             client,
             server,
-            from_client: Inlet { due: !early.is_empty(), bytes: early, ..Inlet::default() },
+            // The mind may have something to look up before the client has said a word.
+            from_client: Inlet { due: true, bytes: early, ..Inlet::default() },
             from_server: Inlet::default(),
             out,
             to_client: Lane::default(),
@@ -344,6 +345,7 @@ impl<M: Mind> Pump<M> {
             match effect {
                 Effect::Event(event) => self.receipts.extend(self.mind.record(event).map(|receipt| (None, receipt))),
                 Effect::RefreshCatalog => self.mind.refresh(),
+                Effect::ForgetCredential => self.mind.forget_credential(),
                 Effect::Intent { event, side, from } => {
                     let receipt = self.mind.intend(event);
                     let lane = match side {

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
 use super::reactor::Socket;
+use crate::wire::end_point::EndPoint;
 
 /// A connected leg.
 #[derive(Debug)]
@@ -15,13 +16,29 @@ pub(crate) enum Stream {
     /// In clear.
     Plain(Socket),
     /// TLS, handshake done.
-    Tls(Box<TlsStream<Socket>>),
+    Tls(Box<Tls>),
+}
+
+/// TLS over TCP.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    pub(crate) session: TlsStream<Socket>,
+    /// Of the certificate that the server of this leg has shown.
+    pub(crate) end_point: Option<EndPoint>,
 }
 
 impl Stream {
     /// Bytes on this leg are encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
+    }
+
+    /// What SCRAM can be bound to on this leg.
+    pub(crate) fn end_point(&self) -> Option<EndPoint> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => tls.end_point,
+        }
     }
 }
 
@@ -30,7 +47,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Stream::Tls(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+            Stream::Tls(s) => Pin::new(&mut s.session).poll_read(cx, buf),
         }
     }
 }
@@ -40,7 +57,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Stream::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
+            Stream::Tls(s) => Pin::new(&mut s.session).poll_write(cx, buf),
         }
     }
 
@@ -48,14 +65,14 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(s) => Pin::new(s).poll_flush(cx),
-            Stream::Tls(s) => Pin::new(s.as_mut()).poll_flush(cx),
+            Stream::Tls(s) => Pin::new(&mut s.session).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Stream::Tls(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
+            Stream::Tls(s) => Pin::new(&mut s.session).poll_shutdown(cx),
         }
     }
 }

@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::error::{Error, Result};
+use crate::wire::end_point::EndPoint;
 
 /// The protocol name of direct TLS (PostgreSQL 17, `sslnegotiation=direct`).
 pub(crate) const ALPN: &[u8] = b"postgresql";
@@ -48,7 +49,14 @@ pub struct ServerTls {
     files: ServerFiles,
     /// Clients without TLS are refused.
     pub(crate) required: bool,
-    config: ArcSwap<ServerConfig>,
+    identity: ArcSwap<Identity>,
+}
+
+/// What one handshake shows, and what a client's proof can be bound to for it.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) end_point: Option<EndPoint>,
 }
 
 impl ServerTls {
@@ -57,8 +65,8 @@ impl ServerTls {
     /// # Errors
     /// A file that cannot be read or does not hold what it should, by name.
     pub fn load(files: ServerFiles, required: bool) -> Result<Self> {
-        let config = ArcSwap::from_pointee(server_config(&files)?);
-        Ok(Self { files, required, config })
+        let identity = ArcSwap::from_pointee(server_identity(&files)?);
+        Ok(Self { files, required, identity })
     }
 
     /// Loads the files anew; connections made from now on use them. On an error the old ones stay.
@@ -66,17 +74,22 @@ impl ServerTls {
     /// # Errors
     /// As [`ServerTls::load`].
     pub fn reload(&self) -> Result<()> {
-        self.config.store(Arc::new(server_config(&self.files)?));
+        self.identity.store(Arc::new(server_identity(&self.files)?));
         Ok(())
     }
 
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        self.identity.load_full()
     }
 }
 
-fn server_config(files: &ServerFiles) -> Result<ServerConfig> {
+fn server_identity(files: &ServerFiles) -> Result<Identity> {
     let chain = certificates(&files.cert)?;
+    let end_point = chain.first().and_then(|leaf| EndPoint::of(leaf));
+    Ok(Identity { config: Arc::new(server_config(files, chain)?), end_point })
+}
+
+fn server_config(files: &ServerFiles, chain: Vec<CertificateDer<'static>>) -> Result<ServerConfig> {
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|e| Error::Config(format!("[listen] tls key {}: {e}", files.key.display())))?;
     let builder = ServerConfig::builder_with_provider(provider())

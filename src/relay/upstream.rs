@@ -11,9 +11,10 @@ use tokio_rustls::TlsConnector;
 
 use super::listen::tune;
 use super::reactor::Socket;
-use super::stream::Stream;
+use super::stream::{Stream, Tls};
 use super::tls::ClientTls;
 use crate::error::{Code, Refusal};
+use crate::wire::end_point::EndPoint;
 use crate::wire::startup::{self, CancelKey};
 
 /// How long PostgreSQL may take to act on a CancelRequest and close.
@@ -101,6 +102,8 @@ impl Upstream {
             _ => return Err(io::Error::other("the server does not understand SSLRequest")),
         }
         let stream = TlsConnector::from(tls.config()).connect(tls.name.clone(), socket).await?;
-        Ok(Stream::Tls(Box::new(stream.into())))
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let end_point = shown.and_then(|certificate| EndPoint::of(certificate));
+        Ok(Stream::Tls(Box::new(Tls { session: stream.into(), end_point })))
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rand::Rng;
+use tokio::sync::oneshot;
 
 use super::mind::{Host, LookUp, Mind, Out, Receipt};
+use crate::auth::Verifiers;
 use crate::catalog::Keeper;
 use crate::clock::Now;
 use crate::desk::Desk;
@@ -17,7 +19,8 @@ use crate::metrics::Meters;
 use crate::plan;
 use crate::policy::rules::Rules;
 use crate::secret::Entropy;
-use crate::session::{self, BackendKey, Close, Context, Effect, Legs, Session};
+use crate::session::{self, BackendKey, Close, Context, Credential, Effect, Legs, Session};
+use crate::wire::end_point::EndPoint;
 use crate::wire::startup::Startup;
 
 /// How long a statement waits for the catalog to be read again.
@@ -30,6 +33,8 @@ pub struct World {
     pub session: Arc<session::Settings>,
     /// The rules in force, and the keys that belong to them.
     pub keeper: Keeper,
+    /// Whom logins that end here are checked with.
+    pub verifiers: Option<Arc<Verifiers>>,
     /// Decisions made before.
     pub plans: Arc<plan::Cache>,
     /// Where events go.
@@ -37,6 +42,9 @@ pub struct World {
     /// Where counts go.
     pub meters: Arc<Meters>,
 }
+
+/// What a look-up of a verifier brings.
+type Found = Result<Credential, Refusal>;
 
 /// The thread's reseeding ChaCha generator.
 #[derive(Debug)]
@@ -53,6 +61,8 @@ pub(crate) struct Live {
     session: Session,
     world: World,
     looked_up: bool,
+    asked: Option<oneshot::Receiver<Found>>,
+    found: Option<Found>,
     finished: bool,
 }
 
@@ -65,7 +75,7 @@ impl Host for World {
         }
         let rules = self.keeper.rules();
         let session = Session::new(self.session.clone(), startup, connection, client, legs, &rules)?;
-        Ok(Live { session, world: self.clone(), looked_up: false, finished: false })
+        Ok(Live { session, world: self.clone(), looked_up: false, asked: None, found: None, finished: false })
     }
 
     fn meters(&self) -> &Meters {
@@ -97,6 +107,7 @@ impl Live {
             effects: &mut out.effects,
             meters: &self.world.meters,
             catalog_deadline_passed: std::mem::take(&mut self.looked_up),
+            credential: self.found.take(),
         };
         let done = step(&mut self.session, &mut context);
         self.world.meters.added_latency_ns(Now::read().mono_ns.saturating_sub(began.mono_ns));
@@ -105,8 +116,8 @@ impl Live {
 }
 
 impl Mind for Live {
-    fn start(&mut self, out: &mut Out) {
-        self.step(out, |session, cx| session.start(cx));
+    fn start(&mut self, server: Option<EndPoint>, out: &mut Out) {
+        self.step(out, |session, cx| session.start(server, cx));
     }
 
     fn client(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close> {
@@ -115,9 +126,9 @@ impl Mind for Live {
 
     fn server(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close> {
         // What a look-up brought concerns the client's next message, not the server's.
-        let looked_up = std::mem::take(&mut self.looked_up);
+        let (looked_up, found) = (std::mem::take(&mut self.looked_up), self.found.take());
         let done = self.step(out, |session, cx| session.server(input, cx));
-        self.looked_up = looked_up;
+        (self.looked_up, self.found) = (looked_up, found);
         done
     }
 
@@ -134,10 +145,23 @@ impl Mind for Live {
     }
 
     fn waiting(&self) -> bool {
-        self.session.waiting_for_catalog()
+        self.session.waiting_for_catalog() || self.session.waiting_for_credential()
     }
 
     fn look_up(&mut self) -> LookUp {
+        if self.session.waiting_for_credential() {
+            let (verifiers, actor) = (self.world.verifiers.clone(), self.session.actor().clone());
+            let (tell, asked) = oneshot::channel();
+            self.asked = Some(asked);
+            return Box::pin(async move {
+                let found = match verifiers {
+                    Some(verifiers) => verifiers.find(&actor.role).await,
+                    None => Err(Refusal::new(Code::Internal, "there is no source of verifiers", "")),
+                };
+                // Nobody waits any more when the connection has ended.
+                let _ = tell.send(found);
+            });
+        }
         let keeper = self.world.keeper.clone();
         Box::pin(async move {
             keeper.refresh(LOOK_UP).await;
@@ -145,13 +169,22 @@ impl Mind for Live {
     }
 
     fn looked_up(&mut self) {
-        self.looked_up = true;
+        match self.asked.take() {
+            Some(mut asked) => self.found = asked.try_recv().ok(),
+            None => self.looked_up = true,
+        }
     }
 
     fn refresh(&mut self) {
         // A session that waits asks through `look_up`.
         if !self.session.waiting_for_catalog() {
             self.world.keeper.request();
+        }
+    }
+
+    fn forget_credential(&mut self) {
+        if let Some(verifiers) = &self.world.verifiers {
+            verifiers.forget(&self.session.actor().role);
         }
     }
 

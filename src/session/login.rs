@@ -1,4 +1,4 @@
-//! Startup and the relayed authentication (DESIGN §4 "Auth").
+//! Startup, and authentication that server and client make out through us (DESIGN §4 "Auth").
 //!
 //! In: the startup packet, then authentication frames of both peers. Out: the packet for the server, frames passed
 //! on with the PLUS mechanisms removed. Never: a password kept, a login without proof.
@@ -15,6 +15,7 @@ use crate::wire::message::Reader;
 use crate::wire::startup::{CancelKey, Startup};
 use crate::wire::{encode, frame};
 
+use super::terminate::Stage;
 use super::{BackendKey, Close, Context, Effect, Phase, Session, Settings};
 
 /// Longest message of a client that has not logged in, in bytes.
@@ -27,6 +28,8 @@ pub(super) struct Exchange {
     asked: Option<ActorAuth>,
     /// The server has said SASLFinal.
     sasl_final: bool,
+    /// Whose login it is to judge.
+    pub(super) stage: Stage,
 }
 
 pub(super) struct Checked {
@@ -115,12 +118,13 @@ fn pin(startup: &mut Startup) -> Result<(), Refusal> {
 }
 
 impl Session {
-    pub(super) fn login_client(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
-        match frame[0] {
-            b'p' => {
-                cx.to_server.extend_from_slice(frame);
+    pub(super) fn login_client(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        match message[0] {
+            b'p' if matches!(self.login.stage, Stage::Relayed) => {
+                cx.to_server.extend_from_slice(message);
                 Ok(())
             }
+            b'p' => self.prove(&message[frame::HEADER..], cx),
             b'X' => Err(Close { reason: "the client left during login" }),
             _ => {
                 let refusal = Refusal::new(Code::Protocol, "unexpected message during login", "");
@@ -160,10 +164,15 @@ impl Session {
         }
         let mut r = Reader::new(body);
         let Ok(code) = r.u32() else { return Err(self.unexpected_reply(cx)) };
+        if self.login.stage.upstream() {
+            return self.prove_upstream(code, r.rest(), cx);
+        }
         match code {
-            0 => return self.authentication_ok(message, cx),
+            0 => return self.authentication_ok(cx),
             3 => self.login.asked = Some(ActorAuth::Cleartext),
             5 => self.login.asked = Some(ActorAuth::Md5),
+            // The server has no verifier either: SCRAM can only fail.
+            10 if self.settings.terminate => return Err(self.wrong_password(cx)),
             10 => return self.mechanisms(r.rest(), cx),
             11 if self.login.asked == Some(ActorAuth::ScramSha256) => {}
             12 if self.login.asked == Some(ActorAuth::ScramSha256) => self.login.sasl_final = true,
@@ -198,40 +207,51 @@ impl Session {
         encode::raw(cx.to_client, b'R', &body).map_err(|_| self.unexpected_reply(cx))
     }
 
-    fn authentication_ok(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+    fn authentication_ok(&mut self, cx: &mut Context<'_>) -> Result<(), Close> {
         let proven = match self.login.asked {
             Some(ActorAuth::ScramSha256) => self.login.sasl_final,
             Some(_) => true,
             None => false,
         };
-        let auth = if proven {
-            self.login.asked.unwrap_or(ActorAuth::None)
+        if proven {
+            self.logged_in(self.login.asked.unwrap_or(ActorAuth::None), cx)
         } else if self.settings.allow_trust && self.legs.client_local {
-            ActorAuth::Trust
+            self.logged_in(ActorAuth::Trust, cx)
         } else {
-            let refusal = Refusal::new(
-                Code::TrustRefused,
-                "the server let this login in without a password, which proves no actor",
-                "use scram-sha-256 in pg_hba.conf for connections from the proxy, or [listen] allow_trust on loopback",
-            );
-            self.emit_login(EventKind::LoginFailed, Some(&refusal), cx);
-            return Err(self.fatal(&refusal, "login without a password", cx));
-        };
+            Err(self.untrusted(cx))
+        }
+    }
+
+    /// Passes AuthenticationOk on.
+    pub(super) fn logged_in(&mut self, auth: ActorAuth, cx: &mut Context<'_>) -> Result<(), Close> {
         Arc::make_mut(&mut self.actor).auth = auth;
         self.phase = Phase::Starting;
-        cx.to_client.extend_from_slice(message);
-        Ok(())
+        encode::raw(cx.to_client, b'R', &[0; 4]).map_err(|_| self.unexpected_reply(cx))
+    }
+
+    pub(super) fn untrusted(&mut self, cx: &mut Context<'_>) -> Close {
+        let refusal = Refusal::new(
+            Code::TrustRefused,
+            "the server let this login in without a password, which proves no actor",
+            "use scram-sha-256 in pg_hba.conf for connections from the proxy, or [listen] allow_trust on loopback",
+        );
+        self.emit_login(EventKind::LoginFailed, Some(&refusal), cx);
+        self.fatal(&refusal, "login without a password", cx)
     }
 
     fn login_failed(&mut self, body: &[u8], cx: &mut Context<'_>) {
         cx.meters.login_failed();
         let sqlstate = super::redact::sqlstate(body);
+        if self.settings.terminate && sqlstate.starts_with(b"28") {
+            // Changed since it was looked up.
+            cx.effects.push(Effect::ForgetCredential);
+        }
         let mut event = self.event(EventKind::LoginFailed, cx);
         event.sqlstate = Some(String::from_utf8_lossy(&sqlstate).into_owned());
         cx.effects.push(Effect::Event(Box::new(event)));
     }
 
-    fn emit_login(&mut self, kind: EventKind, refusal: Option<&Refusal>, cx: &mut Context<'_>) {
+    pub(super) fn emit_login(&mut self, kind: EventKind, refusal: Option<&Refusal>, cx: &mut Context<'_>) {
         let mut event = self.event(kind, cx);
         if let Some(refusal) = refusal {
             event.sqlstate = Some(refusal.sqlstate.as_str().to_owned());

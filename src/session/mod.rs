@@ -18,6 +18,7 @@ mod record;
 mod redact;
 mod server;
 mod settings;
+mod terminate;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -36,11 +37,13 @@ use crate::metrics::Meters;
 use crate::plan;
 use crate::policy::rules::{ActorClass, ClassId, Rules};
 use crate::secret::Entropy;
+use crate::wire::end_point::EndPoint;
 use crate::wire::frame;
 use crate::wire::startup::{CancelKey, Startup};
 use crate::wire::types::Style;
 
 use pending::{Pending, Portal, Prepared};
+pub use terminate::Credential;
 
 /// What the session asks of the world.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub enum Effect {
     },
     /// Load the catalog anew.
     RefreshCatalog,
+    /// The user's verifier is not, or may not be, what it was when it was looked up.
+    ForgetCredential,
 }
 
 /// A direction of output.
@@ -74,6 +79,10 @@ pub enum Side {
 pub struct Settings {
     /// A login that the server let in without a password counts, on loopback and Unix sockets.
     pub allow_trust: bool,
+    /// Logins end here: the client proves its password to us.
+    pub terminate: bool,
+    /// Users without a SCRAM verifier talk to the server through us, when both legs are TLS.
+    pub relay_cleartext: bool,
     /// Databases that pass through without a policy.
     pub passthrough: Vec<String>,
     /// Intent records are made and waited for.
@@ -92,6 +101,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             allow_trust: false,
+            terminate: false,
+            relay_cleartext: false,
             passthrough: Vec::new(),
             intent: true,
             log_all: false,
@@ -107,6 +118,8 @@ impl Default for Settings {
 pub struct Legs {
     /// The client speaks TLS to us.
     pub client_tls: bool,
+    /// What a client can bind its proof to: our certificate, if it has a hash for that.
+    pub client_end_point: Option<EndPoint>,
     /// The client is on loopback or a Unix socket.
     pub client_local: bool,
     /// We speak TLS to the server.
@@ -144,6 +157,8 @@ pub struct Context<'a> {
     pub meters: &'a Meters,
     /// The look-up asked for by [`Effect::RefreshCatalog`] has ended, or its deadline has passed.
     pub catalog_deadline_passed: bool,
+    /// What the look-up that [`Session::waiting_for_credential`] asks for has brought.
+    pub credential: Option<Result<Credential, Refusal>>,
 }
 
 impl std::fmt::Debug for dyn Entropy + '_ {
@@ -190,6 +205,7 @@ pub struct Session {
     transparent: bool,
     phase: Phase,
     login: login::Exchange,
+    server_end_point: Option<EndPoint>,
     key: Option<BackendKey>,
     class: ClassId,
     rules_version: u64,
@@ -275,6 +291,7 @@ impl Session {
             transparent: checked.transparent,
             phase: Phase::Login,
             login: login::Exchange::default(),
+            server_end_point: None,
             key: None,
             class,
             rules_version: rules.version,
@@ -315,13 +332,24 @@ impl Session {
         })
     }
 
-    /// Appends the upstream StartupMessage.
-    pub fn start(&mut self, cx: &mut Context<'_>) {
-        // The packet was within the limit when it came; what we add is checked by the encoder.
-        if self.startup.encode(cx.to_server).is_err() {
-            let refusal = Refusal::new(Code::Limit, "the startup packet is too long", "shorten its options");
-            crate::wire::encode::error(cx.to_client, "FATAL", &refusal);
+    /// The upstream leg stands; `server` is what a proof can be bound to there. Appends the StartupMessage, unless the
+    /// client is to prove itself first.
+    pub fn start(&mut self, server: Option<EndPoint>, cx: &mut Context<'_>) {
+        self.server_end_point = server;
+        if self.settings.terminate {
+            self.login.stage = terminate::Stage::Asking;
+        } else {
+            // The client has been told; it has nothing to add.
+            let _ = self.open_upstream(cx);
         }
+    }
+
+    /// The packet was within the limit when it came; what we add is checked by the encoder.
+    fn open_upstream(&mut self, cx: &mut Context<'_>) -> Result<(), Close> {
+        self.startup.encode(cx.to_server).map_err(|_| {
+            let refusal = Refusal::new(Code::Limit, "the startup packet is too long", "shorten its options");
+            self.fatal(&refusal, "the startup packet is too long", cx)
+        })
     }
 
     /// Consumes whole frames of the client.
@@ -337,6 +365,10 @@ impl Session {
             }
             (self.waiting, self.stale) = (false, false);
             self.retry = true;
+        }
+        if self.waiting_for_credential() {
+            let Some(found) = cx.credential.take() else { return Ok(()) };
+            self.offer(found, cx)?;
         }
         let mut bytes = std::mem::take(input);
         let mut at = 0;
@@ -413,6 +445,11 @@ impl Session {
     /// Client input waits for a catalog look-up.
     pub fn waiting_for_catalog(&self) -> bool {
         self.waiting
+    }
+
+    /// Client input waits for the look-up of the verifier of [`Session::actor`]'s role.
+    pub fn waiting_for_credential(&self) -> bool {
+        matches!(self.login.stage, terminate::Stage::Asking)
     }
 
     /// The pair for the cancel registry, once the server has sent its key.

@@ -69,6 +69,7 @@ struct Desk {
     to_client: BytesMut,
     to_server: BytesMut,
     effects: Vec<Effect>,
+    credential: Option<Result<Credential, Refusal>>,
 }
 
 impl Desk {
@@ -82,6 +83,7 @@ impl Desk {
             to_client: BytesMut::new(),
             to_server: BytesMut::new(),
             effects: Vec::new(),
+            credential: None,
         }
     }
 
@@ -97,6 +99,7 @@ impl Desk {
             effects: &mut self.effects,
             meters: &self.meters,
             catalog_deadline_passed: false,
+            credential: self.credential.take(),
         }
     }
 }
@@ -155,7 +158,7 @@ fn probe_answer() -> Vec<Vec<u8>> {
 fn logged_in(piece: usize) -> (Session, Desk) {
     let mut desk = Desk::new();
     let mut session = app(Settings::default());
-    session.start(&mut desk.cx());
+    session.start(None, &mut desk.cx());
     let stream: Vec<u8> = scram_login().into_iter().chain(probe_answer()).flatten().collect();
     let mut input = BytesMut::new();
     for bytes in stream.chunks(piece) {

@@ -21,6 +21,7 @@ pub struct SiteBuilder {
     listen: String,
     audit: String,
     upstream_port: Option<u16>,
+    upstream: String,
     passthrough: Vec<String>,
     cluster: &'static Cluster,
 }
@@ -69,6 +70,12 @@ impl SiteBuilder {
         self
     }
 
+    /// Further lines of `[upstream]`.
+    pub fn upstream_lines(mut self, toml: &str) -> Self {
+        self.upstream.push_str(toml);
+        self
+    }
+
     /// In another cluster than the shared one.
     pub fn on(mut self, cluster: &'static Cluster) -> Self {
         self.cluster = cluster;
@@ -113,7 +120,7 @@ impl SiteBuilder {
         let quoted: Vec<String> = self.passthrough.iter().map(|name| format!("{name:?}")).collect();
         format!(
             "[listen]\npostgres = \"127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n{}\n\
-             [upstream]\nhost = \"127.0.0.1\"\nport = {}\n\
+             [upstream]\nhost = \"127.0.0.1\"\nport = {}\n{}\n\
              [control]\nurl = \"postgresql://pgveil:{PASSWORD}@127.0.0.1:{}/{}\"\n\
              [databases]\npassthrough = [{}]\n\
              [policy]\npath = \"policy.toml\"\n\
@@ -123,6 +130,7 @@ impl SiteBuilder {
             site.admin_port,
             self.listen,
             self.upstream_port.unwrap_or(self.cluster.port()),
+            self.upstream,
             self.cluster.port(),
             site.database,
             quoted.join(", "),
@@ -165,6 +173,7 @@ impl Site {
             listen: String::new(),
             audit: String::new(),
             upstream_port: None,
+            upstream: String::new(),
             passthrough: Vec::new(),
             cluster: cluster(),
         }

@@ -16,6 +16,7 @@ use crate::metrics::Meters;
 use crate::relay::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::relay::{Drain, Relay, Settings, Upstream};
 use crate::session::{BackendKey, Close, Effect, Legs, Side};
+use crate::wire::end_point::EndPoint;
 use crate::wire::startup::{CancelKey, Startup};
 use crate::wire::{encode, frame};
 
@@ -93,7 +94,7 @@ impl DoubleMind {
 }
 
 impl Mind for DoubleMind {
-    fn start(&mut self, out: &mut Out) {
+    fn start(&mut self, _: Option<EndPoint>, out: &mut Out) {
         self.startup.encode(&mut out.to_server).unwrap();
     }
 
@@ -148,6 +149,8 @@ impl Mind for DoubleMind {
     }
 
     fn looked_up(&mut self) {}
+
+    fn forget_credential(&mut self) {}
 
     fn refresh(&mut self) {}
 

@@ -271,7 +271,7 @@ async fn the_upstream_certificate_is_checked_as_configured() {
         let (mut server, _) = site.server.accept().await.unwrap();
         read_packet(&mut server).await;
         server.write_all(b"S").await.unwrap();
-        let acceptor = tokio_rustls::TlsAcceptor::from(certificates.server(true).config());
+        let acceptor = tokio_rustls::TlsAcceptor::from(certificates.server(true).identity().config.clone());
         match acceptor.accept(server).await {
             Ok(mut server) if good => {
                 let mut first = vec![0; startup().len()];

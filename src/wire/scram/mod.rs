@@ -8,7 +8,7 @@
 mod client;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verifier;
 
 use base64::Engine as _;

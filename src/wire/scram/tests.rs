@@ -22,9 +22,9 @@ fn salted(password: &[u8], salt: &[u8], count: u32) -> Key {
     sum
 }
 
-struct Password {
+pub(crate) struct Password {
     client_key: Key,
-    verifier: Verifier,
+    pub(crate) verifier: Verifier,
 }
 
 fn password(text: &str, salt: &[u8]) -> Password {
@@ -39,12 +39,13 @@ fn password(text: &str, salt: &[u8]) -> Password {
     Password { verifier: Verifier::parse(&text).unwrap(), client_key }
 }
 
-fn pencil() -> Password {
+/// The password of the example.
+pub(crate) fn pencil() -> Password {
     password("pencil", &STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap())
 }
 
 /// A client with the password: `client-final-message` for a challenge.
-fn prove(password: &Password, first_bare: &str, challenge: &str, without_proof: &str) -> String {
+pub(crate) fn prove(password: &Password, first_bare: &str, challenge: &str, without_proof: &str) -> String {
     let authenticated = format!("{first_bare},{challenge},{without_proof}");
     let signature = mac(password.verifier.stored_key.expose(), &[authenticated.as_bytes()]);
     format!("{without_proof},p={}", encode(xor(&password.client_key, &signature).expose()))
