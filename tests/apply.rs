@@ -1,5 +1,7 @@
 //! `pgveil apply` and `pgveil check` against a real server.
 
+use pgveil::demo::cluster::Cluster;
+
 use crate::support::{CANARY, PASSWORD, Site, cluster};
 
 const SCHEMA: &str = "
@@ -241,4 +243,26 @@ fn a_superuser_gets_the_event_trigger_that_wakes_the_proxies() {
     cluster()
         .sql_as("app", PASSWORD, &site.database, "create table public.mine (a int); drop table public.mine")
         .unwrap();
+}
+
+#[test]
+fn the_event_trigger_leaves_two_phase_commit_of_definitions_alone() {
+    let site = Site::new("prepared").schema(SCHEMA).policy(POLICY).prepare();
+    let config = std::fs::read_to_string(site.path("pgveil.toml")).unwrap();
+    let own = format!("pgveil:{PASSWORD}@");
+    site.write("pgveil.toml", &config.replace(&own, &format!("postgres:{}@", cluster().password())));
+    let ddl = site.pgveil_ok(&["apply", "--dry-run"]);
+    let trigger: String = ddl.lines().filter(|line| line.contains("notify_catalog")).collect();
+    assert!(trigger.contains("create event trigger"), "{ddl}");
+    let hba = "host all all 127.0.0.1/32 scram-sha-256\n";
+    let cluster = Cluster::start(cluster().binaries(), "max_prepared_transactions = 2", hba).unwrap();
+    for sql in [
+        "create schema pgveil",
+        &trigger,
+        "begin; create table made (id int); prepare transaction 'p'",
+        "commit prepared 'p'",
+        "select id from made",
+    ] {
+        cluster.sql("postgres", sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
 }

@@ -75,13 +75,16 @@ pub(super) fn columns_table() -> [Statement; 2] {
     ]
 }
 
-/// DDL anywhere in the database wakes the proxies. Needs a superuser.
+/// DDL anywhere in the database wakes the proxies. Needs a superuser. PostgreSQL prepares no transaction that has
+/// notified, so where two-phase commit is possible the proxies find changes by polling.
 pub(super) fn event_trigger() -> [Statement; 2] {
     [
         Statement::new(
             "tells the proxies that the catalog changed",
             "create or replace function pgveil.notify_catalog() returns event_trigger language plpgsql \
-             set search_path = pg_catalog as $$begin perform pg_catalog.pg_notify('pgveil_catalog', ''); end$$",
+             set search_path = pg_catalog as $$begin \
+             if current_setting('max_prepared_transactions') = '0' then \
+             perform pg_catalog.pg_notify('pgveil_catalog', ''); end if; end$$",
         ),
         Statement::new(
             "… at the end of every DDL command",
