@@ -154,8 +154,12 @@ fn without_verifiers_nobody_is_served() {
     site.spawn();
     assert_eq!(site.wait_exit(30), Some(1), "{}", site.log());
     assert!(site.log().contains("apply --superuser") && site.log().contains("scram_verifier"), "{}", site.log());
+    let checked = site.pgveil(&["check"]);
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.code() == Some(1) && said.contains("apply --superuser"), "{said}");
     lend_verifiers(&site);
     assert!(site.pgveil_ok(&["apply", "--superuser"]).contains("nothing is missing"));
+    site.pgveil_ok(&["check"]);
     for role in ["app", "pgveil"] {
         let sql = "select count(*) from pgveil.scram_verifier('app')";
         let asked = ground().cluster.sql_as(role, PASSWORD, &site.database, sql);

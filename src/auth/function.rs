@@ -18,7 +18,7 @@ const ASK: &str = "select verifier from pgveil.scram_verifier($1)";
 
 const MISSING: &str = "[auth] mode = \"terminate\" needs the users' verifiers, and the database has no function \
      pgveil.scram_verifier that the control account may call\n  \
-     help: have a superuser run what `pgveil apply --superuser` prints, or keep verifiers = \"file\", or say \
+     help: have a superuser run what `pgveil apply --superuser` prints, or say verifiers = \"file\", or say \
      mode = \"relay\" (then clients that know channel binding must connect with channel_binding=disable)";
 
 /// The function, and the connection it is asked on.

@@ -12,6 +12,7 @@ use super::connect;
 use crate::catalog::{self, Connect};
 use crate::config::{self, Config, ControlUrl};
 use crate::crypto::Keyring;
+use crate::error::Error;
 use crate::keys;
 use crate::policy::problem::{Problem, render};
 use crate::policy::{self, Policy, reveal};
@@ -110,6 +111,15 @@ fn examine(args: &Args, report: &mut Report) -> anyhow::Result<Result<(), Vec<Pr
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if args.against.is_none()
+        && let Some(verifiers) = connect::verifiers(&config)?
+        && let Err(error) = runtime.block_on(verifiers.check())
+    {
+        match error {
+            Error::Unreachable(_) => {}
+            wrong => report.problems.push(Problem::whole(&args.config.display().to_string(), wrong.to_string(), None)),
+        }
+    }
     match runtime.block_on(compare(&connect, &policy, keyring.as_ref())) {
         Ok(Ok(warnings)) => {
             report.warnings.extend(warnings);

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tokio_postgres::config::Host;
 
+use crate::auth::{Source, Verifiers};
 use crate::catalog::Connect;
-use crate::config::{Control, TlsMode, UpstreamTls};
+use crate::config::{self, Config, Control, TlsMode, UpstreamTls};
 use crate::relay::{ClientTls, Verify};
 use crate::secret::Passphrase;
 
@@ -37,6 +38,17 @@ pub(super) fn client_tls(host: &str, tls: &UpstreamTls) -> anyhow::Result<Option
         TlsMode::VerifyFull => Verify::Full,
     };
     Ok(Some(ClientTls::new(host, verify, tls.ca.as_deref())?))
+}
+
+/// What logins that end here are checked with; `None`: they do not.
+pub(super) fn verifiers(config: &Config) -> anyhow::Result<Option<Verifiers>> {
+    Ok(match &config.auth.terminate {
+        None => None,
+        Some(config::Verifiers::Function) => {
+            Some(Verifiers::new(Source::Function(Box::new(control(&config.control)?))))
+        }
+        Some(config::Verifiers::File(path)) => Some(Verifiers::new(Source::File(path.clone()))),
+    })
 }
 
 fn password(control: &Control) -> anyhow::Result<Option<Passphrase>> {

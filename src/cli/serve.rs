@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::connect;
 use crate::admin::{self, Door, Facts};
-use crate::auth::{Source, Verifiers};
+use crate::auth::Verifiers;
 use crate::catalog::{self, Keeper};
 use crate::config::{self, Config, LogFormat, Statements};
 use crate::crypto::Keyring;
@@ -247,12 +247,7 @@ async fn open_desk(
 
 /// Whom logins are checked with, if they end here. No source, no service.
 async fn verifiers(config: &Config) -> anyhow::Result<Option<Arc<Verifiers>>> {
-    let source = match &config.auth.terminate {
-        None => return Ok(None),
-        Some(config::Verifiers::Function) => Source::Function(Box::new(connect::control(&config.control)?)),
-        Some(config::Verifiers::File(path)) => Source::File(path.clone()),
-    };
-    let verifiers = Verifiers::new(source);
+    let Some(verifiers) = connect::verifiers(config)? else { return Ok(None) };
     match verifiers.check().await {
         // Nobody is let in before it can be reached.
         Err(Error::Unreachable(_)) => {}

@@ -102,7 +102,7 @@ pub fn plan(policy: &Policy, schema: &Schema, facts: &Facts, ids: &HashMap<Strin
         sealed: verdict.ready.iter().map(Wanted::full).collect(),
         waiting: verdict.full.iter().map(Wanted::full).collect(),
         refused: verdict.refused,
-        superuser: if facts.superuser { Vec::new() } else { superuser_script(facts) },
+        superuser: superuser_script(facts),
         grants: grants.direct,
         notes: grants.notes,
     }
@@ -137,7 +137,7 @@ fn privileged(facts: &Facts) -> Vec<Statement> {
     statements
 }
 
-/// The same for a control account that is no superuser, as a script for one; empty when nothing is missing.
+/// The same as a script for a superuser, in whatever order it and `apply` are run; empty when nothing is missing.
 fn superuser_script(facts: &Facts) -> Vec<Statement> {
     let missing = privileged(facts);
     let mut script = Vec::new();

@@ -230,3 +230,20 @@ fn columns_that_share_an_id_are_bound_once() {
     assert_eq!(names, ["public.users.email", "public.users.name"]);
     assert!(bindings.iter().all(|b| b.empty && b.database == "app"));
 }
+
+#[test]
+fn what_needs_a_superuser_is_a_script_of_its_own_or_part_of_a_superusers_plan() {
+    let facts = Facts { control: "ve\"il".into(), ..facts() };
+    let script = text(&planned(&plaintext(), &facts).superuser);
+    let at = |part: &str| script.find(part).unwrap_or_else(|| panic!("{part} is not in\n{script}"));
+    assert!(at("create schema pgveil authorization \"ve\"\"il\"") < at("create event trigger pgveil_catalog"));
+    assert!(at("security definer set search_path = pg_catalog, pg_temp") < at("revoke all on function"));
+    assert!(at("from public") < at("grant execute on function pgveil.scram_verifier(text) to \"ve\"\"il\""));
+    let later = Facts { schema: true, event_trigger: true, ..facts.clone() };
+    let script = text(&planned(&plaintext(), &later).superuser);
+    assert!(script.contains("scram_verifier") && !script.contains("create schema") && !script.contains("trigger"));
+    let done = Facts { verifier_function: true, ..later };
+    assert!(planned(&plaintext(), &done).superuser.is_empty());
+    let ours = text(&planned(&plaintext(), &Facts { superuser: true, ..facts }).statements);
+    assert!(ours.contains("create or replace function pgveil.scram_verifier"));
+}

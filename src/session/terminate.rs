@@ -124,13 +124,13 @@ impl Session {
             (11, Stage::Answering(mut client)) => match client.answer(data) {
                 Ok(last) => {
                     self.login.stage = Stage::Signing(client);
-                    encode::raw(cx.to_server, b'p', last.as_bytes()).map_err(|_| self.unexpected_reply(cx))
+                    encode::raw(cx.to_server, b'p', last.as_bytes()).map_err(|_| self.astray(cx))
                 }
                 Err(Fault::OtherVerifier) => {
                     cx.effects.push(Effect::ForgetCredential);
                     Err(self.wrong_password(cx))
                 }
-                Err(_) => Err(self.unexpected_reply(cx)),
+                Err(_) => Err(self.astray(cx)),
             },
             (12, Stage::Signing(client)) => {
                 let Ok(server_final) = client.finish(data) else {
@@ -157,7 +157,7 @@ impl Session {
                 );
                 Err(self.deny(&refusal, "the server asks for the password itself", cx))
             }
-            _ => Err(self.unexpected_reply(cx)),
+            _ => Err(self.astray(cx)),
         }
     }
 
@@ -182,12 +182,12 @@ impl Session {
         body.put_u32(u32::try_from(first.len()).unwrap_or(0));
         body.put_slice(first.as_bytes());
         self.login.stage = Stage::Answering(Box::new(client));
-        encode::raw(cx.to_server, b'p', &body).map_err(|_| self.unexpected_reply(cx))
+        encode::raw(cx.to_server, b'p', &body).map_err(|_| self.astray(cx))
     }
 
     fn let_in(&mut self, server_final: &str, cx: &mut Context<'_>) -> Result<(), Close> {
         let body = [&12u32.to_be_bytes(), server_final.as_bytes()].concat();
-        encode::raw(cx.to_client, b'R', &body).map_err(|_| self.unexpected_reply(cx))?;
+        encode::raw(cx.to_client, b'R', &body).map_err(|_| self.astray(cx))?;
         self.logged_in(ActorAuth::ScramTerminate, cx)
     }
 
@@ -213,6 +213,12 @@ impl Session {
     fn broken(&mut self, cx: &mut Context<'_>) -> Close {
         let refusal = Refusal::new(Code::Protocol, "unexpected message during login", "");
         self.deny(&refusal, "the client sent an unexpected message during login", cx)
+    }
+
+    /// The server's turn, and it is not what comes next.
+    fn astray(&mut self, cx: &mut Context<'_>) -> Close {
+        let refusal = Refusal::new(Code::Protocol, "the server sent an unexpected message", "look at the server's log");
+        self.deny(&refusal, "the server sent an unexpected message during login", cx)
     }
 
     /// Ends a login that failed by our own judgement.

@@ -202,6 +202,8 @@ fn a_server_that_skips_a_step_lets_nobody_in() {
         play.prove();
         play.server(code, b"v=AAAA").unwrap_err();
         assert!(play.refusal().contains(said), "{code}");
+        let failed = play.effects.iter().filter(|e| matches!(e, Effect::Event(e) if e.kind == EventKind::LoginFailed));
+        assert_eq!(failed.count(), 1, "{code}");
     }
 }
 
