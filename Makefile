@@ -2,11 +2,12 @@
 # make test   every test, against a real PostgreSQL and real drivers
 # make lint   formatting, clippy, house rules
 # make conformance  PostgreSQL 15's own regression and isolation suites, direct and through pgveil (some minutes)
+# make clients  drivers and ORMs, each direct and through pgveil; writes the README's table of them (some minutes)
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
 CARGO ?= cargo
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance
+.PHONY: demo test lint fmt bench conformance clients
 
 demo:
 	@.ci/needs demo
@@ -35,3 +36,7 @@ bench:
 conformance:
 	@.ci/needs conformance
 	@tests/conformance/regress.sh
+
+clients:
+	@.ci/needs clients
+	@tests/clients/matrix.sh

@@ -1,0 +1,1 @@
+"""The Django application of the matrix: two tables that were there before, and one of its own."""
