@@ -227,6 +227,8 @@ fn not_covered(c: &Column, sql: &str, declared: &Type) -> bool {
     match *declared {
         Type::INET | Type::TEXT_ARRAY => true,
         Type::JSONB => sql.contains("::") || sql.contains("cast("),
+        // `varchar = bpchar` passes over blanks at the end.
+        Type::BPCHAR if c.ty.starts_with("varchar") && sql.starts_with("select id") => !sql.contains("::"),
         Type::BPCHAR | Type::NAME => sql.starts_with("select coalesce"),
         _ => {
             // Cells of one type are not shown as another whose bytes differ.
@@ -392,6 +394,12 @@ const EQUALITIES: &[(&str, &[Type], &[&str])] = &[
     ("select id from k where c_int4 = $1", &[Type::FLOAT8], &["-5", "-5.4"]),
     ("select id from k where c_int2 = $1", &[Type::INT8], &["-8", "9000000000"]),
     ("select id from k where c_int8 = $1::int", &[Type::TEXT], &["6", "7", "9000000000"]),
+    ("select id from k where c_int2 = $1", &[], &["-8", "70000"]),
+    ("select id from k where c_int2 <> $1", &[Type::INT2], &["-8", "70000"]),
+    ("select id from k where c_int4 = any($1)", &[], &["{-5}", "{-5,3000000000}"]),
+    ("select coalesce(c_int2, $1) from k where id = 40", &[Type::INT4], &["7", "70000"]),
+    ("select coalesce(c_int4, $1) from k where id = 40", &[Type::INT8], &["7", "3000000000"]),
+    ("select case id when 40 then $1 else c_int2 end from k where id = 40", &[Type::INT8], &["3000000000"]),
     ("select id from k where c_numeric = $1", &[Type::INT4], &["-1", "1"]),
     ("select id from k where c_numeric = $1::numeric(10,1)", &[], &["-1.04", "-1.06"]),
     ("select id from k where c_numeric in ($1, $1)", &[Type::FLOAT8], &["-1", "12.5"]),
@@ -438,4 +446,14 @@ async fn values_of_other_types_equal_what_postgresql_says() {
         }
     }
     assert!(differing.is_empty(), "{differing}");
+    // PostgreSQL would pass over blanks at the end of both sides; no token does, so it is not asked.
+    for (sql, declared, value) in [
+        ("select id from k where c_varchar = $1", Type::BPCHAR, "kanarie w"),
+        ("select id from k where (c_varchar, id) = ($1, 1)", Type::BPCHAR, "kanarie w"),
+        ("select nullif(c_varchar, $1) from k", Type::BPCHAR, "kanarie w"),
+        ("select id from k where c_varchar = any($1)", Type::BPCHAR_ARRAY, "{kanarie w}"),
+    ] {
+        let said = answer(&app, sql, &[declared], &[AsText(value)]).await;
+        assert!(said.ends_with("42804") || said.ends_with("42883"), "{sql}: {said}");
+    }
 }

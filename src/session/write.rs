@@ -214,7 +214,13 @@ impl Sealer<'_> {
         self.plain.clear();
         let stored = value::decode_declared(declared, column.ty, format, bytes, self.style, self.plain);
         if target.search {
-            let free = SqlType { kind: column.ty.kind, typmod: -1 };
+            let own = Kind::of_oid(declared).is_none_or(|kind| kind == column.ty.kind);
+            // Integers of all widths are the same bytes in a cell, which may be shown as a wider one.
+            let kind = match column.ty.kind {
+                Kind::Int2 | Kind::Int4 if !own => Kind::Int8,
+                kind => kind,
+            };
+            let free = SqlType { kind, typmod: -1 };
             let whole = |stored: &[u8]| value::same_in_declared(declared, column.ty, format, bytes, self.style, stored);
             match stored {
                 Ok(()) if column.ty.typmod == -1 => exact = whole(self.plain),
@@ -225,8 +231,8 @@ impl Sealer<'_> {
                             let same = stored.is_ok() && value::equal(column.ty.kind, self.plain, &wide);
                             exact = same && whole(self.plain);
                         }
-                        // Beyond the type's range: PostgreSQL compares in a wider one and finds nothing.
-                        Err(e) if e.sqlstate.0 == *b"22003" => {
+                        // Beyond the range of another type: PostgreSQL compares in a wider one and finds nothing.
+                        Err(e) if !own && e.sqlstate.0 == *b"22003" => {
                             exact = false;
                             wide.clear();
                         }
@@ -252,7 +258,14 @@ impl Sealer<'_> {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let element = Kind::of_array_oid(declared).map_or(0, Kind::oid);
+        let element = match (declared, Kind::of_array_oid(declared)) {
+            (_, Some(kind)) => kind.oid(),
+            // Not declared, or as `unknown`.
+            (0 | 705, None) => 0,
+            (_, None) => {
+                return Err(bad_value(&target.column, SqlState(*b"42804"), "arrays of that type do not convert"));
+            }
+        };
         let elements = array::split(bytes, format).map_err(|e| bad_value(&target.column, e.sqlstate, e.what))?;
         let mut sealed = Vec::with_capacity(elements.len());
         for value in &elements {

@@ -79,7 +79,13 @@ pub fn assigns(source_oid: u32, target: Kind) -> bool {
 /// Whether `column = value` has an operator in PostgreSQL, for a value of that type.
 pub fn compares(column: Kind, source_oid: u32) -> bool {
     let Some(source) = Kind::of_oid(source_oid) else {
-        return source_oid == UNKNOWN || (column.is_text() && matches!(source_oid, BPCHAR | NAME));
+        // `varchar = bpchar` is bpchar's: it passes over the blanks at the end of both, which a token keeps.
+        return match source_oid {
+            UNKNOWN => true,
+            NAME => column.is_text(),
+            BPCHAR => column == Kind::Text,
+            _ => false,
+        };
     };
     let temporal = |kind| matches!(kind, Kind::Date | Kind::Timestamp | Kind::Timestamptz);
     let daytime = |kind| matches!(kind, Kind::Time | Kind::Interval);
