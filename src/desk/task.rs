@@ -28,6 +28,8 @@ const SYNC_BYTES: usize = 1 << 20;
 const HELD_BYTES: usize = 16 << 20;
 /// Events taken from the queue at once.
 const BATCH: usize = 1_024;
+/// How long events are gathered where nobody waits for them, so that not each of them wakes the thread.
+const GATHER: Duration = Duration::from_millis(2);
 /// Retries of a log that cannot be written: first and longest pause.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// How much of the log is read to rebuild windows.
@@ -170,6 +172,9 @@ impl Task {
             self.judge();
             if self.stopping && inbox.is_empty() && self.log.is_durable() {
                 break;
+            }
+            if self.durability == Durability::Async && !self.stopping && self.acks.is_empty() {
+                tokio::time::sleep(GATHER).await;
             }
         }
         self.finish();
