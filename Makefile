@@ -23,7 +23,7 @@ lint:
 	@$(CARGO) fmt --check
 	@$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
 	@$(CARGO) test --locked --quiet --test tidy
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check; fi
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check bans licenses sources; fi
 
 fmt:
 	@$(CARGO) fmt
