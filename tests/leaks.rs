@@ -163,6 +163,54 @@ async fn a_moved_search_path_never_sends_a_value_in_clear() {
     assert!(!server_log(&site.database).contains(CANARY));
 }
 
+/// Each of them leaves `public` in front, where `people` has sealed columns; pgveil last saw `own`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_path_moved_by_any_statement_is_seen() {
+    const MOVE: &str = "select set_config('search_path', 'public', false)";
+    let site = site().await;
+    site.sql(
+        "create table public.by_default (v text default set_config('search_path', 'public', false), n int);
+         create view public.by_view as select set_config('search_path', 'public', false) as v;
+         create table public.by_trigger (n int);
+         create function public.move() returns trigger language plpgsql as
+           $$ begin perform set_config('search_path', 'public', false); return new; end $$;
+         create trigger t before insert on public.by_trigger for each row execute function public.move();
+         grant all on public.by_default, public.by_view, public.by_trigger to app",
+    );
+    site.client("app").await.batch_execute("select 1 from public.by_view").await.unwrap();
+    let insert = format!("insert into people(id, email) values (3, '{CANARY}-moved')");
+    for (before, moves) in [
+        ("", "update pg_settings set setting = 'public' where name = 'search_path'".to_owned()),
+        ("", format!("create temp table ctas as {MOVE}")),
+        ("", "select set_config('search_path', 'public', false) into temp taken".to_owned()),
+        ("", format!("explain analyze {MOVE}")),
+        ("", format!("copy ({MOVE}) to stdout")),
+        (&*format!("declare c cursor with hold for {MOVE}"), "fetch c".to_owned()),
+        (&*format!("declare m cursor with hold for {MOVE} from generate_series(1, 9)"), "move 1 in m".to_owned()),
+        (&*format!("prepare p as {MOVE}"), "execute p".to_owned()),
+        ("", "insert into public.by_default(n) values (1)".to_owned()),
+        ("", "select * from public.by_view".to_owned()),
+        ("", "insert into public.by_trigger(n) values (1)".to_owned()),
+    ] {
+        let mut wire = Wire::login(site.port(), "app", &site.database);
+        wire.send(&query("set search_path = own"));
+        wire.until_ready();
+        wire.send(&query(before));
+        wire.until_ready();
+        wire.send(&[query(&moves), query(&insert), query("delete from public.people where id = 3")].concat());
+        let said = [text(&wire.until_ready()), text(&wire.until_ready()), text(&wire.until_ready())].concat();
+        assert!(!said.contains("PV0") && said.contains("DELETE 1"), "{moves}: {said}");
+        wire.send(&query("set search_path = own"));
+        wire.until_ready();
+        let bound = [frame(b'B', b"\0p\0\0\0\0\0\0\0"), frame(b'E', b"\0\0\0\0\0")].concat();
+        let pipelined = if moves == "execute p" { bound } else { [parse("", &moves), run("")].concat() };
+        wire.send(&[pipelined, parse("", &insert), run(""), frame(b'S', b"")].concat());
+        let said = text(&wire.until_ready());
+        assert!(said.contains("PV022") || said.contains("already exists"), "{moves}: {said}");
+    }
+    assert!(!server_log(&site.database).contains(CANARY));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_that_pgveil_does_not_know_yet_are_not_searched() {
     let site = site().await;

@@ -179,6 +179,9 @@ impl Reading {
             Some(Answer::SealedFunctions) => {
                 self.schema.sealed_functions.insert(cell(row, 0)?.to_owned());
             }
+            Some(Answer::Movers) => {
+                self.schema.movers.insert(cell(row, 0)?.to_owned());
+            }
             Some(Answer::Rules) => {
                 let place =
                     |text: &str| text.split_once('.').and_then(|(r, c)| Some((r.parse().ok()?, c.parse().ok()?)));

@@ -22,10 +22,11 @@ pub(super) enum Answer {
     Functions,
     SealedFunctions,
     Rules,
+    Movers,
     Behind,
 }
 
-pub(super) const ANSWERS: [Answer; 13] = [
+pub(super) const ANSWERS: [Answer; 14] = [
     Answer::Database,
     Answer::Relations,
     Answer::Columns,
@@ -38,6 +39,7 @@ pub(super) const ANSWERS: [Answer; 13] = [
     Answer::Functions,
     Answer::SealedFunctions,
     Answer::Rules,
+    Answer::Movers,
     Answer::Behind,
 ];
 
@@ -109,6 +111,16 @@ pub(super) const BATCH: &str = concat!(
        array_to_string(array(select distinct d.refobjid || '.' || d.refobjsubid from pg_depend d \
          where d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass \
          order by 1), ' ') from pg_rewrite r where r.ev_type <> '1' and r.oid >= 16384 order by r.oid;",
+    // Movers: set_config is function 2078; what a user's function does to the search path, it calls by that name.
+    "with code as (select oid from pg_proc where oid >= 16384 and prosrc ~* 'search_path'), \
+     calls(class, object, relation, calls) as ( \
+       select 'pg_attrdef'::regclass, oid, adrelid, adbin::text like '%:funcid 2078 %' from pg_attrdef \
+       union all select 'pg_rewrite'::regclass, oid, ev_class, \
+         concat(ev_qual, ev_action) like '%:funcid 2078 %' from pg_rewrite where oid >= 16384 \
+       union all select 'pg_trigger'::regclass, oid, tgrelid, false from pg_trigger where not tgisinternal) \
+     select distinct lower(c.relname) from calls join pg_class c on c.oid = relation \
+     where calls or exists (select from pg_depend d where d.classid = class and d.objid = object \
+       and d.refclassid = 'pg_proc'::regclass and d.refobjid in (select oid from code));",
 );
 
 /// Read only when `pgveil.columns` exists. The recorded name decides (it survives dump and restore), then the number

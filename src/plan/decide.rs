@@ -8,13 +8,16 @@ use super::assemble::Draft;
 use super::feed::fed;
 use super::reader::{Output, Reader};
 use super::value::Value;
-use super::{Decision, Field, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind, SubjectPlan, Touched};
+use super::{
+    Decision, Field, Moves, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind, SubjectPlan, Touched,
+};
 use super::{guard, probe, refuse};
 use crate::error::{Code, Refusal};
 use crate::event::Access;
 use crate::policy::rules::Rules;
 use crate::sql::kind::{self, Kind};
 use crate::sql::lexer::{LexError, Token, TokenKind};
+use crate::sql::name::{ident, is_ident};
 use crate::sql::parse::{parse_statement, with_stack};
 use crate::sql::{lex, mentions, setting, shape, statements, string_value};
 use sqlparser::ast::Statement;
@@ -75,8 +78,8 @@ fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
         touches: Arc::from([]),
         touches_unknown: false,
         far_reaching: false,
-        moves_names: false,
-        moves_style: false,
+        moves: Moves::default(),
+        runs_handle: false,
         creates_sealed: None,
         writes: false,
         fields: None,
@@ -156,7 +159,8 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
         | Kind::Discard
         | Kind::Do
         | Kind::Call
-        | Kind::Load => (StepKind::Settings, Access::Other, matches!(kind, Kind::Do | Kind::Call)),
+        | Kind::Load => (StepKind::Ordinary, Access::Other, matches!(kind, Kind::Do | Kind::Call)),
+        Kind::Declare => (StepKind::Declare, Access::Other, false),
         Kind::Refresh => (StepKind::Ddl { temporary: None, protected: false }, Access::Other, true),
         _ if kind.is_ddl() => (StepKind::Ddl { temporary, protected: false }, Access::Other, true),
         Kind::Fetch | Kind::Execute => (StepKind::Ordinary, Access::Read, false),
@@ -167,18 +171,26 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     step.far_reaching = matches!(step.kind, StepKind::Ddl { .. })
         && (!kind::is_local(sql, tokens, range) || calls.user || names_seal(sql, own));
     step.touches_unknown = calls.user || matches!(kind, Kind::Do | Kind::Call);
-    if (calls.settings || calls.user) && step.kind == StepKind::Ordinary {
-        step.kind = StepKind::Settings;
-    }
     if let (StepKind::Ordinary, Some(named)) = (&step.kind, named) {
         step.kind = named;
     }
-    if step.kind == StepKind::Settings {
-        step.moves_names =
-            moves(sql, own, &["search_path", "role", "session_authorization"], &["schema", "authorization"]);
-        step.moves_style = moves(sql, own, STYLES, &["zone"]);
+    step.runs_handle = matches!(kind, Kind::Fetch | Kind::Move | Kind::Execute);
+    // An UPDATE of that view calls set_config.
+    let unseen = mentions(sql, own, &request.rules.schema.movers)
+        || (step.writes && own.iter().any(|token| is_ident(token) && *ident(sql, token) == *"pg_settings"));
+    if unseen {
+        step.moves = Moves { settings: true, names: true, style: true };
+    } else if sets(kind) || calls.settings || calls.user {
+        let names = moves(sql, own, &["search_path", "role", "session_authorization"], &["schema", "authorization"]);
+        step.moves = Moves { settings: true, names, style: moves(sql, own, STYLES, &["zone"]) };
     }
     step
+}
+
+/// Statements that exist to change settings, or that run code nobody has read.
+fn sets(kind: Kind) -> bool {
+    use Kind::{Call, Discard, Do, Load, Reset, Set, SetConstraints, SetTransaction};
+    matches!(kind, Set | SetTransaction | SetConstraints | Reset | Discard | Do | Call | Load)
 }
 
 /// PREPARE, and DEALLOCATE of one name.
@@ -300,22 +312,20 @@ impl<'a> Text<'a> {
 
     /// What later statements of the text must know.
     fn after(&mut self, step: &Step) {
-        self.restyled |= step.moves_style;
-        match &step.kind {
-            StepKind::Ddl { temporary, protected } => {
-                if let Some(name) = temporary {
-                    self.temporary.insert(name.to_string());
-                }
-                if *protected {
-                    self.stale = Some("a protected table changes");
-                }
-                self.fresh.extend(step.creates_sealed.as_ref().map(|name| name.to_lowercase()));
-            }
-            StepKind::Settings if step.moves_names || step.touches_unknown => {
+        self.restyled |= step.moves.style;
+        let StepKind::Ddl { temporary, protected } = &step.kind else {
+            if step.moves.names || step.touches_unknown {
                 self.stale = Some("the search path may change");
             }
-            StepKind::Ordinary if step.touches_unknown => self.stale = Some("the search path may change"),
-            _ => {}
+            return;
+        };
+        self.temporary.extend(temporary.as_ref().map(ToString::to_string));
+        self.fresh.extend(step.creates_sealed.as_ref().map(|name| name.to_lowercase()));
+        if step.moves.names {
+            self.stale = Some("the search path may change");
+        }
+        if *protected {
+            self.stale = Some("a protected table changes");
         }
     }
 

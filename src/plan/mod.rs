@@ -198,8 +198,6 @@ pub enum StepKind {
     CopyOut(CopyPlan),
     /// Ends or begins a transaction, savepoints.
     Transaction,
-    /// SET, RESET, DISCARD, or anything that may change settings (set_config, DO, CALL, unknown functions).
-    Settings,
     /// CREATE, ALTER, DROP, GRANT, COMMENT, …: the catalog may differ afterwards.
     Ddl {
         /// CREATE TEMP TABLE of this unqualified name.
@@ -214,6 +212,8 @@ pub enum StepKind {
         /// The statement inside.
         query: Span,
     },
+    /// DECLARE: what the query moves, it moves when rows are fetched.
+    Declare,
     /// DEALLOCATE of one statement. That of all is told by its tag, as DISCARD ALL is.
     Deallocate(Arc<str>),
     /// An empty statement: answered by EmptyQueryResponse, and only if the whole text is empty.
@@ -266,11 +266,10 @@ pub struct Step {
     /// A definition after which any statement may have to be decided otherwise. Other definitions matter only to
     /// statements that name what they define, which is unknown then, or that use something protected.
     pub far_reaching: bool,
-    /// Afterwards bare names may mean other relations: the search path or the role changes.
-    pub moves_names: bool,
-    /// Afterwards values may be read and written in another form: DateStyle, TimeZone, IntervalStyle, bytea_output or
-    /// extra_float_digits changes.
-    pub moves_style: bool,
+    /// What may mean something else once it has run.
+    pub moves: Moves,
+    /// FETCH, MOVE, EXECUTE: it also moves what a cursor or statement made by SQL moves.
+    pub runs_handle: bool,
     /// The relation it makes with sealed columns in it: until the catalog has been read again, nobody knows which.
     pub creates_sealed: Option<Arc<str>>,
     /// It changes data (INSERT, UPDATE, DELETE, MERGE, also inside a CTE).
@@ -281,6 +280,26 @@ pub struct Step {
     pub subject: Option<SubjectPlan>,
     /// For the event.
     pub shape: Arc<Shape>,
+}
+
+/// What a statement may change for those after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// Some setting (SET, RESET, DISCARD, set_config, DO, CALL, users' functions).
+    pub settings: bool,
+    /// Among them the search path or the role: bare names may mean other relations.
+    pub names: bool,
+    /// Among them DateStyle, TimeZone, IntervalStyle, bytea_output or extra_float_digits: values may be read and
+    /// written in another form.
+    pub style: bool,
+}
+
+impl std::ops::BitOrAssign for Moves {
+    fn bitor_assign(&mut self, other: Self) {
+        self.settings |= other.settings;
+        self.names |= other.names;
+        self.style |= other.style;
+    }
 }
 
 /// A protected column that the statement uses.

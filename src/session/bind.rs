@@ -186,7 +186,7 @@ impl Session {
     fn current(&mut self, statement: Arc<Prepared>, cx: &mut Context<'_>) -> Result<Option<Arc<Prepared>>, Refusal> {
         let same = statement.rules_version == cx.rules.version && statement.names == self.names;
         let stale = self.stale && (!statement.plan.edits.is_empty() || protected_read(&statement.plan));
-        if same && !stale && !self.names_moving && !self.style_moving {
+        if same && !stale && !self.moving.names && !self.moving.style {
             return Ok(Some(statement));
         }
         match self.decide(&statement.sql, &statement.oids, true, cx) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 
 use crate::error::{Code, Refusal};
-use crate::plan::{Decision, Plan, Refused, Request, Step, StepKind};
+use crate::plan::{Decision, Moves, Plan, Refused, Request, Step, StepKind};
 use crate::policy::rules::Rules;
 use crate::wire::{encode, frame, message};
 
@@ -37,7 +37,7 @@ impl Session {
         let body = &message[frame::HEADER..];
         // The server answers what is under way by itself once its pipeline is closed.
         let answered = !self.open_pipeline && !self.pending.is_empty();
-        if self.moving && answered && matches!(message[0], b'Q' | b'P' | b'B') {
+        if self.moving.settings && answered && matches!(message[0], b'Q' | b'P' | b'B') {
             return Ok(Flow::Hold);
         }
         match message[0] {
@@ -153,7 +153,7 @@ impl Session {
     fn objection(&self, sql: &str, plan: &Plan, protected: bool, cx: &Context<'_>) -> Option<Refusal> {
         let styled = |s: &Step| crate::plan::styled(cx.rules, s);
         // A cast may print or read a date for a column of another type.
-        let restyled = self.uncertain(plan, self.style_moving, self.style_in_block);
+        let restyled = self.uncertain(plan, self.moving.style, self.in_block.style);
         if restyled && (plan.casts() || plan.steps.iter().any(styled)) {
             return Some(Refusal::new(
                 Code::CatalogStale,
@@ -161,7 +161,7 @@ impl Session {
                 "send it once the change has been answered",
             ));
         }
-        if self.uncertain(plan, self.names_moving, self.names_in_block) && (protected || mentions(sql, &cx.rules.names))
+        if self.uncertain(plan, self.moving.names, self.in_block.names) && (protected || mentions(sql, &cx.rules.names))
         {
             return Some(Refusal::new(
                 Code::CatalogStale,
@@ -201,7 +201,7 @@ impl Session {
         }) {
             return Some(refusal);
         }
-        let settings = plan.steps.iter().any(|s| matches!(s.kind, StepKind::Settings));
+        let settings = plan.steps.iter().any(|s| s.moves.settings);
         if let Some(refusal) = settings.then(|| super::settings::pinned(sql)).flatten() {
             return Some(refusal);
         }
@@ -214,17 +214,39 @@ impl Session {
         (moving && self.open_pipeline) || (ends && in_block)
     }
 
-    /// Whether names or forms may mean something else once these steps have run.
+    /// What may mean something else once these steps have run. Without a plan it is a portal that SQL made.
     pub(super) fn note_moving(&mut self, plan: Option<&Plan>) {
-        let steps = plan.map_or(&[][..], |plan| &plan.steps);
-        let ends = steps.iter().any(|s| s.kind == StepKind::Transaction);
-        let defines = |s: &Step| s.creates_sealed.is_some() || matches!(s.kind, StepKind::Ddl { protected: true, .. });
-        let made = steps.iter().any(defines);
-        self.names_moving |= made || (ends && self.names_in_block) || steps.iter().any(|s| s.moves_names);
-        self.style_moving |= (ends && self.style_in_block) || steps.iter().any(|s| s.moves_style);
-        let set = steps.iter().any(|s| s.kind == StepKind::Settings);
-        let handles = |s: &Step| matches!(s.kind, StepKind::Prepare { .. } | StepKind::Deallocate(_));
-        self.moving |= made || set || steps.iter().any(handles) || (ends && self.settings_in_block);
+        let Some(plan) = plan else {
+            self.moving |= self.handles;
+            return;
+        };
+        for step in &plan.steps {
+            self.moving |= self.moved_by(step);
+            match step.kind {
+                StepKind::Transaction => self.moving |= self.in_block,
+                StepKind::Prepare { .. } | StepKind::Declare => {
+                    self.handles |= step.moves;
+                    self.moving.settings = true;
+                }
+                StepKind::Deallocate(_) => self.moving.settings = true,
+                _ => {}
+            }
+            if step.creates_sealed.is_some() || matches!(step.kind, StepKind::Ddl { protected: true, .. }) {
+                (self.moving.settings, self.moving.names) = (true, true);
+            }
+        }
+    }
+
+    /// What that step moves itself, and through cursors and statements of SQL's.
+    pub(super) fn moved_by(&self, step: &Step) -> Moves {
+        let mut moved = match step.kind {
+            StepKind::Prepare { .. } | StepKind::Declare => Moves::default(),
+            _ => step.moves,
+        };
+        if step.runs_handle {
+            moved |= self.handles;
+        }
+        moved
     }
 
     pub(super) fn next_running(&mut self, plan: Option<Arc<Plan>>, cx: &Context<'_>) -> Box<Running> {

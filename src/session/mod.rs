@@ -34,7 +34,7 @@ use crate::crypto::Keyring;
 use crate::error::{Code, Refusal};
 use crate::event::{Actor, Event};
 use crate::metrics::Meters;
-use crate::plan;
+use crate::plan::{self, Moves};
 use crate::policy::rules::{ActorClass, ClassId, Rules};
 use crate::secret::Entropy;
 use crate::wire::end_point::EndPoint;
@@ -219,11 +219,9 @@ pub struct Session {
     /// The search path before the question that is out.
     path_before: Vec<Arc<str>>,
     /// A statement under way may change settings or the catalog: nothing is decided until it has ended.
-    moving: bool,
-    /// Among them, what names mean.
-    names_moving: bool,
-    /// Among them, the form of values.
-    style_moving: bool,
+    moving: Moves,
+    /// What the cursors and prepared statements that SQL has made may change when they run.
+    handles: Moves,
     pending: VecDeque<Pending>,
     statements: HashMap<Box<[u8]>, Arc<Prepared>>,
     portals: HashMap<Box<[u8]>, Arc<Portal>>,
@@ -254,11 +252,8 @@ pub struct Session {
     poisoned: bool,
     /// The client has its error; replies up to ReadyForQuery are swallowed.
     muted: bool,
-    /// Settings changed inside the open transaction.
-    settings_in_block: bool,
-    /// Among them, what names mean, and the form of values.
-    names_in_block: bool,
-    style_in_block: bool,
+    /// What changed inside the open transaction.
+    in_block: Moves,
     /// Messages sent to the server since its last ReadyForQuery that no Sync has closed yet.
     open_pipeline: bool,
     copy: copy::Copying,
@@ -301,9 +296,8 @@ impl Session {
             fresh: HashSet::new(),
             names: 0,
             path_before: Vec::new(),
-            moving: false,
-            names_moving: false,
-            style_moving: false,
+            moving: Moves::default(),
+            handles: Moves::default(),
             pending: VecDeque::new(),
             statements: HashMap::new(),
             portals: HashMap::new(),
@@ -321,9 +315,7 @@ impl Session {
             sync_held: false,
             poisoned: false,
             muted: false,
-            settings_in_block: false,
-            names_in_block: false,
-            style_in_block: false,
+            in_block: Moves::default(),
             open_pipeline: false,
             copy: copy::Copying::None,
             statement_number: 0,

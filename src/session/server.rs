@@ -8,7 +8,7 @@ use bytes::BufMut;
 
 use crate::error::{Code, Refusal};
 use crate::event::{EventKind, Subject};
-use crate::plan::{Plan, Refused, Step, StepKind};
+use crate::plan::{Moves, Plan, Refused, Step, StepKind};
 use crate::wire::message::{self, Reader};
 use crate::wire::{encode, frame};
 
@@ -224,13 +224,12 @@ impl Session {
 
     /// What a finished statement means for names and settings.
     fn note_effects(&mut self, step: Option<&Step>, done: bool) {
+        // A suspended portal has run its first rows; one without a step was made by SQL.
+        let moved = step.map_or(self.handles, |step| self.moved_by(step));
+        self.unsettled |= moved.settings;
+        self.in_block |= moved;
         let Some(step) = step.filter(|_| done) else { return };
         match &step.kind {
-            StepKind::Settings => {
-                (self.unsettled, self.settings_in_block) = (true, true);
-                self.names_in_block |= step.moves_names;
-                self.style_in_block |= step.moves_style;
-            }
             StepKind::Ddl { temporary, protected } => {
                 if let Some(name) = temporary {
                     self.names += u64::from(self.temporary.insert(name.to_string()));
@@ -241,7 +240,7 @@ impl Session {
                 self.fresh.extend(step.creates_sealed.as_ref().map(|name| name.to_lowercase()));
             }
             // ROLLBACK takes settings back.
-            StepKind::Transaction if self.settings_in_block => self.unsettled = true,
+            StepKind::Transaction if self.in_block.settings => self.unsettled = true,
             _ => {}
         }
     }
@@ -560,9 +559,8 @@ impl Session {
             self.portals.clear();
             self.cursors.clear();
         }
-        if status == b'I' && std::mem::take(&mut self.settings_in_block) {
+        if status == b'I' && std::mem::take(&mut self.in_block).settings {
             self.unsettled = true;
-            (self.names_in_block, self.style_in_block) = (false, false);
         }
         if let Some(ddl) = self.ddl.take_if(|_| status == b'I') {
             self.fresh.clear();
@@ -574,7 +572,7 @@ impl Session {
             cx.effects.push(Effect::RefreshCatalog);
         }
         if self.pending.is_empty() && !self.open_pipeline {
-            (self.moving, self.names_moving, self.style_moving) = (false, false, false);
+            self.moving = Moves::default();
         }
         if self.unsettled && status != b'E' && self.pending.is_empty() && !self.open_pipeline {
             self.probe(cx);

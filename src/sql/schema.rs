@@ -173,6 +173,8 @@ pub struct Schema {
     pub functions: Vec<Function>,
     /// Their names, unqualified.
     pub user_functions: std::collections::HashSet<String>,
+    /// Names, in lower case, of relations whose defaults, rules or triggers may change the search path of the session.
+    pub movers: std::collections::HashSet<String>,
     /// What runs users' code without naming it.
     pub behind: Vec<Behind>,
     /// Rules other than views' own.

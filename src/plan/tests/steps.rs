@@ -2,7 +2,7 @@
 
 use super::{ANALYST, APP, decide};
 use crate::event::Access;
-use crate::plan::{Decision, Field, How, Plan, Step, StepKind, SubjectFrom};
+use crate::plan::{Decision, Field, How, Moves, Plan, Step, StepKind, SubjectFrom};
 
 fn plan(sql: &str) -> std::sync::Arc<Plan> {
     match decide(APP, sql) {
@@ -69,14 +69,46 @@ fn first(sql: &str) -> Step {
 }
 
 #[test]
+fn what_a_statement_moves() {
+    let of = |sql: &str| {
+        let Moves { settings, names, style } = first(sql).moves;
+        [(settings, 's'), (names, 'n'), (style, 'f')]
+            .iter()
+            .filter(|(set, _)| *set)
+            .map(|(_, c)| *c)
+            .collect::<String>()
+    };
+    for (sql, moved) in [
+        ("select now()", ""),
+        ("create table t (a text default now())", ""),
+        ("set x = 1", "s"),
+        ("set search_path = x", "sn"),
+        ("set time zone 'UTC'", "sf"),
+        ("do $$ $$", "s"),
+        ("select set_config('a', 'b', false)", "s"),
+        ("select set_config('search_' || 'path', 'b', false)", "snf"),
+        ("explain analyze select set_config('search_path', 'b', false)", "sn"),
+        ("copy (select set_config('search_path', 'b', false)) to stdout", "sn"),
+        ("create temp table t as select set_config('search_path', 'b', false)", "sn"),
+        ("select set_config('search_path', 'b', false) into t", "sn"),
+        ("create table t (a text default set_config('search_path', 'b', false))", "sn"),
+        ("update pg_settings set setting = 'b' where name = 'work_mem'", "snf"),
+        ("update pg_catalog.\"pg_settings\" set setting = 'b'", "snf"),
+        ("select * from pg_settings", ""),
+    ] {
+        assert_eq!(of(sql), moved, "{sql}");
+    }
+    let declare = first("declare c cursor for select set_config('search_path', 'b', false)");
+    assert_eq!((declare.kind, declare.moves.names), (StepKind::Declare, true));
+    assert!(["fetch c", "move c", "execute p"].iter().all(|sql| first(sql).runs_handle));
+}
+
+#[test]
 fn kinds_and_access() {
     let kind = |sql: &str| first(sql).kind;
     assert_eq!(kind(""), StepKind::Empty);
     assert_eq!(kind("begin"), StepKind::Transaction);
     assert_eq!(kind("rollback to savepoint s"), StepKind::Transaction);
-    assert_eq!(kind("set x = 1"), StepKind::Settings);
-    assert_eq!(kind("select set_config('a', 'b', false)"), StepKind::Settings);
-    assert_eq!(kind("do $$ $$"), StepKind::Settings);
     assert!(first("do $$ $$").touches_unknown);
     assert!(first("select audit_it()").touches_unknown);
     assert!(!first("select now()").touches_unknown);
