@@ -182,6 +182,7 @@ fn statement() -> Event {
         role: "app".into(),
         database: "medico".into(),
         auth: ActorAuth::ScramSha256,
+        certificate: None,
         application: "bench".into(),
         client: Some([127, 0, 0, 1].into()),
         purpose: None,

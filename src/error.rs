@@ -62,6 +62,7 @@ codes! {
     NotSealedYet = "PV026", b"55000", "The policy encrypts this column but the table still holds plaintext.";
     AuthMethod = "PV027", b"28000", "The authentication methods of client and server do not go together.";
     WrongPassword = "PV028", b"28P01", "The password is wrong, or there is no such login.";
+    NotAllowed = "PV029", b"28000", "No rule of [listen] lets this connection in.";
     Internal = "PV099", b"XX000", "A defect in pgveil; the connection is closed.";
 }
 

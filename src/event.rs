@@ -35,6 +35,9 @@ pub struct Actor {
     pub database: String,
     /// How we know.
     pub auth: ActorAuth,
+    /// The common name of the client's certificate, of an authority in `[listen] tls client_ca`, if it has shown one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// `application_name` as the client set it, cut to 64 characters, control characters replaced.
     pub application: String,
     /// The client's address; `None` for a Unix socket.

@@ -19,6 +19,7 @@ mod hostile;
 mod leak;
 mod leaks;
 mod metrics;
+mod network;
 mod passthrough;
 mod readme;
 mod scenario;

@@ -283,7 +283,12 @@ fn relay_settings(config: &Config) -> anyhow::Result<Settings> {
     let tls = match &config.listen.tls {
         None => None,
         Some(tls) => {
-            let files = ServerFiles { cert: tls.cert.clone(), key: tls.key.clone(), client_ca: tls.client_ca.clone() };
+            let files = ServerFiles {
+                cert: tls.cert.clone(),
+                key: tls.key.clone(),
+                client_ca: tls.client_ca.clone(),
+                certificate_optional: tls.certificate_optional,
+            };
             Some(Arc::new(ServerTls::load(files, tls.required)?))
         }
     };
@@ -303,6 +308,9 @@ fn relay_settings(config: &Config) -> anyhow::Result<Settings> {
             None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         },
         sessions_max,
+        per_address_max: config.listen.connections_per_address_max.map(|max| max as usize),
+        per_user_max: config.listen.connections_per_user_max.map(|max| max as usize),
+        rules: config.listen.rules.clone(),
         strangers_max: sessions_max.max(STRANGERS_MIN),
         startup_timeout: config.listen.startup_timeout,
     })

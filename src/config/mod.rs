@@ -12,6 +12,7 @@ use crate::policy::reader::Document;
 
 mod auth;
 mod read;
+mod rules;
 pub mod url;
 
 pub use url::ControlUrl;
@@ -57,6 +58,12 @@ pub struct Listen {
     pub allow_trust: bool,
     /// Connections served at the same time.
     pub connections_max: u32,
+    /// Of one address (IPv6: one /64), logging in or logged in.
+    pub connections_per_address_max: Option<u32>,
+    /// Of one user, logged in.
+    pub connections_per_user_max: Option<u32>,
+    /// Which connections may come at all; empty: all.
+    pub rules: Vec<crate::relay::Rule>,
     /// Threads that serve connections; `None`: one for each processor.
     pub workers: Option<u32>,
     /// From accept to ReadyForQuery's first request: TLS, startup message, authentication.
@@ -72,8 +79,10 @@ pub struct ListenTls {
     pub cert: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
-    /// PEM certificates of authorities that clients must present a certificate of.
+    /// PEM certificates of authorities that clients may, or must, present a certificate of.
     pub client_ca: Option<PathBuf>,
+    /// A client without a certificate is served too.
+    pub certificate_optional: bool,
     /// Refuse clients without TLS.
     pub required: bool,
 }

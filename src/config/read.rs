@@ -114,6 +114,10 @@ fn small(section: &mut Section<'_>, key: &'static str, max: u32, default: u32) -
     read.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(default)
 }
 
+fn few(section: &mut Section<'_>, key: &'static str) -> Option<u32> {
+    section.number(key, 1..=1_000_000).and_then(|at| u32::try_from(at.value).ok())
+}
+
 fn address(section: &mut Section<'_>, key: &'static str) -> Option<SocketAddr> {
     let text = section.text(key)?;
     let spelled = text.value.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
@@ -136,6 +140,10 @@ fn listen(mut s: Section<'_>, folder: &Path, warnings: &mut Vec<String>) -> Opti
     let tls = s.section("tls").map(|tls| listen_tls(tls, folder));
     let allow_trust = s.flag("allow_trust");
     let connections_max = small(&mut s, "max_connections", 1_000_000, 1_000);
+    let connections_per_address_max = few(&mut s, "max_connections_per_address");
+    let connections_per_user_max = few(&mut s, "max_connections_per_user");
+    let certificates = matches!(&tls, Some(Some(tls)) if tls.client_ca.is_some());
+    let rules = rules::read(&mut s, tls.is_some(), certificates);
     let workers = s.number("workers", 1..=1_024).and_then(|at| u32::try_from(at.value).ok());
     let startup_timeout = seconds(&mut s, "startup_timeout_s", 10);
     let drain_timeout = seconds(&mut s, "drain_timeout_s", 30);
@@ -154,6 +162,9 @@ fn listen(mut s: Section<'_>, folder: &Path, warnings: &mut Vec<String>) -> Opti
         },
         allow_trust: allow_trust.is_some_and(|at| at.value),
         connections_max,
+        connections_per_address_max,
+        connections_per_user_max,
+        rules,
         workers,
         startup_timeout,
         drain_timeout,
@@ -194,18 +205,25 @@ fn listen_tls(mut s: Section<'_>, folder: &Path) -> Option<ListenTls> {
     let cert = path(&mut s, "cert", folder);
     let key = path(&mut s, "key", folder);
     let client_ca = path(&mut s, "client_ca", folder);
+    const CERTIFICATES: &[(&str, bool)] = &[("required", false), ("optional", true)];
+    let optional = s.choice("client_certificates", CERTIFICATES);
+    if let Some(at) = optional.as_ref().filter(|_| client_ca.is_none()) {
+        let hint = "client_ca = \"clients.pem\"".to_owned();
+        s.problem(&at.place, "client_certificates needs the authorities that they are of", hint);
+    }
+    let certificate_optional = optional.is_some_and(|at| at.value);
     let required = s.flag("required");
     let required = match (&client_ca, required) {
-        (Some(_), Some(at)) if !at.value => {
+        (Some(_), Some(at)) if !at.value && !certificate_optional => {
             let message = "client_ca demands certificates, which clients without TLS cannot show";
-            s.problem(&at.place, message, "set required = true".to_owned());
+            s.problem(&at.place, message, "set required = true, or client_certificates = \"optional\"".to_owned());
             true
         }
         (_, Some(at)) => at.value,
         (_, None) => true,
     };
     s.close();
-    Some(ListenTls { cert: cert?, key: key?, client_ca, required })
+    Some(ListenTls { cert: cert?, key: key?, client_ca, certificate_optional, required })
 }
 
 fn upstream(mut s: Section<'_>, folder: &Path) -> Option<Upstream> {

@@ -130,3 +130,30 @@ fn what_contradicts_itself_in_auth_is_refused_with_the_way_out() {
         assert!(all.contains(said) && all.contains("help:"), "{all}");
     }
 }
+
+#[test]
+fn rules_are_read_in_order_and_every_fault_is_named() {
+    use crate::relay::Allow;
+    let text = GOOD.replace(
+        "6432\"",
+        "6432\"\nmax_connections_per_user = 7\n[[listen.rules]]\nfrom = \"10.1.2.3/8\"\nusers = [\"a\", \"b\"]\nallow = \"nobody\"\n\
+         [[listen.rules]]\nfrom = [\"::1\", \"192.0.2.7\"]\ndatabases = \"app\"\nallow = \"any\"",
+    );
+    let listen = parsed(&text).listen;
+    assert_eq!((listen.connections_per_user_max, listen.connections_per_address_max), (Some(7), None));
+    let shown: Vec<_> =
+        listen.rules.iter().map(|r| format!("{:?} {:?} {:?} {:?}", r.from, r.users, r.databases, r.allow)).collect();
+    assert_eq!(shown, ["[10.0.0.0/8] [\"a\", \"b\"] [] Nobody", "[::1/128, 192.0.2.7/32] [] [\"app\"] Any"]);
+    assert_eq!(listen.rules[1].allow, Allow::Any);
+    let all = refused(&GOOD.replace(
+        "6432\"",
+        "6432\"\n[[listen.rules]]\nfrom = \"10.0.0.0/33\"\nallow = \"tls\"\n[[listen.rules]]\nusers = \"a\"",
+    ));
+    for expected in [
+        "pgveil.toml:5: not a network",
+        "pgveil.toml:6: nobody can meet this rule\n  help: give [listen] tls a cert and a key",
+        "pgveil.toml:7: `allow` in [listen.rules] is missing",
+    ] {
+        assert!(all.contains(expected), "{expected} is not in\n{all}");
+    }
+}

@@ -46,6 +46,7 @@ fn event(kind: EventKind, statement: u64) -> Event {
         role: "app".into(),
         database: "medico".into(),
         auth: ActorAuth::ScramSha256,
+        certificate: None,
         application: String::new(),
         client: None,
         purpose: None,

@@ -18,6 +18,7 @@ fn actor(role: &str, client: Option<&str>) -> Arc<Actor> {
         role: role.into(),
         database: "medico".into(),
         auth: ActorAuth::ScramSha256,
+        certificate: None,
         application: String::new(),
         client: client.map(|address| address.parse().unwrap()),
         purpose: None,

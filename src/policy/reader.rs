@@ -215,6 +215,26 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// A list of tables (`[[key]]`).
+    pub fn list(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let Some((value, place)) = self.ask(key) else { return Vec::new() };
+        let DeValue::Array(items) = value else {
+            self.wrong::<()>(key, "a list of tables", value, &place);
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for item in items.iter() {
+            let place = self.document.place(item.span());
+            match item.get_ref() {
+                DeValue::Table(table) => found.push(self.inner(key, table, place)),
+                other => {
+                    self.wrong::<()>(key, "a list of tables", other, &place);
+                }
+            }
+        }
+        found
+    }
+
     /// Counts the key as known, whatever it holds.
     pub fn skip(&mut self, key: &'static str) {
         self.asked.push(key);

@@ -14,11 +14,12 @@ use super::drain::Phase;
 use super::farewell::{draining, lost, no_seat, refuse};
 use super::greet::{Guest, Parting, greet};
 use super::mind::{Host, Mind, conclude};
+use super::network::{self, Entry, Visitor};
 use super::pump::{self, Pump};
 use super::reactor::Socket;
 use super::splice::{self, Splice};
 use super::stream::Stream;
-use crate::error::{Code, Refusal};
+use crate::error::Refusal;
 use crate::metrics::Meters;
 use crate::session::Legs;
 use crate::wire::startup::{CancelKey, Startup};
@@ -99,14 +100,31 @@ async fn session<H: Host>(
     if shared.drain.phase() != Phase::Serving {
         return Err((draining(), client));
     }
+    let address = peer.ip().to_canonical();
+    let certificate = client.certificate();
+    let visitor = Visitor {
+        address,
+        user: startup.user().unwrap_or_default(),
+        database: startup.database().unwrap_or_default(),
+        tls: client.is_tls(),
+        certificate: certificate.as_deref(),
+    };
+    if let Err(refusal) = network::judge(&shared.settings.rules, &visitor) {
+        return Err((refusal, client));
+    }
+    let Some(_here) = shared.addresses.enter(network::household(address)) else {
+        return Err((network::crowded_address(), client));
+    };
+    let user = Box::from(visitor.user);
     let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
     let legs = Legs {
         client_tls: client.is_tls(),
         client_end_point: client.end_point(),
-        client_local: peer.ip().to_canonical().is_loopback(),
+        client_local: address.is_loopback(),
+        client_certificate: certificate,
         server_tls: shared.settings.upstream.tls.is_some(),
     };
-    let mind = match shared.host.welcome(startup, number, Some(peer.ip().to_canonical()), legs) {
+    let mind = match shared.host.welcome(startup, number, Some(address), legs) {
         Ok(mind) => mind,
         Err(refusal) => return Err((refusal, client)),
     };
@@ -117,7 +135,7 @@ async fn session<H: Host>(
         Err(refusal) => return Err((refusal, client)),
     };
     let pump = Pump::new(mind, client, server, early, deadline, shared.drain.clone());
-    let reason = Served { shared, number, address, ticket: None, seat: None }.run(pump, stranger).await;
+    let reason = Served { shared, number, user, address, ticket: None, seat: None }.run(pump, stranger).await;
     tracing::debug!(connection = number, reason, "connection closed");
     Ok(())
 }
@@ -126,9 +144,10 @@ async fn session<H: Host>(
 struct Served<'a, H: Host> {
     shared: &'a Arc<Shared<H>>,
     number: u64,
+    user: Box<[u8]>,
     address: SocketAddr,
     ticket: Option<Ticket>,
-    seat: Option<Seat>,
+    seat: Option<(Seat, Entry<Box<[u8]>>)>,
 }
 
 impl<H: Host> Served<'_, H> {
@@ -137,10 +156,9 @@ impl<H: Host> Served<'_, H> {
         loop {
             match pump.run().await {
                 pump::End::LoggedIn => {
-                    self.seat = stranger.take().and_then(Stranger::seat);
-                    if self.seat.is_none() {
-                        self.shared.host.meters().connection_refused(Code::TooManyConnections);
-                        pump.turn_away(&no_seat(), "no seat");
+                    if let Err(refusal) = self.sit(stranger.take()) {
+                        self.shared.host.meters().connection_refused(refusal.code);
+                        pump.turn_away(&refusal, "no seat");
                     }
                 }
                 pump::End::KeyKnown => self.register(&pump.mind),
@@ -156,6 +174,14 @@ impl<H: Host> Served<'_, H> {
                 }
             }
         }
+    }
+
+    /// Only now is it known who it is: nobody uses up the places of a user by claiming to be that one.
+    fn sit(&mut self, stranger: Option<Stranger>) -> Result<(), Refusal> {
+        let seat = stranger.and_then(Stranger::seat).ok_or_else(no_seat)?;
+        let user = self.shared.users.enter(self.user.clone()).ok_or_else(network::crowded_user)?;
+        self.seat = Some((seat, user));
+        Ok(())
     }
 
     fn register(&mut self, mind: &H::Mind) {

@@ -5,6 +5,7 @@
 //! (CVE-2021-23214), a packet above [`startup::LENGTH_MAX`], an answer to what is not PostgreSQL's protocol.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +15,7 @@ use super::reactor::Socket;
 use super::stream::{Stream, Tls};
 use super::tls::{ALPN, ServerTls};
 use crate::error::{Code, Refusal};
+use crate::wire::certificate::common_name;
 use crate::wire::startup::{self, CancelKey, Fault, Opening, Startup};
 
 /// The first byte of a TLS record that holds a handshake.
@@ -112,7 +114,9 @@ async fn accept(stream: Stream, tls: &ServerTls) -> Result<Stream, Parting> {
     let identity = tls.identity();
     let acceptor = TlsAcceptor::from(identity.config.clone());
     let done = acceptor.accept(socket).await.map_err(|_| Parting::Silent("TLS handshake"))?;
-    Ok(Stream::Tls(Box::new(Tls { session: done.into(), end_point: identity.end_point })))
+    let shown = done.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate = shown.and_then(|leaf| common_name(leaf)).map(Arc::from);
+    Ok(Stream::Tls(Box::new(Tls { session: done.into(), end_point: identity.end_point, certificate })))
 }
 
 /// TLS from the first byte; the client must name the protocol, so that no other protocol's client can be led here.

@@ -10,7 +10,7 @@ use crate::error::Refusal;
 use crate::event::Event;
 use crate::metrics::Meters;
 use crate::session::{BackendKey, Close, Effect, Legs};
-use crate::wire::end_point::EndPoint;
+use crate::wire::certificate::EndPoint;
 use crate::wire::startup::Startup;
 
 /// Resolves when an intent is on disk, or when it can never be.

@@ -16,6 +16,7 @@ mod farewell;
 mod greet;
 mod listen;
 mod mind;
+mod network;
 mod pump;
 mod reactor;
 mod scratch;
@@ -28,12 +29,13 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub use drain::{Drain, Phase};
+pub use network::{Allow, Rule};
 pub use tls::{ClientTls, ServerFiles, ServerTls, Verify};
 pub use upstream::Upstream;
 pub use world::World;
@@ -53,6 +55,12 @@ pub struct Settings {
     pub workers: usize,
     /// Sessions at the same time.
     pub sessions_max: usize,
+    /// Of one address, logging in or logged in.
+    pub per_address_max: Option<usize>,
+    /// Of one user, logged in.
+    pub per_user_max: Option<usize>,
+    /// Which connections may come at all; empty: all.
+    pub rules: Vec<Rule>,
     /// Sockets at the same time that have not logged in.
     pub strangers_max: usize,
     /// From accept to the end of the login.
@@ -64,6 +72,8 @@ struct Shared<H> {
     settings: Settings,
     host: H,
     gate: Arc<admit::Gate>,
+    addresses: Arc<network::Tally<IpAddr>>,
+    users: Arc<network::Tally<Box<[u8]>>>,
     cancels: Arc<cancel::Registry>,
     drain: Arc<Drain>,
     connections: AtomicU64,
@@ -80,7 +90,10 @@ impl<H: mind::Host> Relay<H> {
         let listener = listen::bind(settings.listen)?;
         let gate = admit::Gate::new(settings.sessions_max, settings.strangers_max);
         let cancels = Arc::new(cancel::Registry::default());
-        let shared = Shared { settings, host, gate, cancels, drain, connections: AtomicU64::new(0) };
+        let addresses = network::Tally::new(settings.per_address_max);
+        let users = network::Tally::new(settings.per_user_max);
+        let connections = AtomicU64::new(0);
+        let shared = Shared { settings, host, gate, addresses, users, cancels, drain, connections };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 

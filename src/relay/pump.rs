@@ -199,8 +199,10 @@ impl<M: Mind> Pump<M> {
         (self.mind, (self.client, self.out.to_client), (self.server, self.out.to_server))
     }
 
-    /// Closes with that refusal.
+    /// After [`End::LoggedIn`]: closes with that refusal instead of the news that the login has succeeded.
     pub(crate) fn turn_away(&mut self, refusal: &Refusal, reason: &'static str) {
+        self.out.to_client.clear();
+        self.to_client.held = None;
         self.say_goodbye(refusal, reason);
     }
 
@@ -213,6 +215,10 @@ impl<M: Mind> Pump<M> {
             moved |= self.to_server.write(cx, &mut self.out.to_server, &mut self.server);
             if self.closing.is_none() {
                 moved |= self.poll_server(cx);
+                if self.login_deadline.is_some() && self.mind.authenticated() {
+                    self.login_deadline = None;
+                    return Poll::Ready(End::LoggedIn);
+                }
             }
             moved |= self.to_client.write(cx, &mut self.out.to_client, &mut self.client);
             if let Some((reason, deadline)) = &mut self.closing {
@@ -220,9 +226,6 @@ impl<M: Mind> Pump<M> {
                 if told || deadline.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(End::Closed(reason));
                 }
-            } else if self.login_deadline.is_some() && self.mind.authenticated() {
-                self.login_deadline = None;
-                return Poll::Ready(End::LoggedIn);
             } else if !self.key_known && self.mind.backend_key().is_some() {
                 self.key_known = true;
                 return Poll::Ready(End::KeyKnown);

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
 use super::reactor::Socket;
-use crate::wire::end_point::EndPoint;
+use crate::wire::certificate::EndPoint;
 
 /// A connected leg.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Tls {
     pub(crate) session: TlsStream<Socket>,
     /// Of the certificate that the server of this leg has shown.
     pub(crate) end_point: Option<EndPoint>,
+    /// The common name of the certificate that the client of this leg has shown.
+    pub(crate) certificate: Option<Arc<str>>,
 }
 
 impl Stream {
@@ -38,6 +41,14 @@ impl Stream {
         match self {
             Stream::Plain(_) => None,
             Stream::Tls(tls) => tls.end_point,
+        }
+    }
+
+    /// In whose name the client's certificate is.
+    pub(crate) fn certificate(&self) -> Option<Arc<str>> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => tls.certificate.clone(),
         }
     }
 }

@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::error::{Error, Result};
-use crate::wire::end_point::EndPoint;
+use crate::wire::certificate::EndPoint;
 
 /// The protocol name of direct TLS (PostgreSQL 17, `sslnegotiation=direct`).
 pub(crate) const ALPN: &[u8] = b"postgresql";
@@ -41,6 +41,8 @@ pub struct ServerFiles {
     pub key: PathBuf,
     /// PEM authorities; with them every client must present a certificate of one.
     pub client_ca: Option<PathBuf>,
+    /// But for those that present none.
+    pub certificate_optional: bool,
 }
 
 /// TLS towards clients.
@@ -98,7 +100,9 @@ fn server_config(files: &ServerFiles, chain: Vec<CertificateDer<'static>>) -> Re
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(path)?), provider())
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(path)?), provider());
+            let verifier = if files.certificate_optional { verifier.allow_unauthenticated() } else { verifier };
+            let verifier = verifier
                 .build()
                 .map_err(|e| Error::Config(format!("[listen] tls client_ca {}: {e}", path.display())))?;
             builder.with_client_cert_verifier(verifier)

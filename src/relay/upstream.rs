@@ -14,7 +14,7 @@ use super::reactor::Socket;
 use super::stream::{Stream, Tls};
 use super::tls::ClientTls;
 use crate::error::{Code, Refusal};
-use crate::wire::end_point::EndPoint;
+use crate::wire::certificate::EndPoint;
 use crate::wire::startup::{self, CancelKey};
 
 /// How long PostgreSQL may take to act on a CancelRequest and close.
@@ -104,6 +104,6 @@ impl Upstream {
         let stream = TlsConnector::from(tls.config()).connect(tls.name.clone(), socket).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let end_point = shown.and_then(|certificate| EndPoint::of(certificate));
-        Ok(Stream::Tls(Box::new(Tls { session: stream.into(), end_point })))
+        Ok(Stream::Tls(Box::new(Tls { session: stream.into(), end_point, certificate: None })))
     }
 }

@@ -20,7 +20,7 @@ use crate::plan;
 use crate::policy::rules::Rules;
 use crate::secret::Entropy;
 use crate::session::{self, BackendKey, Close, Context, Credential, Effect, Legs, Session};
-use crate::wire::end_point::EndPoint;
+use crate::wire::certificate::EndPoint;
 use crate::wire::startup::Startup;
 
 /// How long a statement waits for the catalog to be read again.

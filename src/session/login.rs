@@ -80,7 +80,8 @@ pub(super) fn check(
         pin(&mut startup)?;
     }
     let application = startup.parameter("application_name").map(printable).unwrap_or_default();
-    let actor = Actor { role, database, auth: ActorAuth::None, application, client, purpose: None };
+    let certificate = None;
+    let actor = Actor { role, database, auth: ActorAuth::None, certificate, application, client, purpose: None };
     Ok(Checked { startup, actor, transparent: passthrough })
 }
 

@@ -37,7 +37,7 @@ use crate::metrics::Meters;
 use crate::plan::{self, Moves};
 use crate::policy::rules::{ActorClass, ClassId, Rules};
 use crate::secret::Entropy;
-use crate::wire::end_point::EndPoint;
+use crate::wire::certificate::EndPoint;
 use crate::wire::frame;
 use crate::wire::startup::{CancelKey, Startup};
 use crate::wire::types::Style;
@@ -114,7 +114,7 @@ impl Default for Settings {
 }
 
 /// What the two legs are made of.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Legs {
     /// The client speaks TLS to us.
     pub client_tls: bool,
@@ -122,6 +122,8 @@ pub struct Legs {
     pub client_end_point: Option<EndPoint>,
     /// The client is on loopback or a Unix socket.
     pub client_local: bool,
+    /// In whose name the client's certificate is, if it has shown one of an authority in `client_ca`.
+    pub client_certificate: Option<Arc<str>>,
     /// We speak TLS to the server.
     pub server_tls: bool,
 }
@@ -275,7 +277,8 @@ impl Session {
         legs: Legs,
         rules: &Rules,
     ) -> Result<Self, Refusal> {
-        let checked = login::check(&settings, startup, client, rules)?;
+        let mut checked = login::check(&settings, startup, client, rules)?;
+        checked.actor.certificate = legs.client_certificate.as_deref().map(str::to_owned);
         let class = rules.class_of(&checked.actor.role);
         Ok(Self {
             settings,

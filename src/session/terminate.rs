@@ -14,8 +14,8 @@ use bytes::{BufMut, BytesMut};
 use super::{Close, Context, Effect, Session};
 use crate::error::{Code, Refusal};
 use crate::event::{ActorAuth, EventKind};
+use crate::wire::certificate::EndPoint;
 use crate::wire::encode;
-use crate::wire::end_point::EndPoint;
 use crate::wire::message::Reader;
 use crate::wire::scram::{self, Fault, Mechanism, NONCE_BYTES, Proven, Verifier};
 

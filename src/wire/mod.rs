@@ -4,9 +4,9 @@
 //! policy, a panic on hostile bytes, a lossy decode.
 
 pub mod array;
+pub mod certificate;
 pub mod copy;
 pub mod encode;
-pub mod end_point;
 pub mod frame;
 pub mod message;
 pub mod scram;

@@ -16,7 +16,7 @@ use crate::metrics::Meters;
 use crate::relay::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::relay::{Drain, Relay, Settings, Upstream};
 use crate::session::{BackendKey, Close, Effect, Legs, Side};
-use crate::wire::end_point::EndPoint;
+use crate::wire::certificate::EndPoint;
 use crate::wire::startup::{CancelKey, Startup};
 use crate::wire::{encode, frame};
 
@@ -202,6 +202,9 @@ pub(super) async fn site(transparent: bool, change: impl FnOnce(&mut Settings)) 
         },
         workers: 1,
         sessions_max: 4,
+        per_address_max: None,
+        per_user_max: None,
+        rules: Vec::new(),
         strangers_max: 16,
         startup_timeout: Duration::from_secs(5),
     };

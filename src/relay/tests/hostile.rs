@@ -40,7 +40,12 @@ impl Certificates {
     }
 
     fn server(&self, required: bool) -> Arc<ServerTls> {
-        let files = ServerFiles { cert: self.path("cert.pem"), key: self.path("key.pem"), client_ca: None };
+        let files = ServerFiles {
+            cert: self.path("cert.pem"),
+            key: self.path("key.pem"),
+            client_ca: None,
+            certificate_optional: false,
+        };
         Arc::new(ServerTls::load(files, required).unwrap())
     }
 

@@ -1,7 +1,8 @@
-//! `tls-server-end-point` (RFC 5929 §4.1): the hash of a TLS server's certificate, by the hash of its signature.
+//! What a certificate says that a login needs: the hash that a proof is bound to (`tls-server-end-point`, RFC 5929 §4.1),
+//! and the common name of its subject (RFC 5280 §4.1.2.6).
 //!
-//! In: a certificate in DER. Out: an [`EndPoint`], or `None` where the RFC defines none (Ed25519, RSA-PSS: PostgreSQL
-//! and libpq do not bind those either). Never: trust in the certificate; who verifies it is TLS.
+//! In: a certificate in DER. Out: an [`EndPoint`], a name; `None` where there is none. Never: trust in the certificate;
+//! who verifies it is TLS.
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
@@ -41,6 +42,45 @@ impl EndPoint {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
+}
+
+/// 2.5.4.3.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const SET: u8 = 0x31;
+const INTEGER: u8 = 0x02;
+/// `[0]`, the version of everything but X.509 version 1.
+const VERSION: u8 = 0xa0;
+/// UTF8String, PrintableString, IA5String; the other forms are of the last century.
+const STRINGS: [u8; 3] = [0x0c, 0x13, 0x16];
+
+/// The subject's common name: `None` if it has none, more than one, or one that is empty or holds a NUL (a name that ends
+/// early for whoever reads it as C does, CVE-2009-4034).
+pub fn common_name(certificate: &[u8]) -> Option<&str> {
+    let (parts, _) = element(certificate, SEQUENCE)?;
+    let (signed, _) = element(parts, SEQUENCE)?;
+    let signed = element(signed, VERSION).map_or(signed, |(_, rest)| rest);
+    let (_, rest) = element(signed, INTEGER)?;
+    // Signature algorithm, issuer, validity.
+    let rest = (0..3).try_fold(rest, |rest, _| element(rest, SEQUENCE).map(|(_, rest)| rest))?;
+    let (mut subject, _) = element(rest, SEQUENCE)?;
+    let mut found = None;
+    while !subject.is_empty() {
+        let (mut attributes, after) = element(subject, SET)?;
+        subject = after;
+        while !attributes.is_empty() {
+            let (attribute, after) = element(attributes, SEQUENCE)?;
+            attributes = after;
+            let (kind, value) = element(attribute, OBJECT_IDENTIFIER)?;
+            if kind == COMMON_NAME {
+                let (text, _) = STRINGS.iter().find_map(|tag| element(value, *tag))?;
+                let name = std::str::from_utf8(text).ok().filter(|name| !name.is_empty() && !name.contains('\0'))?;
+                if found.replace(name).is_some() {
+                    return None;
+                }
+            }
+        }
+    }
+    found
 }
 
 /// The object identifier in `signatureAlgorithm` (RFC 5280 §4.1.1.2).
@@ -106,12 +146,37 @@ mod tests {
         assert_eq!(EndPoint::of(&with(&[ECDSA, &[1]].concat())).map(|e| e.bytes().len()), Some(32));
     }
 
+    #[test]
+    fn the_common_name_is_one_or_none() {
+        let named = |names: &[&str]| {
+            let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::OrganizationName, "Clinic");
+            for (at, name) in names.iter().enumerate() {
+                // rcgen keeps one of each type; the second is put in under the same identifier.
+                let kind =
+                    if at == 0 { rcgen::DnType::CommonName } else { rcgen::DnType::CustomDnType(vec![2, 5, 4, 3]) };
+                params.distinguished_name.push(kind, *name);
+            }
+            let key = KeyPair::generate().unwrap();
+            let der = params.self_signed(&key).unwrap().der().to_vec();
+            common_name(&der).map(str::to_owned)
+        };
+        assert_eq!(named(&["ann"]).as_deref(), Some("ann"));
+        assert_eq!(named(&["Ünï"]).as_deref(), Some("Ünï"));
+        assert_eq!(named(&[]), None);
+        assert_eq!(named(&[""]), None);
+        assert_eq!(named(&["ann\0x"]), None);
+        assert_eq!(named(&["ann", "app"]), None);
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), cut in 0usize..300) {
-            let _ = EndPoint::of(&bytes);
+            let _ = (EndPoint::of(&bytes), common_name(&bytes));
             let good = certificate(&rcgen::PKCS_ECDSA_P256_SHA256);
-            proptest::prop_assert_eq!(EndPoint::of(&good[..cut.min(good.len() - 1)]), None);
+            let torn = &good[..cut.min(good.len() - 1)];
+            proptest::prop_assert_eq!((EndPoint::of(torn), common_name(torn)), (None, None));
         }
     }
 }
