@@ -8,6 +8,7 @@ mod apply;
 mod auth;
 mod catalog;
 mod clearance;
+mod copy_formats;
 mod copy_rows;
 mod crash;
 mod definitions;

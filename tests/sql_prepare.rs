@@ -1,10 +1,8 @@
 //! SQL's PREPARE beside the protocol's statements: bound, described and dropped by name, they answer as those of an
 //! unsealed twin, message by message.
 
-use pgveil::wire::message;
-
 use crate::scenario::{site, twin};
-use crate::support::{Frame, Wire, frame, twins};
+use crate::support::{Wire, frame, shown, twins};
 
 fn describe(name: &str) -> Vec<u8> {
     frame(b'D', &[b"S", name.as_bytes(), b"\0"].concat())
@@ -36,21 +34,6 @@ fn sync() -> Vec<u8> {
 
 fn query(sql: &str) -> Vec<u8> {
     frame(b'Q', &[sql.as_bytes(), b"\0"].concat())
-}
-
-/// What is the same for two databases: no table's oid, no words of an error.
-fn shown(frame: &Frame) -> String {
-    match frame.tag {
-        b'T' => {
-            let fields = message::row_description(&frame.body).unwrap();
-            let field = |f: &message::FieldDescription<'_>| {
-                format!("{} {} {} {} {}", String::from_utf8_lossy(f.name), f.type_oid, f.size, f.typmod, f.format)
-            };
-            format!("T {}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
-        }
-        b'E' => format!("E {}", frame.field(b'C').unwrap_or_default()),
-        tag => format!("{} {}", char::from(tag), hex::encode(&frame.body)),
-    }
 }
 
 fn answers(wire: &mut Wire, step: &[u8]) -> String {

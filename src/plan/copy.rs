@@ -1,4 +1,4 @@
-//! COPY: which field of a row belongs to which column.
+//! COPY: how its rows look, and which field of a row belongs to which column.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,19 +7,25 @@ use super::decide::{Text, fields, unread_step};
 use super::reader::{Col, Reader};
 use super::refuse;
 use super::value::Value;
-use super::{CopyPlan, Field, How, Step, StepKind, SubjectPlan, Touched};
+use super::{CopyPlan, Field, How, Step, StepKind, SubjectFrom, SubjectPlan, Touched};
 use crate::error::{Code, Refusal};
 use crate::event::Access;
 use crate::policy::rules::SealedColumn;
 use crate::sql::copy_stmt::{self, Columns, Copy, CopyFormat, Direction, Header, Options, Source, Target};
 use crate::sql::name::{ident, is_ident};
 use crate::sql::resolve::Found;
+use crate::sql::schema::Schema;
+use crate::wire::copy::{Layout, RowFormat};
+
+/// The first server whose CSV knows no end marker.
+const WITHOUT_CSV_MARKER: u32 = 180_000;
 
 /// The fields of a row.
-struct Layout {
+struct Fields {
     names: Vec<Arc<str>>,
     columns: Vec<Option<Arc<SealedColumn>>>,
     subject: Option<SubjectPlan>,
+    subject_type: u32,
 }
 
 impl Text<'_> {
@@ -41,7 +47,7 @@ impl Text<'_> {
         }
         let before = self.protected;
         self.protected = false;
-        let layout = match &copy.source {
+        let copied = match &copy.source {
             Source::Query(tree) => self.copied_query(tree.clone(), &mut step, touches),
             Source::Relation { name, columns, .. } => self.copied_relation(&copy, name, columns.as_deref(), touches),
         };
@@ -51,11 +57,15 @@ impl Text<'_> {
         step.access = if out { Access::Export } else { Access::Write };
         step.writes |= !out;
         step.touches = touches.as_slice().into();
-        let Some(layout) = layout?.filter(|_| protected) else { return Ok(step) };
-        step.subject = layout.subject.clone();
-        if let Some(plan) = copy_plan(&copy.options, layout)? {
-            step.kind = if out { StepKind::CopyOut(plan) } else { StepKind::CopyIn(plan) };
+        let Some(copied) = copied?.filter(|_| protected) else { return Ok(step) };
+        if let Some(column) = copied.columns.iter().flatten().next() {
+            possible(&copy.options, column)?;
         }
+        step.subject = copied.subject.clone();
+        let csv_marker = self.request.rules.schema.server_version < WITHOUT_CSV_MARKER;
+        let layout = layout(&copy.options, &copied.names, !out, csv_marker);
+        let plan = CopyPlan { layout: Arc::new(layout), columns: copied.columns, subject_type: copied.subject_type };
+        step.kind = if out { StepKind::CopyOut(plan) } else { StepKind::CopyIn(plan) };
         Ok(step)
     }
 
@@ -65,10 +75,11 @@ impl Text<'_> {
         tree: Range<usize>,
         step: &mut Step,
         touches: &mut Vec<Touched>,
-    ) -> Result<Option<Layout>, Refusal> {
+    ) -> Result<Option<Fields>, Refusal> {
         let (output, (writes, subject)) = self.read_tree(tree, touches)?;
         step.writes |= writes;
         let names = output.columns.iter().map(|column| column.name.clone()).collect();
+        let subject_type = subject_type(subject.as_ref(), &output.columns, &self.request.rules.schema);
         let Some(fields) = fields(&output) else {
             return if self.protected { Err(refuse::unreadable("the columns of the copied query")) } else { Ok(None) };
         };
@@ -80,7 +91,7 @@ impl Text<'_> {
                 Field::SealedArray(column) => Err(refuse::sealed_use(&column, "COPY of an array")),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Some(Layout { names, columns, subject }))
+        Ok(Some(Fields { names, columns, subject, subject_type }))
     }
 
     /// COPY relation.
@@ -90,7 +101,7 @@ impl Text<'_> {
         name: &[String],
         listed: Option<&[String]>,
         touches: &mut Vec<Touched>,
-    ) -> Result<Option<Layout>, Refusal> {
+    ) -> Result<Option<Fields>, Refusal> {
         let (sql, tokens) = (self.request.sql, self.tokens);
         self.reading(touches, |reader| {
             let Found::Relation(relation) = reader.find_parts(name)? else { return Ok(None) };
@@ -116,7 +127,7 @@ impl Text<'_> {
                 Direction::To => reader.used_all(&columns).map(drop)?,
                 Direction::From => columns.iter().try_for_each(|column| reader.filled(column))?,
             }
-            reader.layout(columns).map(Some)
+            reader.copied(columns).map(Some)
         })
     }
 }
@@ -136,9 +147,10 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn layout(&self, columns: Vec<Col>) -> Result<Layout, Refusal> {
+    fn copied(&self, columns: Vec<Col>) -> Result<Fields, Refusal> {
         let output = super::reader::Output { columns, open: false };
         let subject = self.subject_plan(&output);
+        let subject_type = subject_type(subject.as_ref(), &output.columns, &self.rules.schema);
         let names = output.columns.iter().map(|column| column.name.clone()).collect();
         let columns = output
             .columns
@@ -149,64 +161,65 @@ impl Reader<'_> {
                 _ => Ok(None),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Layout { names, columns, subject })
+        Ok(Fields { names, columns, subject, subject_type })
     }
+}
+
+/// Type of the field that names the subject, which a binary row does not tell.
+fn subject_type(subject: Option<&SubjectPlan>, columns: &[Col], schema: &Schema) -> u32 {
+    let field = subject.and_then(|subject| match subject.from {
+        SubjectFrom::Field(index) => columns.get(usize::from(index)),
+        _ => None,
+    });
+    let base = field.and_then(|column| column.base);
+    let found = base.and_then(|(oid, attnum)| schema.relation(oid)?.column_at(attnum));
+    found.map_or(0, |column| column.type_oid)
 }
 
 fn not_possible(column: &SealedColumn, what: &str) -> Refusal {
     Refusal::new(
         Code::SealedUse,
         format!("COPY of sealed column {} is not possible with {what}", refuse::name(column)),
-        "Use the text or CSV format in UTF8, without this option.",
+        "Leave this option out; the encoding is UTF8.",
     )
 }
 
-/// The layout for the splitter; `None` for a binary COPY without sealed columns, which needs no splitting.
-fn copy_plan(options: &Options, layout: Layout) -> Result<Option<CopyPlan>, Refusal> {
-    let any = layout.columns.iter().flatten().next();
-    let force_quote = chosen(&options.force_quote, &layout.names);
-    if let Some(column) = any {
-        if options.format == CopyFormat::Binary {
-            return Err(not_possible(column, "FORMAT binary"));
-        }
-        if let Some(encoding) = &options.encoding
-            && !matches!(encoding.to_ascii_lowercase().replace(['-', '_'], "").as_str(), "utf8" | "unicode")
-        {
+/// No option asks for what only the server could do with the values.
+fn possible(options: &Options, column: &SealedColumn) -> Result<(), Refusal> {
+    if let Some(encoding) = &options.encoding {
+        // pg_char_to_encoding: only letters and digits count.
+        let letters = encoding.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+        if !matches!(letters.to_ascii_lowercase().as_str(), "utf8" | "unicode") {
             return Err(not_possible(column, "another ENCODING than UTF8"));
         }
-        if options.default.is_some() {
-            return Err(not_possible(column, "DEFAULT"));
-        }
-        if let Some(other) = options.other.first() {
-            return Err(not_possible(column, &format!("the option {}", other.to_ascii_uppercase())));
-        }
-        let forced = [(&options.force_null, "FORCE_NULL"), (&options.force_not_null, "FORCE_NOT_NULL")];
-        for (columns, what) in forced {
-            let forced = chosen(columns, &layout.names);
-            let sealed =
-                layout.columns.iter().zip(forced).find_map(|(column, forced)| column.as_ref().filter(|_| forced));
-            if let Some(column) = sealed {
-                return Err(not_possible(column, what));
-            }
-        }
     }
-    if options.format == CopyFormat::Binary {
-        return Ok(None);
+    match options.other.first() {
+        Some(other) => Err(not_possible(column, &format!("the option {}", other.to_ascii_uppercase()))),
+        None => Ok(()),
     }
-    let byte = |text: &str| match text.as_bytes() {
-        [byte] => Ok(*byte),
-        _ => Err(refuse::unreadable("an option of COPY")),
+}
+
+/// For the splitter. The server refuses a delimiter, quote or escape that is not one byte before any row comes.
+fn layout(options: &Options, names: &[Arc<str>], inbound: bool, csv_marker: bool) -> Layout {
+    let byte = |text: &str| text.bytes().next().unwrap_or_default();
+    let format = match options.format {
+        CopyFormat::Text => RowFormat::Text,
+        CopyFormat::Csv => RowFormat::Csv,
+        CopyFormat::Binary => RowFormat::Binary,
     };
-    Ok(Some(CopyPlan {
-        csv: options.format == CopyFormat::Csv,
-        delimiter: byte(&options.delimiter)?,
+    Layout {
+        format,
+        delimiter: byte(&options.delimiter),
         null: options.null.as_str().into(),
-        quote: byte(&options.quote)?,
-        escape: byte(&options.escape)?,
+        default: options.default.as_deref().map(Arc::from),
+        quote: byte(&options.quote),
+        escape: byte(&options.escape),
         header: options.header != Header::Off,
-        force_quote,
-        columns: layout.columns,
-    }))
+        force_quote: chosen(&options.force_quote, names),
+        force_not_null: chosen(&options.force_not_null, names),
+        force_null: chosen(&options.force_null, names),
+        end_marker: inbound && (format == RowFormat::Text || csv_marker),
+    }
 }
 
 /// Which columns an option names.

@@ -37,6 +37,7 @@ use crate::error::Refusal;
 use crate::event::Access;
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
 pub use crate::sql::{Shape, Span};
+use crate::wire::copy::Layout;
 use crate::wire::types::SqlType;
 
 /// Everything a decision depends on.
@@ -220,25 +221,15 @@ pub enum StepKind {
     Empty,
 }
 
-/// COPY's layout, for the splitter.
+/// What is done with the rows of a COPY.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyPlan {
-    /// CSV or text.
-    pub csv: bool,
-    /// One byte.
-    pub delimiter: u8,
-    /// The NULL string.
-    pub null: Arc<str>,
-    /// CSV.
-    pub quote: u8,
-    /// CSV.
-    pub escape: u8,
-    /// The first line is column names.
-    pub header: bool,
-    /// CSV: FORCE_QUOTE columns (all = every index).
-    pub force_quote: Vec<bool>,
+    /// How they look.
+    pub layout: Arc<Layout>,
     /// In the order of the fields: sealed column or plain.
     pub columns: Vec<Option<Arc<SealedColumn>>>,
+    /// Type of the field that names the subject (pg_type OID); 0 if there is none.
+    pub subject_type: u32,
 }
 
 /// What the resolver says of one output column.

@@ -3,22 +3,20 @@
 //! In: CopyData of either peer and the plan's layout. Out: CopyData with some fields replaced. Never: a row whose
 //! fields do not match the plan (the server would quote it in its log), an unsealed cell of a sealed column.
 
-use std::sync::Arc;
-
 use bytes::BufMut;
 
 use crate::error::{Code, Refusal, SqlState};
 use crate::event::Subject;
 use crate::plan::{CopyPlan, StepKind, SubjectFrom, Target};
 use crate::policy::rules::Treatment;
-use crate::wire::copy::{CopyError, Layout, Row, RowKind, Splitter};
+use crate::wire::copy::{CopyError, Row, RowFormat, RowKind, Splitter};
 use crate::wire::types::Format;
 use crate::wire::{encode, frame};
 
-use super::fields::{Opener, RowShown};
+use super::fields::{Opener, RowShown, subject_key};
 use super::pending::{Pending, Running};
 use super::record::refused_step;
-use super::write::{Sealer, carries_envelope, envelope_inbound, text_carries_envelope};
+use super::write::{Sealer, carries_envelope, data_carries_envelope, envelope_inbound};
 use super::{Close, Context, Session, Side};
 
 /// What the data stream is at the moment.
@@ -52,19 +50,6 @@ impl Copying {
     }
 }
 
-fn layout(plan: &CopyPlan, end_marker: bool) -> Arc<Layout> {
-    Arc::new(Layout {
-        csv: plan.csv,
-        delimiter: plan.delimiter,
-        null: plan.null.clone(),
-        quote: plan.quote,
-        escape: plan.escape,
-        header: plan.header,
-        force_quote: plan.force_quote.clone(),
-        end_marker,
-    })
-}
-
 fn bad_rows(error: CopyError) -> Refusal {
     Refusal::new(Code::BadValue, error.what, "compare the data with the COPY statement's columns and options")
         .with_sqlstate(error.sqlstate)
@@ -85,7 +70,7 @@ impl Session {
         let Some((mut running, simple)) = self.take_running() else { return Err(self.unexpected_reply(cx)) };
         let kind = running.current().map(|s| s.kind.clone());
         // Format byte, then the number of columns.
-        let text = body.first() == Some(&0);
+        let format = body.first().copied();
         let columns = body.get(1..3).map(|n| usize::from(u16::from_be_bytes([n[0], n[1]])));
         let row_max = self.settings.message_bytes;
         let (inbound, plan) = match kind {
@@ -93,7 +78,9 @@ impl Session {
             Some(StepKind::CopyOut(plan)) => (false, Some(plan)),
             _ => (message[0] == b'G', None),
         };
-        let agrees = plan.as_ref().is_none_or(|p| text && columns == Some(p.columns.len()));
+        let agrees = plan.as_ref().is_none_or(|plan| {
+            format == Some(u8::from(cells(plan) == Format::Binary)) && columns == Some(plan.columns.len())
+        });
         if inbound != (message[0] == b'G') || (!agrees && !inbound) {
             self.put_back(running, simple);
             return Err(self.unexpected_reply(cx));
@@ -105,13 +92,11 @@ impl Session {
             self.sync_held = false;
         }
         cx.to_client.extend_from_slice(message);
-        let before_18 = cx.rules.schema.server_version < 180_000;
         self.copy = match plan {
             None if inbound => Copying::PlainIn,
             None => Copying::PlainOut,
             Some(plan) => {
-                let end_marker = inbound && (!plan.csv || before_18);
-                let splitter = Splitter::new(layout(&plan, end_marker), row_max);
+                let splitter = Splitter::new(plan.layout.clone(), row_max);
                 let stream = Box::new(Stream { splitter, plan });
                 if inbound { Copying::In(stream) } else { Copying::Out(stream) }
             }
@@ -144,7 +129,7 @@ impl Session {
             Copying::In(stream) => self.rows_in(stream, Some(body), cx),
             Copying::PlainIn => {
                 self.copy = Copying::PlainIn;
-                if text_carries_envelope(cx.keyring, body) {
+                if data_carries_envelope(cx.keyring, body) {
                     self.refuse_running_copy(envelope_inbound(), cx);
                 } else {
                     // As long as it came in.
@@ -215,7 +200,7 @@ impl Session {
             if row.len() != stream.plan.columns.len() {
                 return Err(wrong_columns());
             }
-            note_subject(running, &row, cx);
+            note_subject(running, &stream.plan, &row, cx);
             let mut plain = std::mem::take(&mut self.scratch.plain);
             let mut sealer =
                 Sealer { keyring: cx.keyring, entropy: &mut *cx.entropy, style: &self.style, plain: &mut plain };
@@ -274,59 +259,72 @@ impl Session {
         running: &mut Running,
         cx: &mut Context<'_>,
     ) -> Result<(), (Refusal, bool)> {
-        // The server sends one row in one message and ends each with a newline.
+        // One message of the server is one of ours, whatever rows are in it.
+        let mark = frame::begin(cx.to_client, b'd');
+        let begun = cx.to_client.len();
         while let Some(row) = stream.splitter.next().map_err(|e| (bad_rows(e), false))? {
-            let mark = frame::begin(cx.to_client, b'd');
             if row.kind() != RowKind::Data {
                 cx.to_client.put_slice(row.raw());
-            } else {
-                if row.len() != stream.plan.columns.len() {
-                    return Err((wrong_columns(), false));
-                }
-                note_subject(running, &row, cx);
-                let scratch = &mut self.scratch;
-                let mut opener = Opener {
-                    keyring: cx.keyring,
-                    class: cx.rules.class(self.class),
-                    rules: cx.rules,
-                    style: &self.style,
-                    envelope: &mut scratch.envelope,
-                    plain: &mut scratch.plain,
-                    shown: &mut scratch.shown,
-                };
-                let (line, shown) = open_row(&mut opener, &stream.plan, &row)?;
-                cx.to_client.put_slice(&line);
-                running.tally.row(shown);
-                if shown.tampered {
-                    self.tampered(running, None, cx);
-                }
+                continue;
             }
-            if frame::finish(cx.to_client, mark).is_err() {
-                return Err((super::client::too_long(), false));
+            if row.len() != stream.plan.columns.len() {
+                return Err((wrong_columns(), false));
+            }
+            note_subject(running, &stream.plan, &row, cx);
+            let scratch = &mut self.scratch;
+            let mut opener = Opener {
+                keyring: cx.keyring,
+                class: cx.rules.class(self.class),
+                rules: cx.rules,
+                style: &self.style,
+                envelope: &mut scratch.envelope,
+                plain: &mut scratch.plain,
+                shown: &mut scratch.shown,
+            };
+            let (line, shown) = open_row(&mut opener, &stream.plan, &row)?;
+            cx.to_client.put_slice(&line);
+            running.tally.row(shown);
+            if shown.tampered {
+                self.tampered(running, None, cx);
             }
         }
-        Ok(())
+        if cx.to_client.len() == begun {
+            cx.to_client.truncate(mark);
+            return Ok(());
+        }
+        frame::finish(cx.to_client, mark).map_err(|_| (super::client::too_long(), false))
     }
 }
 
+/// The form of the cells in these rows.
+fn cells(plan: &CopyPlan) -> Format {
+    if plan.layout.format == RowFormat::Binary { Format::Binary } else { Format::Text }
+}
+
 fn seal_row(sealer: &mut Sealer<'_>, plan: &CopyPlan, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let format = cells(plan);
     let mut replaced: Vec<(usize, Option<Vec<u8>>)> = Vec::new();
     for (i, column) in plan.columns.iter().enumerate() {
         let Some(value) = row.field(i) else { continue };
         let Some(column) = column else {
-            if carries_envelope(sealer.keyring, &value, Format::Text) {
+            if carries_envelope(sealer.keyring, &value, format) {
                 return Err(envelope_inbound());
             }
             continue;
         };
         let target = Target::stored(column.clone());
         let mut cell = Vec::new();
-        sealer.value(&target, 0, Format::Text, &value, &mut cell)?;
-        replaced.push((i, Some(format!("\\x{}", hex::encode(&cell)).into_bytes())));
+        sealer.value(&target, 0, format, &value, &mut cell)?;
+        replaced.push((i, Some(if format == Format::Text { text_of(&cell) } else { cell })));
     }
     let replacements: Vec<(usize, Option<&[u8]>)> = replaced.iter().map(|(i, v)| (*i, v.as_deref())).collect();
     row.rewrite(&replacements, out);
     Ok(())
+}
+
+/// bytea's hex form.
+fn text_of(cell: &[u8]) -> Vec<u8> {
+    format!("\\x{}", hex::encode(cell)).into_bytes()
 }
 
 fn open_row(opener: &mut Opener<'_>, plan: &CopyPlan, row: &Row<'_>) -> Result<(Vec<u8>, RowShown), (Refusal, bool)> {
@@ -340,7 +338,7 @@ fn open_row(opener: &mut Opener<'_>, plan: &CopyPlan, row: &Row<'_>) -> Result<(
         }
         opener.shown.clear();
         let opened = opener
-            .cell(&value, Some(column), column.ty, Format::Text, &mut shown)
+            .cell(&value, Some(column), column.ty, cells(plan), &mut shown)
             .map_err(|broken| (broken.refusal, broken.tamper))?;
         replaced.push((i, opened.then(|| opener.shown.clone())));
     }
@@ -351,10 +349,10 @@ fn open_row(opener: &mut Opener<'_>, plan: &CopyPlan, row: &Row<'_>) -> Result<(
 }
 
 /// The person a row is about, if the COPY has the key's column.
-fn note_subject(running: &mut Running, row: &Row<'_>, cx: &Context<'_>) {
+fn note_subject(running: &mut Running, plan: &CopyPlan, row: &Row<'_>, cx: &Context<'_>) {
     let subject = running.current().and_then(|s| s.subject.clone());
     let key = subject.as_ref().and_then(|s| match s.from {
-        SubjectFrom::Field(index) => row.field(usize::from(index)),
+        SubjectFrom::Field(index) => subject_key(&row.field(usize::from(index))?, plan.subject_type, cells(plan)),
         _ => None,
     });
     match (subject, key) {

@@ -84,6 +84,12 @@ pub(super) fn carries_envelope(keyring: &Keyring, bytes: &[u8], format: Format) 
 /// As much of an envelope as its header is judged by: header, the longest token, nonce and tag.
 const HEAD_MAX: usize = OVERHEAD + 64;
 
+/// The data of a COPY holds an envelope, as it is or in either form bytea is written in.
+pub(super) fn data_carries_envelope(keyring: &Keyring, data: &[u8]) -> bool {
+    memchr::memmem::find_iter(data, &MAGIC).any(|at| is_envelope(keyring, &data[at..]))
+        || text_carries_envelope(keyring, data)
+}
+
 /// Some string literal of the text holds an envelope, in either form bytea is written in: wherever the magic can
 /// begin, a bounded head is decoded and judged.
 pub(super) fn text_carries_envelope(keyring: &Keyring, sql: &[u8]) -> bool {

@@ -102,7 +102,8 @@ pub struct Options {
     pub freeze: bool,
     /// PostgreSQL 16: the string that stands for a column's default.
     pub default: Option<String>,
-    /// Options without a field here (`on_error`, `log_verbosity`, …), and those whose value is not one of theirs.
+    /// Options without a field here (`reject_limit`, …), and those whose value is not one of theirs or changes what
+    /// happens to rows (`on_error ignore`).
     pub other: Vec<String>,
 }
 
@@ -320,6 +321,11 @@ fn generic_option(name: &str, value: &mut Cursor<'_>, written: &mut Written) -> 
         "force_null" => written.force_null = Some(listed(value)?),
         "encoding" => written.encoding = Some(word_or_string(value)?),
         "default" => written.default = Some(word_or_string(value)?),
+        // What happens without them.
+        "on_error" => return (word_or_string(value)? == "stop").then_some(()),
+        "log_verbosity" => {
+            word_or_string(value)?;
+        }
         _ => return None,
     }
     Some(())

@@ -10,10 +10,12 @@
 mod run;
 mod site;
 mod stream;
+mod twin;
 
 pub use run::{keep_cluster, site_folder};
 pub use site::{Site, SiteBuilder, connect};
 pub use stream::{Frame, Wire, frame, frames, http, startup};
+pub use twin::{Pair, shown};
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

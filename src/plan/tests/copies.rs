@@ -3,6 +3,7 @@
 use super::{ANALYST, APP, DENIED, MASKED, WRITER, check, decide};
 use crate::event::Access;
 use crate::plan::{CopyPlan, Decision, Step, StepKind, SubjectFrom};
+use crate::wire::copy::{Layout, RowFormat};
 
 fn step(sql: &str) -> Step {
     match decide(APP, sql) {
@@ -31,6 +32,8 @@ fn the_fields_of_a_row_are_known() {
         ("copy users (id) from stdin where id > 3", "in -"),
         ("copy (delete from users returning email) to stdout", "out email"),
         ("copy users_copy to stdout", "out - -"),
+        ("copy binary users to stdout", "out - email full_name dob - -"),
+        ("copy (select email, id from users) to stdout with binary", "out email -"),
     ];
     for (sql, expected) in cases {
         let found = match step(sql).kind {
@@ -47,11 +50,39 @@ fn options_reach_the_splitter() {
     let StepKind::CopyOut(plan) = step("copy users (id, email) to stdout (format csv, delimiter ';', null 'N', quote '''', header, force_quote (email))").kind else {
         panic!()
     };
-    assert!(plan.csv && plan.header);
-    assert_eq!((plan.delimiter, plan.quote, plan.escape, &*plan.null), (b';', b'\'', b'\'', "N"));
-    assert_eq!(plan.force_quote, [false, true]);
-    let StepKind::CopyIn(plan) = step("copy users from stdin").kind else { panic!() };
-    assert_eq!((plan.csv, plan.delimiter, &*plan.null), (false, b'\t', "\\N"));
+    let layout = Layout {
+        delimiter: b';',
+        null: "N".into(),
+        quote: b'\'',
+        escape: b'\'',
+        header: true,
+        force_quote: vec![false, true],
+        force_not_null: vec![false, false],
+        force_null: vec![false, false],
+        end_marker: false,
+        ..Layout::csv()
+    };
+    assert_eq!(*plan.layout, layout);
+    let into = |options: &str| match step(&format!("copy users (id, email) from stdin {options}")).kind {
+        StepKind::CopyIn(plan) => plan.layout,
+        other => panic!("{options}: {other:?}"),
+    };
+    let none = || vec![false, false];
+    let plain = |layout| Layout { force_quote: none(), force_not_null: none(), force_null: none(), ..layout };
+    assert_eq!(*into(""), plain(Layout::text()));
+    for binary in ["binary", "with binary", "(format binary)", "with (format 'binary', on_error stop)"] {
+        assert_eq!(into(binary).format, RowFormat::Binary, "{binary}");
+    }
+    let forced = Layout { force_not_null: vec![false, true], force_null: vec![true, false], ..plain(Layout::csv()) };
+    for options in [
+        "(format csv, force_not_null (email), force_null (id))",
+        "with csv force not null email force null id",
+        "csv force null id force not null email encoding 'Utf-8' freeze",
+    ] {
+        assert_eq!(*into(options), forced, "{options}");
+    }
+    let newer = Layout { header: true, default: Some("\\D".into()), delimiter: b'|', ..plain(Layout::text()) };
+    assert_eq!(*into("(header match, default '\\D', delimiter '|', log_verbosity verbose)"), newer);
 }
 
 #[test]
@@ -60,6 +91,14 @@ fn access_touches_and_subject_of_copy() {
     assert_eq!(out.access, Access::Export);
     assert_eq!(out.subject.unwrap().from, SubjectFrom::Field(1));
     assert_eq!(out.touches.len(), 2);
+    let key = |sql: &str| match step(sql).kind {
+        StepKind::CopyIn(plan) | StepKind::CopyOut(plan) => plan.subject_type,
+        other => panic!("{other:?}"),
+    };
+    let id = key("copy users (id) from stdin");
+    assert!(id != 0);
+    assert_eq!((key("copy users (email, id) to stdout"), key("copy (select id, 1 from users) to stdout")), (id, id));
+    assert_eq!(key("copy users (email) from stdin"), 0);
     assert!(!out.writes);
     let into = step("copy users (email) from stdin");
     assert_eq!(into.access, Access::Write);
@@ -72,15 +111,13 @@ fn access_touches_and_subject_of_copy() {
 #[test]
 fn copy_that_cannot_be_done() {
     let cases = [
-        (APP, "copy users to stdout (format binary)", "PV011 COPY of sealed column public.users.email…binary"),
-        (APP, "copy users from stdin binary", "PV011"),
-        (APP, "copy binary users from stdin", "PV011"),
         (APP, "copy users to '/tmp/x'", "PV014"),
         (APP, "copy users from program 'cat'", "PV014"),
         (APP, "copy users from stdin (encoding 'latin1')", "PV011 …ENCODING"),
-        (APP, "copy users from stdin (format csv, force_null (email))", "PV011 …FORCE_NULL"),
-        (APP, "copy users from stdin (format csv, force_not_null (email))", "PV011 …FORCE_NOT_NULL"),
+        (APP, "copy users from stdin encoding 'sql_ascii'", "PV011 …ENCODING"),
         (APP, "copy users from stdin (on_error ignore)", "PV011 …ON_ERROR"),
+        (APP, "copy users from stdin (reject_limit 3)", "PV011 …REJECT_LIMIT"),
+        (APP, "copy users from stdin (header 2)", "PV011 …HEADER"),
         (APP, "copy users from stdin where email = 'a'", "PV011 …WHERE of COPY"),
         (APP, "copy users from stdin where lower(\"email\") = 'a'", "PV011"),
         (APP, "copy (select upper(email) from users) to stdout", "PV011 …upper()"),
@@ -105,5 +142,10 @@ fn copy_that_cannot_be_done() {
         (ANALYST, "copy notes to stdout", "pass".to_owned()),
         (WRITER, "copy users (email) from stdin", "act: copy users (email) from stdin".to_owned()),
         (APP, "copy users (id) to stdout (format binary)", "act: copy users (id) to stdout (format binary)".to_owned()),
+        (
+            APP,
+            "copy users (id) from stdin (on_error ignore)",
+            "act: copy users (id) from stdin (on_error ignore)".to_owned(),
+        ),
     ]);
 }

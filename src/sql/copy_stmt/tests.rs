@@ -96,9 +96,11 @@ fn options_without_parentheses() {
 fn unknown_options_are_named() {
     let other = |sql: &str| of(sql).unwrap().options.other;
     assert_eq!(
-        other("copy t from stdin (on_error ignore, log_verbosity verbose, format csv)"),
-        ["on_error", "log_verbosity"]
+        other("copy t from stdin (on_error ignore, log_verbosity verbose, reject_limit 3, format csv)"),
+        ["on_error", "reject_limit"]
     );
+    assert_eq!(other("copy t from stdin (on_error stop, log_verbosity default)"), <[&str; 0]>::default());
+    assert_eq!(other("copy t from stdin (on_error 'set_null')"), ["on_error"]);
     assert_eq!(
         other("copy t from stdin (format 'CSV', header maybe, force_quote a)"),
         ["format", "header", "force_quote"]

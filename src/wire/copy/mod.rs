@@ -1,9 +1,10 @@
-//! COPY rows, text and CSV: a stream of CopyData payloads → whole rows → the same rows with some fields replaced.
+//! COPY rows, text, CSV and binary: a stream of CopyData payloads → whole rows → the same rows with some fields replaced.
 //!
 //! In: payload bytes, cut anywhere. Out: rows whose fields can be read; rows re-emitted with every untouched byte as it
 //! was. Never: a row boundary that PostgreSQL would see elsewhere (copyfromparse.c decides; where its versions differ,
 //! the input is an error), a row longer than the caller's limit.
 
+mod binary;
 mod row;
 mod split;
 #[cfg(test)]
@@ -16,23 +17,38 @@ pub use split::Splitter;
 
 use crate::error::SqlState;
 
-/// How the rows look: the options of the COPY statement.
+/// `FORMAT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "plain words")]
+pub enum RowFormat {
+    Text,
+    Csv,
+    Binary,
+}
+
+/// How the rows look: the options of the COPY statement. Of the lists of fields, missing entries are false.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// CSV, else text.
-    pub csv: bool,
+    /// In binary nothing else matters.
+    pub format: RowFormat,
     /// One byte.
     pub delimiter: u8,
     /// The NULL string.
     pub null: Arc<str>,
+    /// COPY FROM: the string that stands for a column's default.
+    pub default: Option<Arc<str>>,
     /// CSV only.
     pub quote: u8,
     /// CSV only.
     pub escape: u8,
     /// The first row is column names.
     pub header: bool,
-    /// CSV, COPY TO: which fields are quoted even if they need not be; missing entries are false.
+    /// CSV, COPY TO: which fields are quoted even if they need not be.
     pub force_quote: Vec<bool>,
+    /// CSV, COPY FROM: where the NULL string without quotes is a value.
+    pub force_not_null: Vec<bool>,
+    /// CSV, COPY FROM: where the NULL string in quotes is NULL too.
+    pub force_null: Vec<bool>,
     /// `\.` alone on a line ends the data (always in text; in CSV from a client to servers before 18).
     pub end_marker: bool,
 }
@@ -41,31 +57,39 @@ impl Layout {
     /// PostgreSQL's defaults for the text format.
     pub fn text() -> Self {
         Self {
-            csv: false,
+            format: RowFormat::Text,
             delimiter: b'\t',
             null: "\\N".into(),
+            default: None,
             quote: b'"',
             escape: b'"',
             header: false,
             force_quote: Vec::new(),
+            force_not_null: Vec::new(),
+            force_null: Vec::new(),
             end_marker: true,
         }
     }
 
     /// PostgreSQL's defaults for CSV.
     pub fn csv() -> Self {
-        Self { csv: true, delimiter: b',', null: "".into(), ..Self::text() }
+        Self { format: RowFormat::Csv, delimiter: b',', null: "".into(), ..Self::text() }
+    }
+
+    /// Binary, which has no options.
+    pub fn binary() -> Self {
+        Self { format: RowFormat::Binary, ..Self::text() }
     }
 }
 
 /// What a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowKind {
-    /// The column names.
+    /// The column names; in binary the file header.
     Header,
     /// Fields.
     Data,
-    /// `\.`; what follows it is ignored by the server and not returned.
+    /// `\.`, or binary's trailer. What follows a `\.` is ignored by the server and not returned.
     End,
 }
 

@@ -1,21 +1,34 @@
 //! One row: where its fields are, what they hold, and writing it again.
 //!
-//! In: the bytes of one row. Out: decoded fields (CopyReadAttributesText, CopyReadAttributesCSV) and encoded ones
-//! (CopyAttributeOutText, CopyAttributeOutCSV). Never: a changed byte in a field that was not replaced.
+//! In: the bytes of one row. Out: decoded fields (CopyReadAttributesText, CopyReadAttributesCSV, NextCopyFrom's words on
+//! FORCE_NULL and DEFAULT) and encoded ones (CopyAttributeOutText, CopyAttributeOutCSV). Never: a changed byte in a field that was not replaced.
 
 use std::borrow::Cow;
 
-use super::{CopyError, Layout, RowKind};
+use super::{CopyError, Layout, RowFormat, RowKind};
 
 /// Where a field stands in its row, and how it is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
-    start: usize,
-    end: usize,
-    null: bool,
-    /// It holds an escape (text) or a quote (CSV), so it is not its own value.
-    coded: bool,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) state: State,
 }
+
+/// How a field is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its bytes are its value.
+    Plain,
+    /// It holds an escape (text) or a quote (CSV), so it is not its own value.
+    Coded,
+    Null,
+    /// The server puts the column's default there, or says that it has none.
+    Default,
+}
+
+/// Length of a binary field, before its value.
+pub(super) const PREFIX: usize = 4;
 
 /// A row, borrowed from the splitter.
 pub struct Row<'a> {
@@ -54,16 +67,22 @@ impl<'a> Row<'a> {
         self.spans.is_empty()
     }
 
-    /// The value of field `i`, escapes and quotes resolved. `None`: NULL, or no such field.
+    /// The value of field `i`, escapes and quotes resolved. `None`: NULL, the column's default, or no such field.
     pub fn field(&self, i: usize) -> Option<Cow<'a, [u8]>> {
         let span = self.spans.get(i)?;
         let raw = &self.raw[span.start..span.end];
-        match (span.null, span.coded) {
-            (true, _) => None,
-            (false, false) => Some(Cow::Borrowed(raw)),
-            (false, true) if self.layout.csv => Some(Cow::Owned(decode_csv(self.layout, raw))),
-            (false, true) => Some(Cow::Owned(decode_text(raw))),
-        }
+        let layout = self.layout;
+        let forced = |fields: &[bool]| layout.format == RowFormat::Csv && fields.get(i).copied().unwrap_or(false);
+        let value = match span.state {
+            // What stands there is the NULL string itself.
+            State::Null if forced(&layout.force_not_null) => return Some(Cow::Borrowed(raw)),
+            State::Null | State::Default => return None,
+            State::Plain => Cow::Borrowed(raw),
+            State::Coded if layout.format == RowFormat::Csv => Cow::Owned(decode_csv(layout, raw)),
+            State::Coded => Cow::Owned(decode_text(raw)),
+        };
+        let null = forced(&layout.force_null) && *value == *layout.null.as_bytes();
+        (!null).then_some(value)
     }
 
     /// Appends the row with some fields replaced: `replacements` are (field, value or NULL), by ascending field. All
@@ -72,7 +91,8 @@ impl<'a> Row<'a> {
         let mut copied = 0;
         for (i, value) in replacements {
             let Some(span) = self.spans.get(*i) else { continue };
-            out.extend_from_slice(&self.raw[copied..span.start]);
+            let prefix = if self.layout.format == RowFormat::Binary { PREFIX } else { 0 };
+            out.extend_from_slice(&self.raw[copied..span.start - prefix]);
             match value {
                 Some(value) => put_field(self.layout, *i, self.spans.len(), value, out),
                 None => put_null(self.layout, out),
@@ -91,12 +111,21 @@ impl<'a> Row<'a> {
 /// Finds the fields of one line.
 pub(super) fn find_fields(layout: &Layout, line: &[u8], spans: &mut Vec<Span>) -> Result<(), CopyError> {
     let mut start = 0;
+    let csv = layout.format == RowFormat::Csv;
     loop {
-        let (end, coded) =
-            if layout.csv { csv_field_end(layout, line, start)? } else { text_field_end(layout, line, start) };
-        // The NULL string is compared with the raw field; a quoted one is never NULL.
-        let null = line[start..end] == *layout.null.as_bytes() && !(layout.csv && coded);
-        spans.push(Span { start, end, null, coded });
+        let (end, coded) = if csv { csv_field_end(layout, line, start)? } else { text_field_end(layout, line, start) };
+        let spells = |what: &str| line[start..end] == *what.as_bytes();
+        // Both strings are compared with the raw field; a quoted one is never NULL.
+        let state = if spells(&layout.null) && !(csv && coded) {
+            State::Null
+        } else if layout.default.as_deref().is_some_and(spells) {
+            State::Default
+        } else if coded {
+            State::Coded
+        } else {
+            State::Plain
+        };
+        spans.push(Span { start, end, state });
         if end >= line.len() {
             return Ok(());
         }
@@ -221,12 +250,24 @@ fn decode_csv(layout: &Layout, raw: &[u8]) -> Vec<u8> {
 
 /// Appends NULL.
 pub fn put_null(layout: &Layout, out: &mut Vec<u8>) {
-    out.extend_from_slice(layout.null.as_bytes());
+    match layout.format {
+        RowFormat::Binary => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+        RowFormat::Text | RowFormat::Csv => out.extend_from_slice(layout.null.as_bytes()),
+    }
 }
 
 /// Appends `value` as field `i` of a row of `count`, as COPY TO writes it.
 pub fn put_field(layout: &Layout, i: usize, count: usize, value: &[u8], out: &mut Vec<u8>) {
-    if layout.csv { put_csv(layout, i, count, value, out) } else { put_text(layout, value, out) }
+    match layout.format {
+        RowFormat::Text => put_text(layout, value, out),
+        RowFormat::Csv => put_csv(layout, i, count, value, out),
+        RowFormat::Binary => {
+            // A value is shorter than its frame, whose length is checked at the end.
+            let length = i32::try_from(value.len()).unwrap_or(i32::MAX);
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(value);
+        }
+    }
 }
 
 fn put_text(layout: &Layout, value: &[u8], out: &mut Vec<u8>) {

@@ -1,11 +1,11 @@
-//! Where rows end (CopyReadLineText).
+//! Where rows end (CopyReadLineText; for binary see [`super::binary`]).
 //!
 //! In: payload bytes, cut anywhere. Out: one [`Row`] at a time. Never: a byte scanned twice because a chunk ended.
 
 use std::sync::Arc;
 
 use super::row::{self, Row};
-use super::{CopyError, Layout, RowKind};
+use super::{CopyError, Layout, RowFormat, RowKind, binary};
 use crate::error::SqlState;
 
 /// The newline that the first row ended with; all others must end alike.
@@ -21,10 +21,12 @@ const LITERAL_CR: CopyError = CopyError::bad("literal carriage return found in d
 const LITERAL_LF: CopyError = CopyError::bad("literal newline found in data");
 const MARKER_STYLE: CopyError = CopyError::bad("end-of-copy marker does not match previous newline style");
 const MARKER_ALONE: CopyError = CopyError::bad("end-of-copy marker is not alone on its line");
-const TOO_LONG: CopyError = CopyError { sqlstate: SqlState(*b"54000"), what: "a COPY row is longer than the limit" };
+const AFTER_TRAILER: CopyError = CopyError::bad("received copy data after EOF marker");
+pub(super) const TOO_LONG: CopyError =
+    CopyError { sqlstate: SqlState(*b"54000"), what: "a COPY row is longer than the limit" };
 
 /// What the scan found.
-enum Found {
+pub(super) enum Found {
     /// More bytes are needed.
     Nothing,
     /// A row: its length without and with the line end.
@@ -63,7 +65,7 @@ impl std::fmt::Debug for Splitter {
 impl Splitter {
     /// A splitter for one COPY; rows of more than `row_max` bytes are an error (54000).
     pub fn new(layout: Arc<Layout>, row_max: usize) -> Self {
-        let header_due = layout.header;
+        let header_due = layout.header || layout.format == RowFormat::Binary;
         Self {
             layout,
             row_max,
@@ -92,7 +94,7 @@ impl Splitter {
 
     /// Takes the payload of one CopyData. Call [`Splitter::next`] until it has no more before feeding again.
     pub fn feed(&mut self, bytes: &[u8]) {
-        if self.ended {
+        if self.ended && self.layout.format != RowFormat::Binary {
             return;
         }
         self.buffer.drain(..self.start);
@@ -109,11 +111,15 @@ impl Splitter {
     /// The next whole row, or `None` until more is fed.
     #[allow(clippy::should_implement_trait, reason = "a row borrows from the splitter")]
     pub fn next(&mut self) -> Result<Option<Row<'_>>, CopyError> {
-        if self.ended {
-            return Ok(None);
-        }
-        let found = if self.layout.csv { self.scan_csv()? } else { self.scan_text()? };
         let pending = self.pending();
+        if self.ended {
+            return if pending > 0 && self.layout.format == RowFormat::Binary { Err(AFTER_TRAILER) } else { Ok(None) };
+        }
+        let found = match self.layout.format {
+            RowFormat::Text => self.scan_text()?,
+            RowFormat::Csv => self.scan_csv()?,
+            RowFormat::Binary => self.scan_binary()?,
+        };
         let (kind, length, whole) = match found {
             Found::Line { length, whole } => (RowKind::Data, length, whole),
             Found::Marker { whole } => (RowKind::End, 0, whole),
@@ -135,8 +141,10 @@ impl Splitter {
         self.scanned = self.start;
         self.last_was_escape = false;
         let raw = &self.buffer[start..start + whole];
-        self.spans.clear();
-        if kind == RowKind::Data {
+        if kind != RowKind::Data {
+            self.spans.clear();
+        } else if self.layout.format != RowFormat::Binary {
+            self.spans.clear();
             row::find_fields(&self.layout, &raw[..length], &mut self.spans)?;
         }
         Ok(Some(Row { kind, layout: &self.layout, raw, length, spans: &self.spans }))
@@ -155,6 +163,20 @@ impl Splitter {
     fn wait(&mut self, at: usize) -> Found {
         self.scanned = at;
         Found::Nothing
+    }
+
+    fn scan_binary(&mut self) -> Result<Found, CopyError> {
+        let bytes = &self.buffer[self.start..];
+        if self.header_due {
+            return binary::header(bytes, self.row_max, self.finished);
+        }
+        if self.scanned == self.start {
+            self.spans.clear();
+        }
+        let mut scanned = self.scanned - self.start;
+        let found = binary::tuple(bytes, self.row_max, self.finished, &mut scanned, &mut self.spans);
+        self.scanned = self.start + scanned;
+        found
     }
 
     fn scan_text(&mut self) -> Result<Found, CopyError> {

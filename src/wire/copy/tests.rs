@@ -75,6 +75,74 @@ fn csv_fields() {
 }
 
 #[test]
+fn forced_nulls_and_defaults() {
+    let forced = Layout { force_not_null: vec![true, false], force_null: vec![false, true, true], ..Layout::csv() };
+    assert_eq!(
+        fields(&forced, ",,\n\"\",\"\",\"a\"\n").unwrap(),
+        [row(&["", "NULL", "NULL"]), row(&["", "NULL", "a"])]
+    );
+    let both = Layout { force_not_null: vec![true], force_null: vec![true], null: "nil".into(), ..Layout::csv() };
+    assert_eq!(fields(&both, "nil\n\"nil\"\n\"n\"il\n").unwrap(), [row(&["nil"]), row(&["NULL"]), row(&["NULL"])]);
+    // CSV only.
+    let text = Layout { force_not_null: vec![true], force_null: vec![true], ..Layout::text() };
+    assert_eq!(fields(&text, "\\N\n").unwrap(), [row(&["NULL"])]);
+    let default = Layout { default: Some("\\D".into()), ..Layout::text() };
+    assert_eq!(fields(&default, "\\D\t\\\\D\tD\n").unwrap(), [row(&["NULL", "\\D", "D"])]);
+    let default = Layout { default: Some("d".into()), force_not_null: vec![true], ..Layout::csv() };
+    assert_eq!(fields(&default, "d,\"d\",\n").unwrap(), [row(&["NULL", "d", "NULL"])]);
+}
+
+const BINARY: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// A binary COPY of these parts after the usual header.
+fn binary(parts: &[&[u8]]) -> Vec<u8> {
+    [BINARY, &parts.concat()].concat()
+}
+
+#[test]
+fn binary_rows() {
+    let read = |data: &[u8]| rows_of(&Layout::binary(), &[data]);
+    let tuple = b"\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0";
+    let data = binary(&[tuple, b"\0\0", b"\xff\xff"]);
+    let rows = read(&data).unwrap();
+    let kinds: Vec<RowKind> = rows.iter().map(|row| row.0).collect();
+    assert_eq!(kinds, [RowKind::Header, RowKind::Data, RowKind::Data, RowKind::End]);
+    assert_eq!(rows[1].2, [Some(b"ab".to_vec()), None, Some(Vec::new())]);
+    assert_eq!(rows.concat_raw(), data);
+    // An extension is passed over, flags below the critical ones too; the trailer may be missing, or cut short.
+    let extended = [b"PGCOPY\n\xff\r\n\0\0\0\x12\x34\0\0\0\x02xy", &tuple[..], b"\xff"].concat();
+    let mut flagged = extended.clone();
+    flagged[11..15].copy_from_slice(&[0, 0, 0x12, 0x34]);
+    let rows = read(&flagged).unwrap();
+    assert_eq!((rows[0].1.len(), rows[1].2.len(), rows[2].0), (21, 3, RowKind::End));
+    assert_eq!(read(BINARY).unwrap().len(), 1);
+    let critical = |flags: [u8; 4]| [&b"PGCOPY\n\xff\r\n\0"[..], &flags, b"\0\0\0\0"].concat();
+    for (data, what) in [
+        (Vec::new(), "COPY file signature not recognized"),
+        (b"PGCOPX".to_vec(), "COPY file signature not recognized"),
+        (BINARY[..10].to_vec(), "COPY file signature not recognized"),
+        (BINARY[..14].to_vec(), "invalid COPY file header (missing flags)"),
+        (BINARY[..18].to_vec(), "invalid COPY file header (missing length)"),
+        (critical([0, 1, 0, 0]), "invalid COPY file header (WITH OIDS)"),
+        (critical([0, 2, 0, 0]), "unrecognized critical flags in COPY file header"),
+        (critical([0x80, 0, 0, 0]), "unrecognized critical flags in COPY file header"),
+        ([&BINARY[..15], b"\xff\xff\xff\xff"].concat(), "invalid COPY file header (missing length)"),
+        ([&BINARY[..15], b"\0\0\0\x05abcd"].concat(), "invalid COPY file header (wrong length)"),
+        (binary(&[b"\xff\xfe"]), "row field count is negative"),
+        (binary(&[b"\0\x01\xff\xff\xff\xfe"]), "invalid field size"),
+        (binary(&[b"\0\x01\0\0"]), "unexpected EOF in COPY data"),
+        (binary(&[b"\0\x01\0\0\0\x02a"]), "unexpected EOF in COPY data"),
+        (binary(&[b"\x7f\xff"]), "unexpected EOF in COPY data"),
+        (binary(&[b"\xff\xff", b"x"]), "received copy data after EOF marker"),
+    ] {
+        assert_eq!(read(&data), Err(CopyError::bad(what)), "{data:?}");
+    }
+    for long in [binary(&[b"\0\x01\x7f\xff\xff\xff"]), [&BINARY[..15], b"\x7f\xff\xff\xff"].concat()] {
+        assert_eq!(read(&long).unwrap_err().sqlstate.as_str(), "54000");
+    }
+}
+
+#[test]
 fn header_and_limit() {
     let header = Layout { header: true, ..Layout::csv() };
     let rows = rows_of(&header, &[b"id,name\n1,a\n"]).unwrap();
@@ -99,6 +167,13 @@ fn a_row_is_rewritten_field_by_field() {
     let csv = rewrite(Layout { force_quote: vec![true], ..Layout::csv() }, b"a\n", &[(0, Some(b"b"))]);
     assert_eq!(csv, "\"b\"\n");
     assert_eq!(rewrite(Layout::csv(), b"a\n", &[(0, Some(b"\\."))]), "\"\\.\"\n");
+    let mut splitter = Splitter::new(Arc::new(Layout::binary()), 1000);
+    splitter.feed(&binary(&[b"\0\x03\0\0\0\x01a\xff\xff\xff\xff\0\0\0\x01c"]));
+    let mut out = Vec::new();
+    while let Some(row) = splitter.next().unwrap() {
+        row.rewrite(&[(0, Some(b"xyz")), (1, Some(b"")), (2, None)], &mut out);
+    }
+    assert_eq!(out, binary(&[b"\0\x03\0\0\0\x03xyz\0\0\0\0\xff\xff\xff\xff"]));
     assert_eq!(rewrite(Layout::csv(), b"a,b\n", &[(0, Some(b"\\."))]), "\\.,b\n");
 }
 
@@ -132,11 +207,57 @@ proptest! {
     }
 
     #[test]
+    fn binary_split_anywhere_is_split_nowhere(
+        tuples in prop::collection::vec(prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..6)), 0..4), 0..4),
+        extension in prop::collection::vec(any::<u8>(), 0..4),
+        trailer in any::<bool>(),
+        flips in prop::collection::vec((0_usize..80, any::<u8>()), 0..2),
+        length in 0_usize..90,
+        cuts in prop::collection::vec(0_usize..90, 0..8),
+    ) {
+        let layout = Layout::binary();
+        let mut data = BINARY.to_vec();
+        data[18] = extension.len() as u8;
+        data.extend(&extension);
+        for tuple in &tuples {
+            data.extend((tuple.len() as u16).to_be_bytes());
+            for (i, field) in tuple.iter().enumerate() {
+                match field {
+                    Some(field) => put_field(&layout, i, tuple.len(), field, &mut data),
+                    None => put_null(&layout, &mut data),
+                }
+            }
+        }
+        data.extend(if trailer { &b"\xff\xff"[..] } else { b"" });
+        let rows = rows_of(&layout, &[&data]).unwrap();
+        let fields: Vec<_> = rows.iter().filter(|row| row.0 == RowKind::Data).map(|row| row.2.clone()).collect();
+        prop_assert_eq!(fields, tuples);
+        for (at, byte) in flips {
+            if let Some(flipped) = data.get_mut(at) {
+                *flipped ^= byte;
+            }
+        }
+        data.truncate(length.max(20));
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(data.len())).collect();
+        cuts.extend([0, data.len()]);
+        cuts.sort_unstable();
+        let chunks: Vec<&[u8]> = cuts.windows(2).map(|w| &data[w[0]..w[1]]).collect();
+        let whole = rows_of(&layout, &[&data]);
+        prop_assert_eq!(&rows_of(&layout, &chunks), &whole);
+        let single: Vec<&[u8]> = data.chunks(1).collect();
+        prop_assert_eq!(&rows_of(&layout, &single), &whole);
+        if let Ok(rows) = whole {
+            prop_assert_eq!(rows.concat_raw(), data);
+        }
+    }
+
+    #[test]
     fn fields_survive_writing_and_reading(
         layout in layouts(),
         values in prop::collection::vec(prop::option::of("[ -~\t\r\né]{0,8}"), 1..5),
     ) {
         let layout = Layout { header: false, ..layout };
+        let csv = layout.format == RowFormat::Csv;
         let mut line = Vec::new();
         for (i, value) in values.iter().enumerate() {
             if i > 0 {
@@ -144,7 +265,7 @@ proptest! {
             }
             match value {
                 // COPY TO text does not protect a value that spells the NULL string.
-                Some(value) if layout.csv || **value != *layout.null => {
+                Some(value) if csv || **value != *layout.null => {
                     put_field(&layout, i, values.len(), value.as_bytes(), &mut line);
                 }
                 _ => put_null(&layout, &mut line),
@@ -155,7 +276,7 @@ proptest! {
         prop_assert_eq!(rows.len(), 1);
         let expected: Vec<_> = values
             .iter()
-            .map(|v| v.clone().filter(|v| layout.csv || **v != *layout.null).map(String::into_bytes))
+            .map(|v| v.clone().filter(|v| csv || **v != *layout.null).map(String::into_bytes))
             .collect();
         prop_assert_eq!(&rows[0].2, &expected);
     }

@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     let [options, cut, bytes @ ..] = data else { return };
     let mut layout = Layout::csv();
     layout.header = options & 1 != 0;
-    layout.end_marker = options & 2 != 0 || !layout.csv;
+    layout.end_marker = options & 2 != 0;
     if options & 4 != 0 {
         layout.escape = b'\\';
     }
