@@ -57,7 +57,8 @@ pub(super) const BATCH: &str = concat!(
     "select current_database(), current_setting('server_version_num'), to_regclass('pgveil.columns')::oid;",
     // Relations
     "select c.oid, n.nspname, c.relname, c.relkind, \
-       (select array_to_string(i.indkey::int2[], ' ') from pg_index i where i.indrelid = c.oid and i.indisprimary) \
+       (select array_to_string((i.indkey::int2[])[:i.indnkeyatts - 1], ' ') from pg_index i \
+        where i.indrelid = c.oid and i.indisprimary and i.indimmediate and i.indisvalid) \
      from pg_class c join pg_namespace n on n.oid = c.relnamespace \
      where c.relkind in ('r','p','v','m','f','S','c') and ",
     user_schemas!(),

@@ -33,7 +33,10 @@ impl Item {
 }
 
 /// A query's output as a relation of that name.
-pub(super) fn derived(name: Arc<str>, output: Output) -> Rel<Value> {
+pub(super) fn derived(name: Arc<str>, mut output: Output) -> Rel<Value> {
+    for column in &mut output.columns {
+        column.entry = None;
+    }
     Rel {
         name,
         schema: None,
@@ -145,7 +148,7 @@ impl Reader<'_> {
                     let value = self.used(&column)?;
                     self.plain(&value, "USING")?;
                 }
-                merged.push(Column { name: name.as_str().into(), value: Value::Plain, base: None });
+                merged.push(Column::computed(name.as_str(), Value::Plain));
                 continue;
             };
             let (a, b) = (self.used(&left)?, self.used(&right)?);
@@ -156,7 +159,7 @@ impl Reader<'_> {
                 Keep::Neither => None,
             };
             let value = if matches!(a, Value::Sealed(_)) { a } else { Value::Plain };
-            merged.push(Column { name: left.name, value, base });
+            merged.push(Column { base, ..Column::computed(left.name, value) });
         }
         Ok(merged)
     }
@@ -280,7 +283,7 @@ impl Reader<'_> {
         let single = names.len() == 1 && one_column(&last);
         let label = alias.map_or_else(|| last.clone(), |alias| folded(&alias.name));
         let mut columns: Vec<Col> = Vec::new();
-        let plain = |name: String| Column { name: name.into(), value: Value::Plain, base: None };
+        let plain = |name: String| Column::computed(name, Value::Plain);
         if typed || !single {
             columns.extend(alias.iter().flat_map(|alias| &alias.columns).map(|column| plain(folded(&column.name))));
         } else {
@@ -316,12 +319,12 @@ impl Reader<'_> {
                     Value::Plain
                 }
             };
-            columns.push(Column { name: single.as_str().into(), value, base: None });
+            columns.push(Column::computed(single.as_str(), value));
         }
         // unnest of an array of composites has as many columns as the composite.
         let open = columns.iter().any(|column| matches!(column.value, Value::Plain));
         if ordinality {
-            columns.push(Column { name: "ordinality".into(), value: Value::Plain, base: None });
+            columns.push(Column::computed("ordinality", Value::Plain));
         }
         let output = renamed(Output { columns, open }, alias.map_or(&[], |alias| &alias.columns));
         Ok(Item::of(derived(label.into(), output)))
@@ -347,7 +350,7 @@ pub(super) fn aliased(mut rel: Rel<Value>, alias: Option<&TableAlias>) -> Result
     let output = renamed(Output { columns: rel.columns, open: rel.open }, &alias.columns);
     rel.columns = output.columns;
     if rel.open && rel.columns.is_empty() {
-        let plain = |name: String| Column { name: name.into(), value: Value::Plain, base: None };
+        let plain = |name: String| Column::computed(name, Value::Plain);
         rel.columns = alias.columns.iter().map(|column| plain(folded(&column.name))).collect();
     }
     Ok(rel)

@@ -184,11 +184,8 @@ impl Reader<'_> {
         inner.star.clone_from(&scope.star);
         inner.rels.clone_from(&scope.rels);
         // Unqualified names mean the target: EXCLUDED is named in full.
-        let columns = target
-            .columns
-            .iter()
-            .map(|column| Column { name: column.name.clone(), value: column.value.clone(), base: None })
-            .collect();
+        let columns =
+            target.columns.iter().map(|column| Column::computed(column.name.clone(), column.value.clone())).collect();
         inner.rels.push(Rel {
             name: "excluded".into(),
             schema: None,

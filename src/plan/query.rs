@@ -1,5 +1,6 @@
 //! Queries: WITH, SELECT, set operations, VALUES, their order and their output columns.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlparser::ast::{
@@ -15,7 +16,9 @@ use super::reader::{Col, Cte, Output, Reader, Sc, folded};
 use super::refuse;
 use super::value::Value;
 use crate::error::Refusal;
-use crate::sql::resolve::{Column, Found, Lookup, Scope, parts};
+use crate::sql::resolve::{Column, Found, Lookup, Rel, Scope, parts};
+use crate::sql::schema::{RelKind, Relation};
+use crate::wire::types::Kind;
 
 /// `MaxTupleAttributeNumber`.
 const OUTPUT_MAX: usize = 1664;
@@ -222,7 +225,7 @@ impl Reader<'_> {
                 }
             }
             let base = left.base.filter(|base| right.base == Some(*base));
-            columns.push(Column { name: left.name, value, base });
+            columns.push(Column { base, ..Column::computed(left.name, value) });
         }
         Ok(Output { columns, open: false })
     }
@@ -247,7 +250,7 @@ impl Reader<'_> {
         let columns = columns
             .into_iter()
             .enumerate()
-            .map(|(index, value)| Column { name: format!("column{}", index + 1).into(), value, base: None })
+            .map(|(index, value)| Column::computed(format!("column{}", index + 1), value))
             .collect();
         Ok(Output { columns, open: false })
     }
@@ -273,12 +276,8 @@ impl Reader<'_> {
         match &select.distinct {
             None | Some(Distinct::All) => {}
             Some(Distinct::Distinct) => {
-                for column in &output.columns {
-                    match &column.value {
-                        Value::Pending { .. } => {}
-                        value => self.grouped(&value.clone(), "DISTINCT")?,
-                    }
-                }
+                let decided = |column: &&Col| !matches!(column.value, Value::Pending { .. });
+                self.told_apart(&output.columns.iter().filter(decided).cloned().collect::<Vec<_>>(), "DISTINCT")?;
             }
             Some(Distinct::On(exprs)) => {
                 for expr in exprs {
@@ -308,65 +307,110 @@ impl Reader<'_> {
         if !modifiers.is_empty() {
             return Err(refuse::unreadable("GROUP BY"));
         }
-        exprs.iter().try_for_each(|expr| self.group_expression(scope, output, expr))
+        let mut columns = Vec::with_capacity(exprs.len());
+        let mut sets = false;
+        for expr in exprs {
+            sets |= self.group_expression(scope, output, expr, &mut columns)?;
+        }
+        if sets {
+            // A set may leave the key out.
+            return columns.iter().try_for_each(|column| self.grouped(&column.value, "GROUP BY"));
+        }
+        self.told_apart(&columns, "GROUP BY")
     }
 
-    fn group_expression(&mut self, scope: &Sc<'_>, output: &Output, expr: &Expr) -> Result<(), Refusal> {
+    /// Adds the columns that an item of GROUP BY means; whether it makes several sets of them.
+    fn group_expression(
+        &mut self,
+        scope: &Sc<'_>,
+        output: &Output,
+        expr: &Expr,
+        columns: &mut Vec<Col>,
+    ) -> Result<bool, Refusal> {
         match expr {
             Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
                 for expr in sets.iter().flatten() {
-                    self.group_expression(scope, output, expr)?;
+                    self.group_expression(scope, output, expr, columns)?;
                 }
-                return Ok(());
+                return Ok(true);
             }
             Expr::Tuple(exprs) => {
-                return exprs.iter().try_for_each(|expr| self.group_expression(scope, output, expr));
+                let mut sets = false;
+                for expr in exprs {
+                    sets |= self.group_expression(scope, output, expr, columns)?;
+                }
+                return Ok(sets);
             }
             _ => {}
         }
-        let value = match expr {
+        let shown = match expr {
             Expr::Identifier(ident) if matches!(scope.unqualified(&folded(ident)), Lookup::Missing) => {
-                match named(output, &folded(ident)) {
-                    Some(value) => value,
-                    None => self.value(scope, expr)?,
-                }
+                named(output, &folded(ident)).cloned()
             }
-            _ => match self.ordinal(output, expr)? {
-                Some(value) => value,
-                None => self.value(scope, expr)?,
-            },
+            _ => self.ordinal(output, expr)?,
         };
-        self.grouped(&value, "GROUP BY")
+        columns.push(match shown {
+            Some(column) => column,
+            None => self.column_of(scope, expr, "")?,
+        });
+        Ok(false)
+    }
+
+    /// Rows are told apart by all these columns together. A row is known by its primary key, so the other columns of an
+    /// entry whose whole key is among them change nothing, and may be randomized: rows of one key are the same row,
+    /// or none at all (an outer join's NULLs).
+    fn told_apart(&mut self, columns: &[Col], operation: &str) -> Result<(), Refusal> {
+        let present: HashSet<_> = columns.iter().filter_map(|column| Some((column.entry?, column.base?))).collect();
+        for column in columns {
+            if !self.follows_key(column, &present) {
+                self.grouped(&column.value, operation)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A sealed column that is not of its entry's key, while the whole key is among `present`. PostgreSQL cannot tell
+    /// json apart at all.
+    fn follows_key(&self, column: &Col, present: &HashSet<(u32, (u32, i16))>) -> bool {
+        let (Some(entry), Some((oid, attnum)), Value::Sealed(sealed)) = (column.entry, column.base, &column.value)
+        else {
+            return false;
+        };
+        let key = self.rules.schema.relation(oid).map_or(&[][..], |relation| &relation.primary_key);
+        sealed.ty.kind != Kind::Json
+            && !key.contains(&attnum)
+            && !key.is_empty()
+            && key.iter().all(|&attnum| present.contains(&(entry, (oid, attnum))))
     }
 
     /// What ORDER BY or DISTINCT ON means: an ordinal, an output name, else an expression over input columns.
     fn sort_key(&mut self, scope: &Sc<'_>, output: &Output, expr: &Expr) -> Result<Value, Refusal> {
-        if let Some(value) = self.ordinal(output, expr)? {
-            return Ok(value);
+        if let Some(column) = self.ordinal(output, expr)? {
+            return Ok(column.value);
         }
         if let Expr::Identifier(ident) = expr
-            && let Some(value) = named(output, &folded(ident))
+            && let Some(column) = named(output, &folded(ident))
         {
-            return Ok(value);
+            return Ok(column.value.clone());
         }
         self.value(scope, expr)
     }
 
-    fn ordinal(&mut self, output: &Output, expr: &Expr) -> Result<Option<Value>, Refusal> {
+    fn ordinal(&mut self, output: &Output, expr: &Expr) -> Result<Option<Col>, Refusal> {
         let Expr::Value(literal) = expr else { return Ok(None) };
         let sqlparser::ast::Value::Number(digits, _) = &literal.value else { return Ok(None) };
         let at = self.token_at(literal.span.start)?;
         self.met.insert(at);
         let Some(index) = digits.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) else {
-            return Ok(Some(Value::Plain));
+            return Ok(Some(Column::computed("", Value::Plain)));
         };
         match output.columns.get(index) {
             // Columns that are not known shift the others.
             _ if output.open && output.columns.iter().any(|column| column.value.guarded()) => {
                 Err(refuse::unreadable("an output column's number"))
             }
-            Some(column) => Ok(Some(column.value.clone())),
-            None => Ok(Some(Value::Plain)),
+            Some(column) => Ok(Some(column.clone())),
+            None => Ok(Some(Column::computed("", Value::Plain))),
         }
     }
 
@@ -375,8 +419,10 @@ impl Reader<'_> {
         let Some(order) = order else { return Ok(()) };
         for order in order_expressions(order)? {
             let value = match (self.ordinal(output, &order.expr)?, &order.expr) {
-                (Some(value), _) => value,
-                (None, Expr::Identifier(ident)) => named(output, &folded(ident)).unwrap_or(Value::Plain),
+                (Some(column), _) => column.value,
+                (None, Expr::Identifier(ident)) => {
+                    named(output, &folded(ident)).map_or(Value::Plain, |column| column.value.clone())
+                }
                 _ => return Err(refuse::unreadable("ORDER BY of a set operation")),
             };
             self.plain(&value, "ORDER BY")?;
@@ -390,11 +436,11 @@ impl Reader<'_> {
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expr) => {
-                    let column = self.output_column(scope, expr, output_name(expr))?;
+                    let column = self.output_column(scope, expr, &output_name(expr))?;
                     output.columns.push(column);
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
-                    let column = self.output_column(scope, expr, folded(alias))?;
+                    let column = self.output_column(scope, expr, &folded(alias))?;
                     output.columns.push(column);
                 }
                 SelectItem::Wildcard(options) if no_options(options) => {
@@ -454,43 +500,24 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn output_column(&mut self, scope: &Sc<'_>, expr: &Expr, name: String) -> Result<Col, Refusal> {
-        let value = self.value(scope, expr)?;
-        let value = match value {
-            Value::Row(_) | Value::Whole { .. } => self.plain(&value, "ROW()").map(|()| Value::Plain)?,
-            other => other,
-        };
-        let base = self.base_of(scope, expr);
-        Ok(Column { name: Arc::from(name), value, base })
+    fn output_column(&mut self, scope: &Sc<'_>, expr: &Expr, name: &str) -> Result<Col, Refusal> {
+        let mut column = self.column_of(scope, expr, name)?;
+        if let Value::Row(_) | Value::Whole { .. } = column.value {
+            self.plain(&column.value, "ROW()")?;
+            column.value = Value::Plain;
+        }
+        Ok(column)
     }
 
-    /// The stored column that a bare column reference shows.
-    pub(super) fn base_of(&self, scope: &Sc<'_>, expr: &Expr) -> Option<(u32, i16)> {
-        let found = match expr {
-            Expr::Nested(inner) => return self.base_of(scope, inner),
-            Expr::Identifier(ident) => scope.unqualified(&folded(ident)),
-            Expr::CompoundIdentifier(idents) => {
-                let names: Vec<String> = idents.iter().map(folded).collect();
-                match names.as_slice() {
-                    [relation, column] => scope.qualified(None, relation, column),
-                    [.., schema, relation, column] => scope.qualified(Some(schema), relation, column),
-                    _ => return None,
-                }
-            }
-            _ => return None,
-        };
-        match found {
-            Lookup::Column { column, .. } => column.base,
-            _ => None,
-        }
+    /// An expression as a column of that name.
+    fn column_of(&mut self, scope: &Sc<'_>, expr: &Expr, name: &str) -> Result<Col, Refusal> {
+        let value = self.value(scope, expr)?;
+        let (base, entry) = bare(scope, expr).map_or((None, None), |column| (column.base, column.entry));
+        Ok(Column { base, entry, ..Column::computed(name, value) })
     }
 
     /// A relation named in FROM, TABLE: a query of a WITH clause first, if unqualified.
-    pub(super) fn relation(
-        &mut self,
-        scope: &Sc<'_>,
-        names: &[String],
-    ) -> Result<crate::sql::resolve::Rel<Value>, Refusal> {
+    pub(super) fn relation(&mut self, scope: &Sc<'_>, names: &[String]) -> Result<Rel<Value>, Refusal> {
         let name: Arc<str> = names.last().map_or("", String::as_str).into();
         if let [single] = names
             && let Some(cte) = scope.cte(single)
@@ -499,18 +526,57 @@ impl Reader<'_> {
             return Ok(super::from::derived(name, output));
         }
         match self.find_parts(names)? {
-            Found::Relation(relation) => Ok(self.rel(relation)),
+            Found::Relation(relation) => Ok(self.entry(relation)),
             _ => {
                 let schema = names.iter().rev().nth(1).map(|schema| schema.as_str().into());
-                let rel = crate::sql::resolve::Rel { name, schema, columns: Vec::new(), open: true, guarded: false };
+                let rel = Rel { name, schema, columns: Vec::new(), open: true, guarded: false };
                 Ok(rel)
             }
         }
     }
+
+    /// A relation as an entry of FROM. A parent's key says nothing about the rows of its children, which are not
+    /// partitions.
+    fn entry(&mut self, relation: &Relation) -> Rel<Value> {
+        let mut rel = self.rel(relation);
+        let whole = match relation.kind {
+            RelKind::Table => relation.children.is_empty(),
+            RelKind::Partitioned => true,
+            _ => false,
+        };
+        if whole && !relation.primary_key.is_empty() {
+            self.entries += 1;
+            for column in &mut rel.columns {
+                column.entry = Some(self.entries);
+            }
+        }
+        rel
+    }
 }
 
-fn named(output: &Output, name: &str) -> Option<Value> {
-    output.columns.iter().find(|column| &*column.name == name).map(|column| column.value.clone())
+fn named<'o>(output: &'o Output, name: &str) -> Option<&'o Col> {
+    output.columns.iter().find(|column| &*column.name == name)
+}
+
+/// The column that an expression is, if it is no more than its name.
+pub(super) fn bare<'s>(scope: &'s Sc<'_>, expr: &Expr) -> Option<&'s Col> {
+    let found = match expr {
+        Expr::Nested(inner) => return bare(scope, inner),
+        Expr::Identifier(ident) => scope.unqualified(&folded(ident)),
+        Expr::CompoundIdentifier(idents) => {
+            let names: Vec<String> = idents.iter().map(folded).collect();
+            match names.as_slice() {
+                [relation, column] => scope.qualified(None, relation, column),
+                [.., schema, relation, column] => scope.qualified(Some(schema), relation, column),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    match found {
+        Lookup::Column { column, .. } => Some(column),
+        _ => None,
+    }
 }
 
 fn order_expressions(order: &OrderBy) -> Result<&[sqlparser::ast::OrderByExpr], Refusal> {

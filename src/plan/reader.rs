@@ -66,6 +66,8 @@ pub(super) struct Reader<'a> {
     pub(super) into: bool,
     /// The value being read is assigned to a column.
     pub(super) storing: bool,
+    /// Entries of FROM met whose rows are known by their key.
+    pub(super) entries: u32,
     /// Queries around the one being read; the statement's own is 1.
     pub(super) nesting: u32,
     /// Subject candidates from WHERE and INSERT.
@@ -92,6 +94,7 @@ impl<'a> Reader<'a> {
             writes: false,
             into: false,
             storing: false,
+            entries: 0,
             nesting: 0,
             subject: None,
         }
@@ -447,7 +450,8 @@ impl<'a> Reader<'a> {
                     None if column.sealed.is_some() => Value::Untyped(full()),
                     None => Value::Plain,
                 };
-                Column { name: column.name.clone(), value, base: Some(column.source.filter(|_| view).unwrap_or(own)) }
+                let base = Some(column.source.filter(|_| view).unwrap_or(own));
+                Column { base, ..Column::computed(column.name.clone(), value) }
             })
             .collect()
     }

@@ -2,6 +2,7 @@
 
 use sqlparser::ast::{BinaryOperator, Expr};
 
+use super::query::bare;
 use super::reader::{Output, Reader, Sc};
 use super::{SubjectFrom, SubjectPlan};
 
@@ -29,7 +30,7 @@ impl Reader<'_> {
     }
 
     fn subject_is(&mut self, scope: &Sc<'_>, key: &Expr, constants: &[&Expr]) -> bool {
-        let base = self.base_of(scope, key);
+        let base = bare(scope, key).and_then(|column| column.base);
         let Some(kind) = self.subject_key(base) else { return false };
         let Some(from) = self.named_by(constants) else { return false };
         self.found_subject(kind, from);

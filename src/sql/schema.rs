@@ -56,7 +56,8 @@ pub struct Relation {
     pub kind: RelKind,
     /// Live columns by ascending `attnum` (dropped ones left out).
     pub columns: Vec<Column>,
-    /// Attnums of the primary key.
+    /// Attnums of the primary key, if it holds within every statement: not a deferrable one, nor one that a partition
+    /// lacks.
     pub primary_key: Vec<i16>,
     /// For views and materialised views: every relation the definition reads, transitively.
     pub reads: Vec<u32>,

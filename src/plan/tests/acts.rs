@@ -188,6 +188,19 @@ const APPS: &[(&str, &str)] = &[
         "select email, count(*) from users group by email having email = {email 'a'}",
     ),
     ("select count(*) over (partition by email) from users", "="),
+    // … by a row's key: the other columns of the row follow.
+    ("select id, full_name, count(*) from users group by id, full_name, dob", "="),
+    (
+        "select u.id, (u.full_name), count(o.id) from users u left join orders o on o.user_id = u.id group by 1, u.full_name",
+        "=",
+    ),
+    (
+        "select o.id, o.user_id, u.id as n, u.dob as d from orders o left join users u on u.id = o.user_id group by 1, 2, n, d",
+        "=",
+    ),
+    ("select count(*) from orders o, users u group by o.user_id, o.memo, (o.id, u.id), u.full_name", "="),
+    ("select distinct * from users", "="),
+    ("select distinct u.*, o.total from users u join orders o on o.user_id = u.id", "="),
     // Wrappers.
     ("select coalesce(full_name, null) from users", "="),
     ("select coalesce(u.email, o.email) from users u left join orders o on o.user_id = u.id", "="),

@@ -19,7 +19,8 @@ const D: Mode = Mode::Deterministic;
 const R: Mode = Mode::Randomized;
 const EMAIL: Option<(u32, Kind, i32, Mode)> = Some((1, Kind::Varchar, 324, D));
 
-type TableSpec = (u32, &'static str, &'static str, Option<i16>, &'static [Spec]);
+/// Oid, schema, name, the subject's key, the primary key.
+type TableSpec = (u32, &'static str, &'static str, Option<i16>, &'static [i16], &'static [Spec]);
 
 const TABLES: &[TableSpec] = &[
     (
@@ -27,6 +28,7 @@ const TABLES: &[TableSpec] = &[
         "public",
         "users",
         Some(1),
+        &[1],
         &[
             ("id", None),
             ("email", EMAIL),
@@ -41,15 +43,31 @@ const TABLES: &[TableSpec] = &[
         "public",
         "orders",
         Some(2),
-        &[("id", None), ("user_id", None), ("email", EMAIL), ("total", None), ("code", Some((5, Kind::Text, -1, D)))],
+        &[1, 2],
+        &[
+            ("id", None),
+            ("user_id", None),
+            ("email", EMAIL),
+            ("total", None),
+            ("code", Some((5, Kind::Text, -1, D))),
+            ("memo", Some((13, Kind::Text, -1, R))),
+        ],
     ),
-    (102, "shop", "orders", None, &[("id", None), ("secret", Some((6, Kind::Text, -1, D)))]),
-    (103, "public", "Mixed Case", None, &[("Id", None), ("Email", Some((7, Kind::Text, -1, D)))]),
+    (
+        102,
+        "shop",
+        "orders",
+        None,
+        &[],
+        &[("id", None), ("secret", Some((6, Kind::Text, -1, D))), ("aside", Some((15, Kind::Text, -1, R)))],
+    ),
+    (103, "public", "Mixed Case", None, &[1], &[("Id", None), ("Email", Some((7, Kind::Text, -1, D)))]),
     (
         104,
         "public",
         "accounts",
         None,
+        &[1],
         &[
             ("id", None),
             ("pin", Some((8, Kind::Int4, -1, D))),
@@ -57,6 +75,7 @@ const TABLES: &[TableSpec] = &[
             ("vip", Some((10, Kind::Bool, -1, D))),
             ("since", Some((11, Kind::Timestamptz, -1, D))),
             ("birth", Some((12, Kind::Date, -1, D))),
+            ("extra", Some((14, Kind::Json, -1, R))),
         ],
     ),
 ];
@@ -76,14 +95,20 @@ fn column(attnum: i16, name: &str, sealed: Option<Kind>, source: Option<(u32, i1
     }
 }
 
-fn relation(oid: u32, schema: &str, name: &str, kind: RelKind, columns: Vec<Column>, reads: Vec<u32>) -> Relation {
+fn relation(
+    (oid, schema, name): (u32, &str, &str),
+    kind: RelKind,
+    columns: Vec<Column>,
+    primary_key: &[i16],
+    reads: Vec<u32>,
+) -> Relation {
     Relation {
         oid,
         schema: schema.into(),
         name: name.into(),
         kind,
         columns,
-        primary_key: vec![1],
+        primary_key: primary_key.to_vec(),
         reads,
         children: Vec::new(),
     }
@@ -102,7 +127,7 @@ impl Built {
         self.schema.relations.insert(relation.oid, Arc::new(relation));
     }
 
-    fn table(&mut self, oid: u32, schema: &str, name: &str, subject: Option<i16>, specs: &[Spec]) {
+    fn table(&mut self, (oid, schema, name, subject, key, specs): TableSpec) {
         let full: Arc<str> = format!("{schema}.{name}").into();
         let mut columns = Vec::new();
         for (attnum, (column_name, sealed)) in (1i16..).zip(specs) {
@@ -131,12 +156,12 @@ impl Built {
         let levels = columns.iter().map(|column| (column.attnum, Level::Restricted)).collect();
         let table = ProtectedTable { oid, name: full, subject, levels, pending: Vec::new() };
         self.tables.insert(oid, Arc::new(table));
-        self.relation(relation(oid, schema, name, RelKind::Table, columns, Vec::new()));
+        self.relation(relation((oid, schema, name), RelKind::Table, columns, key, Vec::new()));
     }
 }
 
 fn class(role: &str, treatment: Treatment, search: bool, write: bool, hidden: &[(u32, i16)]) -> ActorClass {
-    let ids: Vec<u32> = (1..=12).collect();
+    let ids: Vec<u32> = (1..=15).collect();
     ActorClass {
         role: role.to_owned(),
         sealed: ids.iter().map(|id| (*id, treatment)).collect(),
@@ -149,8 +174,8 @@ fn class(role: &str, treatment: Treatment, search: bool, write: bool, hidden: &[
 fn build() -> Rules {
     let schema = Schema { database: "clinic".to_owned(), server_version: 150_000, ..Schema::default() };
     let mut built = Built { schema, tables: HashMap::new(), sealed: HashMap::new(), by_id: HashMap::new() };
-    for (oid, schema, name, subject, specs) in TABLES {
-        built.table(*oid, schema, name, *subject, specs);
+    for spec in TABLES {
+        built.table(*spec);
     }
     let pending = ProtectedTable {
         oid: 105,
@@ -161,11 +186,11 @@ fn build() -> Rules {
     };
     built.tables.insert(105, Arc::new(pending));
     let plain = |names: &[&str]| (1i16..).zip(names).map(|(at, name)| column(at, name, None, None)).collect::<Vec<_>>();
-    built.relation(relation(105, "public", "patients", RelKind::Table, plain(&["id", "ssn", "phone"]), vec![]));
-    built.relation(relation(106, "public", "notes", RelKind::Table, plain(&["id", "body", "email"]), vec![]));
-    built.relation(relation(109, "other", "users", RelKind::Table, plain(&["id", "email"]), vec![]));
+    built.relation(relation((105, "public", "patients"), RelKind::Table, plain(&["id", "ssn", "phone"]), &[1], vec![]));
+    built.relation(relation((106, "public", "notes"), RelKind::Table, plain(&["id", "body", "email"]), &[1], vec![]));
+    built.relation(relation((109, "other", "users"), RelKind::Table, plain(&["id", "email"]), &[1], vec![]));
     for (oid, schema) in [(110, "public"), (111, "shop")] {
-        built.table(oid, schema, "clients", None, &[("id", None), ("name", None)]);
+        built.table((oid, schema, "clients", None, &[1], &[("id", None), ("name", None)]));
     }
     let view = vec![
         column(1, "id", None, Some((100, 1))),
@@ -174,9 +199,9 @@ fn build() -> Rules {
         column(4, "shout", None, None),
         column(5, "note", None, Some((100, 6))),
     ];
-    built.relation(relation(107, "public", "v_users", RelKind::View, view, vec![100]));
+    built.relation(relation((107, "public", "v_users"), RelKind::View, view, &[], vec![100]));
     let copy = vec![column(1, "id", None, None), column(2, "email", Some(Kind::Varchar), None)];
-    built.relation(relation(108, "public", "users_copy", RelKind::Table, copy, vec![]));
+    built.relation(relation((108, "public", "users_copy"), RelKind::Table, copy, &[], vec![]));
     built.schema.user_functions.extend(["audit_it".to_owned(), "clean".to_owned()]);
     let names = ["users", "orders", "mixed case", "accounts", "patients", "v_users", "users_copy", "clients"];
     Rules {

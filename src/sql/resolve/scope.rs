@@ -14,6 +14,16 @@ pub struct Column<V> {
     pub value: V,
     /// The stored column it shows unchanged: (relation oid, attnum).
     pub base: Option<(u32, i16)>,
+    /// Which of the caller's FROM entries it belongs to, if a row there is known by its key. Not known behind a
+    /// subquery's name, which may stand in FROM twice.
+    pub entry: Option<u32>,
+}
+
+impl<V> Column<V> {
+    /// A column that shows no stored one.
+    pub fn computed(name: impl Into<Arc<str>>, value: V) -> Self {
+        Self { name: name.into(), value, base: None, entry: None }
+    }
 }
 
 /// One entry of a FROM list, by the name it is referred to.
