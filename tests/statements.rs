@@ -66,6 +66,7 @@ const STATEMENTS: &[&str] = &[
     "select o.code, count(*) from orders o group by o.code order by 2",
     "select u.*, count(o.id) from users u left join orders o on o.user_id = u.id group by u.id, u.email, u.full_name, u.dob, u.pin, u.nickname order by u.id",
     "select o.code, u.id, u.full_name, count(*) from orders o left join users u on u.id = o.user_id group by o.code, u.id, 3 order by 2, 4",
+    "select count(distinct (id, full_name)), count(distinct (email, pin)) from users",
     "select distinct u.* from users u join orders o on o.user_id in (u.id, 1) order by u.id",
     "select count(*) from (select email from users union select email from orders) x",
     "select count(*) from (select distinct code from orders) x",
