@@ -144,13 +144,7 @@ impl Session {
             return Ok(Flow::Next);
         };
         let Some(statement) = self.statements.get(bind.statement).cloned() else {
-            // Made by SQL PREPARE, or unknown: the server knows.
-            let undo = self.portal_changed(bind.portal, None);
-            self.pending.push_back(Pending::Bind { undo, refused: None });
-            if encode::raw(cx.to_server, b'B', body).is_err() {
-                return Err(Close { reason: "a message grew beyond its limit" });
-            }
-            return Ok(Flow::Next);
+            return self.bind_unknown(body, &bind, cx);
         };
         let statement = match self.current(statement, cx) {
             Ok(Some(statement)) => statement,
@@ -178,6 +172,29 @@ impl Session {
                 cx.meters.seal_error();
                 self.refuse_bind(Some(&statement.plan), refusal, cx);
             }
+        }
+        Ok(Flow::Next)
+    }
+
+    /// The server may know the statement, if SQL inside a function has prepared it; but nobody knows which of its values
+    /// are to be sealed, so that only a Bind without values goes there.
+    fn bind_unknown(&mut self, body: &[u8], bind: &Bind<'_>, cx: &mut Context<'_>) -> Result<Flow, Close> {
+        if bind.values > 0 {
+            let name = String::from_utf8_lossy(bind.statement);
+            let missing = if name.is_empty() {
+                "unnamed prepared statement does not exist".to_owned()
+            } else {
+                format!("prepared statement \"{name}\" does not exist")
+            };
+            let refusal = Refusal::new(crate::error::Code::Protocol, missing, "prepare it with Parse or PREPARE")
+                .with_sqlstate(crate::error::SqlState(*b"26000"));
+            self.refuse_bind(None, refusal, cx);
+            return Ok(Flow::Next);
+        }
+        let undo = self.portal_changed(bind.portal, None);
+        self.pending.push_back(Pending::Bind { undo, refused: None });
+        if encode::raw(cx.to_server, b'B', body).is_err() {
+            return Err(Close { reason: "a message grew beyond its limit" });
         }
         Ok(Flow::Next)
     }
@@ -226,6 +243,7 @@ impl Session {
     fn refuse_bind(&mut self, plan: Option<&Plan>, refusal: Refusal, cx: &mut Context<'_>) {
         let refused = refused_step(plan, refusal);
         self.pending.push_back(Pending::Bind { undo: Undo::Nothing, refused: Some(refused) });
+        self.skipping = true;
         let mut random = [0; 16];
         cx.entropy.fill(&mut random);
         let mut body = vec![0];
@@ -349,6 +367,15 @@ impl Session {
             Err(_) => return self.forward_malformed(b'C', Pending::Close { undo: Undo::Nothing }, cx),
         };
         self.pending.push_back(Pending::Close { undo });
+        self.forward(message, cx);
+    }
+
+    /// The server refuses a Flush that has a body, and skips to Sync as after any error of a pipeline.
+    pub(super) fn flush(&mut self, message: &[u8], cx: &mut Context<'_>) {
+        if message.len() > frame::HEADER {
+            self.open_pipeline = true;
+            self.pending.push_back(Pending::Close { undo: Undo::Nothing });
+        }
         self.forward(message, cx);
     }
 

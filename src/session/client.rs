@@ -47,13 +47,16 @@ impl Session {
                 return Err(self.fatal(&refusal, "the client sent an unexpected message during COPY", cx));
             }
             b'S' => self.sync(message, cx),
-            b'Q' if !self.skipping => return self.query(body, cx),
-            b'P' if !self.skipping => return self.parse(body, cx),
-            b'B' if !self.skipping => return self.bind(body, cx),
-            b'D' if !self.skipping => self.describe(message, body, cx),
-            b'E' if !self.skipping => self.execute(message, body, cx),
-            b'C' if !self.skipping => self.close(message, body, cx),
-            b'F' if !self.skipping => self.call(message, cx),
+            // The server would skip it, and nobody has looked for what is to be sealed in it.
+            b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F' | b'H' if self.skipping => {}
+            b'Q' => return self.query(body, cx),
+            b'P' => return self.parse(body, cx),
+            b'B' => return self.bind(body, cx),
+            b'D' => self.describe(message, body, cx),
+            b'E' => self.execute(message, body, cx),
+            b'C' => self.close(message, body, cx),
+            b'F' => self.call(message, cx),
+            b'H' => self.flush(message, cx),
             b'd' | b'c' | b'f' if self.copy_awaited() => return Ok(Flow::Hold),
             b'd' => self.copy_data(body, cx),
             b'c' | b'f' => self.copy_end(message, cx),
@@ -61,7 +64,7 @@ impl Session {
                 self.forward(message, cx);
                 return Err(Close { reason: "the client said goodbye" });
             }
-            // Flush, what the server skips anyway, and tags it will refuse.
+            // Tags the server will refuse.
             _ => self.forward(message, cx),
         }
         Ok(Flow::Next)
@@ -74,6 +77,9 @@ impl Session {
     /// A message whose body is not what its tag promises: the server refuses an empty one in the same words.
     pub(super) fn forward_malformed(&mut self, tag: u8, pending: Pending, cx: &mut Context<'_>) {
         self.pending.push_back(pending);
+        if tag != b'Q' {
+            (self.open_pipeline, self.skipping) = (true, true);
+        }
         cx.to_server.put_slice(&[tag, 0, 0, 0, 4]);
     }
 
@@ -83,6 +89,7 @@ impl Session {
         if tag == b'Q' {
             cx.to_server.put_slice(&[b'Q', 0, 0, 0, 6, 0xff, 0]);
         } else {
+            (self.open_pipeline, self.skipping) = (true, true);
             cx.to_server.put_slice(&[b'P', 0, 0, 0, 9, 0, 0xff, 0, 0, 0]);
         }
     }
@@ -374,6 +381,7 @@ impl Session {
         // Under the client's own name: a Parse of the unnamed statement drops the one before, a named one does not.
         let undo = if parse.name.is_empty() { self.unnamed_dropped() } else { Undo::Nothing };
         self.pending.push_back(Pending::Parse { undo, refused: Some(refused) });
+        self.skipping = true;
         let mut failing = parse.name.to_vec();
         failing.extend_from_slice(b"\0\"\0\0\0");
         if encode::raw(cx.to_server, b'P', &failing).is_err() {

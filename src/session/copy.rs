@@ -29,7 +29,7 @@ pub(super) enum Copying {
     PlainOut,
     In(Box<Stream>),
     Out(Box<Stream>),
-    /// COPY IN that was refused: the client's remaining data goes nowhere.
+    /// COPY IN that was refused, or that the server will: the client's remaining data goes nowhere.
     Refused,
 }
 
@@ -92,6 +92,12 @@ impl Session {
             self.sync_held = false;
         }
         cx.to_client.extend_from_slice(message);
+        if inbound && !self.pending.is_empty() {
+            // Something else than data is on its way: the server ends the connection at it, and takes no rows.
+            self.copy = Copying::Refused;
+            self.put_back(running, simple);
+            return Ok(());
+        }
         self.copy = match plan {
             None if inbound => Copying::PlainIn,
             None => Copying::PlainOut,
@@ -136,12 +142,8 @@ impl Session {
                     let _ = encode::raw(cx.to_server, b'd', body);
                 }
             }
-            Copying::Refused => self.copy = Copying::Refused,
-            other => {
-                // Outside COPY IN the server ignores it, after an error for instance.
-                self.copy = other;
-                let _ = encode::raw(cx.to_server, b'd', body);
-            }
+            // Outside COPY IN the server would ignore it, after an error for instance: rows that nobody has sealed.
+            other => self.copy = other,
         }
     }
 
@@ -155,8 +157,8 @@ impl Session {
                     self.copy = Copying::None;
                 }
             }
-            Copying::Refused => self.copy = Copying::Refused,
-            _ => self.forward(message, cx),
+            Copying::In(_) | Copying::PlainIn => self.forward(message, cx),
+            other => self.copy = other,
         }
     }
 

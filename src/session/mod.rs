@@ -45,6 +45,10 @@ use crate::wire::types::Style;
 use pending::{Pending, Portal, Prepared};
 pub use terminate::Credential;
 
+/// Most replies that may be outstanding before the client has to wait for some. Even the shortest of so many fill the
+/// server's send buffer of 8 KiB (`PQ_SEND_BUFFER_SIZE`) several times over, so that it does not sit on all of them.
+const PENDING_MAX: usize = 16_384;
+
 /// What the session asks of the world.
 #[derive(Debug)]
 pub enum Effect {
@@ -229,7 +233,7 @@ pub struct Session {
     portals: HashMap<Box<[u8]>, Arc<Portal>>,
     /// Described cursors that SQL made, until the transaction ends.
     cursors: HashMap<Box<[u8]>, Arc<fields::Fields>>,
-    /// The server ignores everything until the client's next Sync.
+    /// The server ignores everything until the client's next Sync, or will: what comes is not even forwarded.
     skipping: bool,
     /// Transaction status of the last ReadyForQuery: `I`, `T` or `E`.
     transaction: u8,
@@ -476,7 +480,11 @@ impl Session {
     }
 
     fn holding(&self) -> bool {
-        self.probing || self.sync_held || self.waiting || self.phase == Phase::Transparent
+        self.pending.len() >= PENDING_MAX
+            || self.probing
+            || self.sync_held
+            || self.waiting
+            || self.phase == Phase::Transparent
     }
 
     fn class<'a>(&self, rules: &'a Rules) -> &'a ActorClass {

@@ -448,7 +448,8 @@ impl Session {
     /// The server ignores everything up to Sync: what was forwarded since has not happened.
     fn skip_to_sync(&mut self) {
         let end = self.pending.iter().position(|p| matches!(p, Pending::Sync));
-        self.skipping = end.is_none();
+        // What is refused here is known to fail before the server has said so.
+        self.skipping |= end.is_none();
         let mut undone: Vec<Pending> = self.pending.drain(..end.unwrap_or(self.pending.len())).collect();
         while let Some(pending) = undone.pop() {
             match pending {

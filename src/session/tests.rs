@@ -1,5 +1,7 @@
 //! Scripts of protocol messages against the session alone, bytes split at every boundary.
 
+mod skipped;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
