@@ -7,7 +7,7 @@ use sqlparser::ast::{
     FunctionArguments, OrderByExpr, WindowFrameBound, WindowSpec, WindowType,
 };
 
-use super::reader::{Reader, Sc, folded, shown_as};
+use super::reader::{Col, Reader, Sc, folded, shown_as};
 use super::refuse;
 use super::typing::{Type, operand, same_cells};
 use super::value::Value;
@@ -75,6 +75,12 @@ impl Reader<'_> {
             }
         }
         let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+        if let ("count", true, [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Tuple(row)))]) =
+            (name, distinct, list.args.as_slice())
+        {
+            let columns: Vec<Col> = row.iter().map(|expr| self.column_of(scope, expr, "")).collect::<Result<_, _>>()?;
+            return self.told_apart(&columns, "count(DISTINCT)").map(|()| Value::Plain);
+        }
         let mut values = Vec::with_capacity(list.args.len());
         for arg in &list.args {
             values.push(self.argument(scope, arg, shown)?);

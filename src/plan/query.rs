@@ -359,7 +359,7 @@ impl Reader<'_> {
     /// Rows are told apart by all these columns together. A row is known by its primary key, so the other columns of an
     /// entry whose whole key is among them change nothing, and may be randomized: rows of one key are the same row,
     /// or none at all (an outer join's NULLs).
-    fn told_apart(&mut self, columns: &[Col], operation: &str) -> Result<(), Refusal> {
+    pub(super) fn told_apart(&mut self, columns: &[Col], operation: &str) -> Result<(), Refusal> {
         let present: HashSet<_> = columns.iter().filter_map(|column| Some((column.entry?, column.base?))).collect();
         for column in columns {
             if !self.follows_key(column, &present) {
@@ -510,7 +510,7 @@ impl Reader<'_> {
     }
 
     /// An expression as a column of that name.
-    fn column_of(&mut self, scope: &Sc<'_>, expr: &Expr, name: &str) -> Result<Col, Refusal> {
+    pub(super) fn column_of(&mut self, scope: &Sc<'_>, expr: &Expr, name: &str) -> Result<Col, Refusal> {
         let value = self.value(scope, expr)?;
         let (base, entry) = bare(scope, expr).map_or((None, None), |column| (column.base, column.entry));
         Ok(Column { base, entry, ..Column::computed(name, value) })

@@ -200,6 +200,7 @@ const APPS: &[(&str, &str)] = &[
     ),
     ("select count(*) from orders o, users u group by o.user_id, o.memo, (o.id, u.id), u.full_name", "="),
     ("select distinct * from users", "="),
+    ("select count(distinct (id, full_name)), count(distinct (email, nickname)) from users", "="),
     ("select distinct u.*, o.total from users u join orders o on o.user_id = u.id", "="),
     // Wrappers.
     ("select coalesce(full_name, null) from users", "="),

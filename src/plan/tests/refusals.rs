@@ -71,6 +71,7 @@ const APPS: &[(&str, &str)] = &[
     ("select distinct nickname, dob from users", "PV011 …DISTINCT"),
     ("select distinct on (full_name) id from users", "PV011 …DISTINCT ON"),
     ("select count(distinct full_name) from users", "PV011 …count(DISTINCT)"),
+    ("select count(distinct (email, full_name)) from users", "PV011 …count(DISTINCT)"),
     ("select array_agg(distinct full_name) from users", "PV011 …array_agg(DISTINCT)"),
     ("select full_name from users union select full_name from users", "PV011 …UNION"),
     ("select full_name from users except select null", "PV011 …EXCEPT"),
