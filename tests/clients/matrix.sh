@@ -17,11 +17,14 @@ cd "$(dirname "$0")/../.."
 here=$PWD/tests/clients
 out=$PWD/target/clients/matrix
 everyone="psycopg-text psycopg-binary psycopg2 asyncpg pg8000 sqlalchemy-psycopg2 sqlalchemy-psycopg sqlalchemy-asyncpg
-  django-psycopg django-binding django-psycopg2 node-postgres knex postgres.js typeorm jdbc-extended jdbc-simple"
+  django-psycopg django-binding django-psycopg2 node-postgres knex postgres.js typeorm jdbc-extended jdbc-simple
+  go-pgx go-pgx-simple go-pq dbd-pg-server dbd-pg-text
+  sqlx diesel tokio-postgres"
 PGBIN=${PGBIN:-$(pg_config --bindir)}
 PYTHON=$PWD/target/clients/venv-matrix/bin/python
 MODULES=$PWD/target/clients/node-matrix
 JDBC=/usr/share/java/postgresql.jar
+RUST=$PWD/target/clients/rust
 say() { echo "clients: $*" >&2; }
 
 owner=$(id -un)
@@ -134,9 +137,20 @@ client() { # name, url, scenario|introspect
     django-*) "$PYTHON" "$here/python/django_client.py" "$2" "$3" "${1#*-}" ;;
     knex | postgres.js | typeorm) PGVEIL_NODE_CLIENTS=$MODULES node "$here/node/${1%.js}_client.js" "$2" "$3" ;;
     jdbc-*) java -cp "$JDBC" "$here/java/JdbcClient.java" "$2" "$3" "${1#jdbc-}" ;;
+    go-pgx*) go_run "$here/go/pgx_client.go" "$2" "$3" "$([ "$1" = go-pgx-simple ] && echo simple || echo extended)" "$(debian golang-github-jackc-pgx-v4-dev)" ;;
+    sqlx | diesel | tokio-postgres) "$RUST/debug/${1//-/_}_client" "$2" "$3" ;;
+    dbd-pg-*) perl "$here/perl/dbd_pg_client.pl" "$2" "$3" "${1#dbd-pg-}" ;;
+    go-pq) go_run "$here/go/pq_client.go" "$2" "$3" "$(debian golang-github-lib-pq-dev)" ;;
     *) false ;;
   esac
 }
+
+# The version that Debian's package brings.
+debian() { dpkg-query -W -f '${Version}' "$1" | sed 's/-[^-]*$//'; }
+
+rust_clients() { cargo build --locked --quiet --manifest-path "$here/rust/Cargo.toml" --target-dir "$RUST" >"$out/rust.log" 2>&1; }
+
+go_run() { GO111MODULE=off GOPATH=/usr/share/gocode go run "$here/go/steps.go" "$@"; }
 
 # What the client needs and is not there.
 lacks() {
@@ -144,6 +158,9 @@ lacks() {
     psycopg* | asyncpg | pg8000 | sqlalchemy-* | django-*) [ -x "$PYTHON" ] || echo "target/clients/venv-matrix" ;;
     node-postgres | knex | postgres.js | typeorm) [ -d "$MODULES/node_modules" ] || echo "target/clients/node-matrix" ;;
     jdbc-*) [ -e "$JDBC" ] && command -v javac >/dev/null || echo "$JDBC, javac" ;;
+    sqlx | diesel | tokio-postgres) rust_clients || echo "what $here/rust is built from" ;;
+    dbd-pg-*) perl -MDBD::Pg -e 1 2>/dev/null || echo "DBD::Pg" ;;
+    go-*) [ -d /usr/share/gocode/src/github.com/jackc/pgx/v4 ] && [ -d /usr/share/gocode/src/github.com/lib/pq ] && command -v go >/dev/null || echo "go with pgx and lib/pq" ;;
   esac
 }
 
@@ -184,7 +201,7 @@ compare() { # direct, pgveil -> "passed steps", then a line per failed step
 both() { # client, role, mode
   local way name=$1.$2.$3 result
   for way in twin shop; do
-    timeout 300 "$BASH" -c "$(declare -f client whole); client '$1' '$(url "$way" "$2")' '$3'" >"$out/$name.$way" 2>"$out/$name.$way.err" \
+    timeout 300 "$BASH" -c "$(declare -f client whole debian go_run); client '$1' '$(url "$way" "$2")' '$3'" >"$out/$name.$way" 2>"$out/$name.$way.err" \
       || echo "failed: ended early: $(tail -n 1 "$out/$name.$way.err" | cut -c 1-200)" >>"$out/$name.$way"
   done
   result=$(compare "$out/$name.twin" "$out/$name.shop")
@@ -237,7 +254,7 @@ if [ -z "${PGVEIL:-}" ]; then
   cargo build --locked --quiet --bin pgveil
   PGVEIL=$PWD/target/debug/pgveil
 fi
-export here PYTHON MODULES JDBC PGBIN PYTHONDONTWRITEBYTECODE=1
+export here PYTHON MODULES JDBC RUST PGBIN PYTHONDONTWRITEBYTECODE=1
 rm -rf "$out" && mkdir -p "$out"
 dir=$(mktemp -d "${TMPDIR:-/tmp}/pgveil-clients.XXXXXX")
 veil_pid='' password=kept-for-the-clients
