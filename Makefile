@@ -31,7 +31,7 @@ fmt:
 bench:
 	@.ci/needs bench
 	@$(CARGO) bench --locked --bench rooms
-	@bench/e2e.sh
+	@bench/e2e.py
 
 conformance:
 	@.ci/needs conformance
