@@ -1,7 +1,7 @@
 # make demo   the tour: a private PostgreSQL, 5,000 invented people, the proxy; ONCE=1 leaves after the tour
 # make test   every test, against a real PostgreSQL and real drivers
 # make lint   formatting, clippy, house rules
-# make conformance  PostgreSQL 15's own regression and isolation suites, direct and through pgveil (some minutes)
+# make conformance  PostgreSQL 15's own regression and isolation suites and sqlsmith, direct and through pgveil
 # make clients  drivers and ORMs, each direct and through pgveil; writes the README's table of them (some minutes)
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
 CARGO ?= cargo
@@ -36,6 +36,7 @@ bench:
 conformance:
 	@.ci/needs conformance
 	@tests/conformance/regress.sh
+	@tests/conformance/sqlsmith.py
 
 clients:
 	@.ci/needs clients

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::NoTls;
@@ -69,19 +71,67 @@ async fn a_cancel_interrupts_its_own_statement_only() {
     assert!(two.simple_query("select 1").await.is_ok());
 }
 
+/// Cancels that race with the end of what they were for, in as many connections as `PGVEIL_CANCELS` says.
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_cancels_never_hit_a_bystander() {
+    const EACH: usize = 10;
+    let cancels: usize = std::env::var("PGVEIL_CANCELS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000);
+    let site = Arc::new(site("race"));
+    let over = Arc::new(AtomicBool::new(false));
+    let mut bystanders = Vec::new();
+    for _ in 0..4 {
+        let (client, over) = (site.client("app").await, over.clone());
+        bystanders.push(tokio::spawn(async move {
+            let mut statements = 0;
+            while !over.load(Ordering::Relaxed) {
+                client.simple_query("select pg_sleep(0.002)").await.expect("nobody cancelled this one");
+                statements += 1;
+            }
+            statements
+        }));
+    }
+    let mut victims = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let site = site.clone();
+        victims.spawn(async move {
+            let mut hit = 0;
+            for _ in 0..cancels / 8 / EACH {
+                let client = site.client("app").await;
+                let token = client.cancel_token();
+                let sent = (0..EACH).map(|_| token.cancel_query(NoTls));
+                let (ran, _) = tokio::join!(client.simple_query("select pg_sleep(0.01)"), async {
+                    for cancel in sent {
+                        cancel.await.unwrap();
+                    }
+                });
+                hit += usize::from(ran.is_err());
+            }
+            hit
+        });
+    }
+    let hit: usize = victims.join_all().await.into_iter().sum();
+    over.store(true, Ordering::Relaxed);
+    assert!(hit > 0, "no cancel was in time");
+    for bystander in bystanders {
+        assert!(bystander.await.unwrap() > 0);
+    }
+}
+
+/// Ten thousand sockets that say something or nothing, of which no more stay than one process may have open.
 #[tokio::test]
 async fn half_open_sockets_do_not_keep_a_login_out() {
     let site = Site::new("flood").listen("max_connections = 4").start();
-    let flood: Vec<Wire> = (0..400)
-        .map(|n| {
-            let mut wire = Wire::open(site.port());
-            wire.send(&startup(&[("user", "app"), ("database", &site.database)])[..n % 9]);
-            wire
-        })
-        .collect();
+    let mut flood = std::collections::VecDeque::new();
+    for n in 0..10_000 {
+        let mut wire = Wire::open(site.port());
+        wire.send(&startup(&[("user", "app"), ("database", &site.database)])[..n % 9]);
+        flood.push_back(wire);
+        if flood.len() > 500 {
+            flood.pop_front();
+        }
+    }
     let client = site.client("app").await;
     assert!(client.simple_query("select 1").await.is_ok());
-    drop(flood);
 }
 
 #[tokio::test]
