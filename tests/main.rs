@@ -14,6 +14,7 @@ mod crash;
 mod definitions;
 mod docker;
 mod envelopes;
+mod faults;
 mod frames;
 mod harness;
 mod hostile;
