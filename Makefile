@@ -3,11 +3,15 @@
 # make lint   formatting, clippy, house rules
 # make conformance  PostgreSQL 15's own regression and isolation suites and sqlsmith, direct and through pgveil
 # make clients  drivers and ORMs, each direct and through pgveil; writes the README's table of them (some minutes)
+# make fuzz   every parser of hostile bytes under libFuzzer, SECONDS=600 each; needs nightly Rust and cargo-fuzz.
+#             TARGETS="value plan" picks some. What is found is in target/fuzz/artifacts
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
 CARGO ?= cargo
+SECONDS := 600
+TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance clients
+.PHONY: demo test lint fmt bench conformance clients fuzz
 
 demo:
 	@.ci/needs demo
@@ -41,3 +45,6 @@ conformance:
 clients:
 	@.ci/needs clients
 	@tests/clients/matrix.sh
+
+fuzz:
+	@tests/fuzz/all.sh $(SECONDS) $(TARGETS)

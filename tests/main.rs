@@ -16,6 +16,7 @@ mod docker;
 mod envelopes;
 mod faults;
 mod frames;
+mod fuzz;
 mod harness;
 mod hostile;
 mod leak;

@@ -1,17 +1,2 @@
-//! An array is an error or elements that join to an array of the same elements.
 #![no_main]
-
-use libfuzzer_sys::fuzz_target;
-use pgveil::wire::array::{join, split};
-use pgveil::wire::types::Format;
-
-fuzz_target!(|data: &[u8]| {
-    for format in [Format::Text, Format::Binary] {
-        let Ok(elements) = split(data, format) else { continue };
-        for other in [Format::Text, Format::Binary] {
-            let mut joined = Vec::new();
-            join(&elements, 25, other, &mut joined).expect("it fitted one message already");
-            assert_eq!(split(&joined, other).expect("what was joined splits"), elements);
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pgveil_fuzz::array::run(data));

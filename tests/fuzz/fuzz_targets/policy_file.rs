@@ -1,18 +1,2 @@
-//! Whatever is written in a policy or in `pgveil.toml` is read to its end: problems, never a panic, each with a line
-//! that the file has.
 #![no_main]
-
-use std::path::Path;
-
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let lines = text.matches('\n').count() + 1;
-    if let Err(problems) = pgveil::policy::parse(&[("p.toml".to_owned(), text.to_owned())]) {
-        assert!(!problems.is_empty() && problems.iter().all(|p| p.line as usize <= lines));
-    }
-    if let Err(problems) = pgveil::config::parse(Path::new("pgveil.toml"), text) {
-        assert!(!problems.is_empty() && problems.iter().all(|p| p.line as usize <= lines));
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pgveil_fuzz::policy_file::run(data));
