@@ -19,7 +19,7 @@ out=$PWD/target/clients/matrix
 everyone="psycopg-text psycopg-binary psycopg2 asyncpg pg8000 sqlalchemy-psycopg2 sqlalchemy-psycopg sqlalchemy-asyncpg
   django-psycopg django-binding django-psycopg2 node-postgres knex postgres.js typeorm jdbc-extended jdbc-simple
   go-pgx go-pgx-simple go-pq dbd-pg-server dbd-pg-text
-  sqlx diesel tokio-postgres"
+  sqlx diesel tokio-postgres psql pg_dump pgbench"
 PGBIN=${PGBIN:-$(pg_config --bindir)}
 PYTHON=$PWD/target/clients/venv-matrix/bin/python
 MODULES=$PWD/target/clients/node-matrix
@@ -129,9 +129,9 @@ url() { echo "postgresql://$2:$password@127.0.0.1:$([ "$1" = twin ] && echo "$se
 # The command of a client: its transcript on stdout. Clients of `make test` have one step, their whole scenario.
 client() { # name, url, scenario|introspect
   case $1 in
-    psycopg-*) whole "$PYTHON" "$here/psycopg_scenario.py" "$2" "${1#psycopg-}" ;;
-    asyncpg) whole "$PYTHON" "$here/asyncpg_scenario.py" "$2" ;;
-    node-postgres) whole env PGVEIL_NODE_CLIENTS="$MODULES" node "$here/node_scenario.js" "$2" ;;
+    psycopg-*) module psycopg && whole "$PYTHON" "$here/psycopg_scenario.py" "$2" "${1#psycopg-}" ;;
+    asyncpg) module asyncpg && whole "$PYTHON" "$here/asyncpg_scenario.py" "$2" ;;
+    node-postgres) node -p "'version ' + require('$MODULES/node_modules/pg/package.json').version" && whole env PGVEIL_NODE_CLIENTS="$MODULES" node "$here/node_scenario.js" "$2" ;;
     psycopg2 | pg8000) "$PYTHON" "$here/python/$1_client.py" "$2" "$3" ;;
     sqlalchemy-*) "$PYTHON" "$here/python/sqlalchemy_client.py" "$2" "$3" "${1#*-}" ;;
     django-*) "$PYTHON" "$here/python/django_client.py" "$2" "$3" "${1#*-}" ;;
@@ -139,6 +139,7 @@ client() { # name, url, scenario|introspect
     jdbc-*) java -cp "$JDBC" "$here/java/JdbcClient.java" "$2" "$3" "${1#jdbc-}" ;;
     go-pgx*) go_run "$here/go/pgx_client.go" "$2" "$3" "$([ "$1" = go-pgx-simple ] && echo simple || echo extended)" "$(debian golang-github-jackc-pgx-v4-dev)" ;;
     sqlx | diesel | tokio-postgres) "$RUST/debug/${1//-/_}_client" "$2" "$3" ;;
+    psql | pg_dump | pgbench) bash "$here/libpq/$1_client.sh" "$2" "$3" ;;
     dbd-pg-*) perl "$here/perl/dbd_pg_client.pl" "$2" "$3" "${1#dbd-pg-}" ;;
     go-pq) go_run "$here/go/pq_client.go" "$2" "$3" "$(debian golang-github-lib-pq-dev)" ;;
     *) false ;;
@@ -159,18 +160,21 @@ lacks() {
     node-postgres | knex | postgres.js | typeorm) [ -d "$MODULES/node_modules" ] || echo "target/clients/node-matrix" ;;
     jdbc-*) [ -e "$JDBC" ] && command -v javac >/dev/null || echo "$JDBC, javac" ;;
     sqlx | diesel | tokio-postgres) rust_clients || echo "what $here/rust is built from" ;;
+    psql | pg_dump | pgbench) [ -x "$PGBIN/$1" ] || echo "$PGBIN/$1" ;;
     dbd-pg-*) perl -MDBD::Pg -e 1 2>/dev/null || echo "DBD::Pg" ;;
     go-*) [ -d /usr/share/gocode/src/github.com/jackc/pgx/v4 ] && [ -d /usr/share/gocode/src/github.com/lib/pq ] && command -v go >/dev/null || echo "go with pgx and lib/pq" ;;
   esac
 }
+
+module() { "$PYTHON" -c "from importlib.metadata import version; print('version', version('$1'))"; }
 
 whole() {
   echo "## scenario"
   "$@" 2>&1 || echo "failed: it ended with $?"
 }
 
-# The clients of `make test` bring no means of their own to read the catalog.
-has_catalog() { case $1 in psycopg-* | asyncpg | node-postgres) return 1 ;; esac; }
+# The clients of `make test`, and pgbench, bring no means of their own to read the catalog.
+has_catalog() { case $1 in psycopg-* | asyncpg | node-postgres | pgbench) return 1 ;; esac; }
 
 # Which steps of the second transcript failed, or are not as in the first; the first's own failures too.
 compare() { # direct, pgveil -> "passed steps", then a line per failed step
@@ -201,7 +205,7 @@ compare() { # direct, pgveil -> "passed steps", then a line per failed step
 both() { # client, role, mode
   local way name=$1.$2.$3 result
   for way in twin shop; do
-    timeout 300 "$BASH" -c "$(declare -f client whole debian go_run); client '$1' '$(url "$way" "$2")' '$3'" >"$out/$name.$way" 2>"$out/$name.$way.err" \
+    timeout 300 "$BASH" -c "$(declare -f client module whole debian go_run); client '$1' '$(url "$way" "$2")' '$3'" >"$out/$name.$way" 2>"$out/$name.$way.err" \
       || echo "failed: ended early: $(tail -n 1 "$out/$name.$way.err" | cut -c 1-200)" >>"$out/$name.$way"
   done
   result=$(compare "$out/$name.twin" "$out/$name.shop")

@@ -139,6 +139,11 @@ const introspect = {
     show(await runner.hasColumn('people', 'email'), await runner.hasTable('people'));
     await runner.release();
   },
+  // What `synchronize` would do to the tables.
+  async schema_log() {
+    const sql = await source.driver.createSchemaBuilder().log();
+    show(sql.upQueries.map((query) => query.query).filter((query) => !query.includes('visit')));
+  },
 };
 
 source.initialize().then(() => main('typeorm', scenario, introspect, () => source.destroy()));
