@@ -150,7 +150,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
         Kind::Delete | Kind::Truncate => (StepKind::Ordinary, Access::Delete, true),
         Kind::Copy => {
             let out = own.iter().any(|token| token.is_word(sql, "to"));
-            (StepKind::Ordinary, if out { Access::Export } else { Access::Write }, !out)
+            (StepKind::Copy, if out { Access::Export } else { Access::Write }, !out)
         }
         Kind::Set
         | Kind::SetTransaction

@@ -193,6 +193,8 @@ pub struct Hidden {
 pub enum StepKind {
     /// Returns rows or counts, nothing special.
     Ordinary,
+    /// COPY of nothing that is sealed, either way.
+    Copy,
     /// COPY … FROM STDIN.
     CopyIn(CopyPlan),
     /// COPY … TO STDOUT.

@@ -374,7 +374,7 @@ impl Session {
     pub(super) fn flush(&mut self, message: &[u8], cx: &mut Context<'_>) {
         if message.len() > frame::HEADER {
             self.open_pipeline = true;
-            self.pending.push_back(Pending::Close { undo: Undo::Nothing });
+            self.pending.push_back(Pending::Flush);
         }
         self.forward(message, cx);
     }

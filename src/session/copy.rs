@@ -7,7 +7,7 @@ use bytes::BufMut;
 
 use crate::error::{Code, Refusal, SqlState};
 use crate::event::Subject;
-use crate::plan::{CopyPlan, StepKind, SubjectFrom, Target};
+use crate::plan::{CopyPlan, Step, StepKind, SubjectFrom, Target};
 use crate::policy::rules::Treatment;
 use crate::wire::copy::{CopyError, Row, RowFormat, RowKind, Splitter};
 use crate::wire::types::Format;
@@ -87,7 +87,7 @@ impl Session {
         }
         if inbound {
             // The server ignores a Sync that came before the data; the client sends another one after it.
-            self.pending.retain(|p| !matches!(p, Pending::Sync));
+            self.pending.retain(|p| !matches!(p, Pending::Sync | Pending::Flush));
             self.open_pipeline = !simple;
             self.sync_held = false;
         }
@@ -118,7 +118,10 @@ impl Session {
     /// it (asyncpg does so), and until then we do not know whether it will.
     pub(super) fn copy_awaited(&self) -> bool {
         let into = |running: &Running| match &running.plan {
-            Some(plan) => plan.steps.iter().skip(running.step).any(|step| matches!(step.kind, StepKind::CopyIn(_))),
+            Some(plan) => {
+                let copies = |step: &Step| matches!(step.kind, StepKind::CopyIn(_) | StepKind::Copy);
+                plan.steps.iter().skip(running.step).any(copies)
+            }
             None => true,
         };
         !self.copy.inbound()

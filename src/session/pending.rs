@@ -90,6 +90,8 @@ pub(super) enum Pending {
         undo: Undo,
     },
     Sync,
+    /// A Flush that the server refuses, for it has a body; during COPY FROM STDIN it takes no notice.
+    Flush,
     /// A function call made to fail.
     Call {
         refused: Option<Box<Refused>>,

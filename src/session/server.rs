@@ -435,7 +435,12 @@ impl Session {
                 self.answer_error(message, body, refused, None, sqlstate, cx);
                 self.skip_to_sync();
             }
-            Some(Pending::DescribeStatement { .. } | Pending::DescribePortal { .. } | Pending::Close { .. }) => {
+            Some(
+                Pending::DescribeStatement { .. }
+                | Pending::DescribePortal { .. }
+                | Pending::Close { .. }
+                | Pending::Flush,
+            ) => {
                 self.answer_error(message, body, None, None, sqlstate, cx);
                 self.skip_to_sync();
             }

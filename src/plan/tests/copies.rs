@@ -103,9 +103,9 @@ fn access_touches_and_subject_of_copy() {
     let into = step("copy users (email) from stdin");
     assert_eq!(into.access, Access::Write);
     assert!(into.writes && into.subject.is_none());
-    assert_eq!(step("copy notes from stdin").kind, StepKind::Ordinary);
-    assert_eq!(step("copy (select 1 as users) to stdout").kind, StepKind::Ordinary);
-    assert_eq!(step("copy patients_new from stdin").kind, StepKind::Ordinary);
+    assert_eq!(step("copy notes from stdin").kind, StepKind::Copy);
+    assert_eq!(step("copy (select 1 as users) to stdout").kind, StepKind::Copy);
+    assert_eq!(step("copy patients_new from stdin").kind, StepKind::Copy);
 }
 
 #[test]

@@ -136,6 +136,18 @@ fn a_flush_with_a_body_fails_its_pipeline() {
 }
 
 #[test]
+fn what_the_server_ignores_during_a_copy_does_not_end_it() {
+    let mut idle = Idle::new();
+    let early = [query("copy t from stdin"), message(b'S', b""), message(b'H', b"x"), message(b'd', b"1\n")];
+    let held = idle.client(&early);
+    idle.server(&[message(b'G', &[0, 0, 1, 0, 0])]);
+    idle.client(&[held.to_vec(), message(b'c', b"")]);
+    assert_eq!(tags(&idle.1.to_server), "QSHdc");
+    idle.server(&[message(b'C', b"COPY 1\0"), message(b'Z', b"I")]);
+    assert_eq!(tags(&idle.1.to_client), "GCZ");
+}
+
+#[test]
 fn a_client_waits_when_too_many_replies_are_outstanding() {
     let mut idle = Idle::new();
     let sync = message(b'S', b"");

@@ -126,7 +126,9 @@ fn sealed(which: u8) -> Vec<u8> {
         }
         _ => {
             let copy = query("copy public.accounts (id, pin) from stdin");
-            [copy, message(b'd', format!("1\t{PIN}").as_bytes()), message(b'd', b"7\n"), message(b'c', b"")].concat()
+            let row = format!("1\t{PIN}\n");
+            let (head, tail) = row.as_bytes().split_at(9);
+            [copy, message(b'd', head), message(b'd', tail), message(b'c', b"")].concat()
         }
     }
 }
