@@ -6,9 +6,10 @@
 #   CLIENTS="psycopg2 asyncpg" …/matrix.sh  only these; the README stays
 #
 # A private cluster has two databases with the tables of schema.sql and a jsonb column, which Django asks for: `twin`,
-# which pgveil has never seen, and `shop`, sealed under policy.toml. Each client runs the same script against both and prints, per step, what it got; a step
-# passes when it did not fail and both answers are the same to the letter. Then it looks at the catalog with its own
-# means as `app` and as `analyst`, who sees masks: it must find the relations and columns of the twin, each once.
+# which pgveil has never seen, and `shop`, sealed under policy.toml. Each client runs the same script against both and
+# prints, per step, what it got; a step passes when it did not fail and both answers are the same to the letter. Then it
+# looks at the catalog with its own means as `app` and as `analyst`, who sees masks: it must find the relations and
+# columns of the twin, each once. A client that is not on this machine is skipped by name; with CI=1 that is a failure.
 #
 # Environment: CLIENTS, PGBIN, PGVEIL (default: a debug build), CLIENTS_TRACE=1 (stack traces in the transcripts).
 # Transcripts, the proxy's log and the differences stay in target/clients/matrix.
@@ -17,7 +18,7 @@ cd "$(dirname "$0")/../.."
 here=$PWD/tests/clients
 out=$PWD/target/clients/matrix
 everyone="psycopg-text psycopg-binary psycopg2 asyncpg pg8000 sqlalchemy-psycopg2 sqlalchemy-psycopg sqlalchemy-asyncpg
-  django-psycopg django-binding django-psycopg2 node-postgres knex postgres.js typeorm jdbc-extended jdbc-simple
+  django-psycopg django-binding django-psycopg2 node-postgres knex postgres.js typeorm jdbc-extended jdbc-simple jdbc-cached
   go-pgx go-pgx-simple go-pq dbd-pg-server dbd-pg-text
   sqlx diesel tokio-postgres psql pg_dump pgbench"
 PGBIN=${PGBIN:-$(pg_config --bindir)}
@@ -128,6 +129,11 @@ url() { echo "postgresql://$2:$password@127.0.0.1:$([ "$1" = twin ] && echo "$se
 
 # The command of a client: its transcript on stdout. Clients of `make test` have one step, their whole scenario.
 client() { # name, url, scenario|introspect
+  case $1:$3 in
+    psycopg-*:introspect) "$PYTHON" "$here/python/catalog_client.py" "$2" "$3" psycopg; return ;;
+    asyncpg:introspect) "$PYTHON" "$here/python/catalog_client.py" "$2" "$3" asyncpg; return ;;
+    node-postgres:introspect) PGVEIL_NODE_CLIENTS=$MODULES node "$here/node/pg_client.js" "$2" "$3"; return ;;
+  esac
   case $1 in
     psycopg-*) module psycopg && whole "$PYTHON" "$here/psycopg_scenario.py" "$2" "${1#psycopg-}" ;;
     asyncpg) module asyncpg && whole "$PYTHON" "$here/asyncpg_scenario.py" "$2" ;;
@@ -173,8 +179,7 @@ whole() {
   "$@" 2>&1 || echo "failed: it ended with $?"
 }
 
-# The clients of `make test`, and pgbench, bring no means of their own to read the catalog.
-has_catalog() { case $1 in psycopg-* | asyncpg | node-postgres | pgbench) return 1 ;; esac; }
+has_catalog() { [ "$1" != pgbench ]; }
 
 # Which steps of the second transcript failed, or are not as in the first; the first's own failures too.
 compare() { # direct, pgveil -> "passed steps", then a line per failed step

@@ -1,5 +1,5 @@
 // pgjdbc: the extended protocol with prepared statements and binary cells, or the simple one. Prints what matrix.sh compares.
-// Usage: java -cp postgresql.jar JdbcClient.java URL scenario|introspect extended|simple
+// Usage: java -cp postgresql.jar JdbcClient.java URL scenario|introspect extended|simple|cached
 
 import java.io.StringReader;
 import java.io.StringWriter;
@@ -383,7 +383,12 @@ public class JdbcClient {
     properties.setProperty("user", user[0]);
     properties.setProperty("password", user[1]);
     simple = args[2].equals("simple");
-    properties.setProperty("preferQueryMode", args[2]);
+    properties.setProperty("preferQueryMode", args[2].equals("cached") ? "extendedCacheEverything" : args[2]);
+    if (args[2].equals("cached")) {
+      // Statements without parameters are prepared too, each behind a savepoint; strings are sent without a type.
+      properties.setProperty("autosave", "always");
+      properties.setProperty("stringtype", "unspecified");
+    }
     // Named statements and binary cells from the second use on.
     properties.setProperty("prepareThreshold", "2");
     connection = DriverManager.getConnection(url, properties);
