@@ -199,7 +199,8 @@ async fn whatever_the_network_does_nothing_leaks_tears_or_hangs() {
         }
         shown += told.shown;
         // A fault that nobody has met is not left for the next one.
-        (front.break_next(None), upstream.break_next(None));
+        front.break_next(None);
+        upstream.break_next(None);
         let after =
             connect(&site, front.port).await.unwrap_or_else(|| panic!("{context}: nobody can log in afterwards"));
         let count = after.query_one("select count(*) from people where id = $1", &[&id]).await.unwrap();
