@@ -71,10 +71,10 @@ async fn a_cancel_interrupts_its_own_statement_only() {
     assert!(two.simple_query("select 1").await.is_ok());
 }
 
-/// Cancels that race with the end of what they were for, in as many connections as `PGVEIL_CANCELS` says.
+/// Cancels that race with the end of what they were for, as many as `PGVEIL_CANCELS` says.
 #[tokio::test(flavor = "multi_thread")]
 async fn racing_cancels_never_hit_a_bystander() {
-    const EACH: usize = 10;
+    const LATE: usize = 4;
     let cancels: usize = std::env::var("PGVEIL_CANCELS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000);
     let site = Arc::new(site("race"));
     let over = Arc::new(AtomicBool::new(false));
@@ -94,24 +94,35 @@ async fn racing_cancels_never_hit_a_bystander() {
     for _ in 0..8 {
         let site = site.clone();
         victims.spawn(async move {
-            let mut hit = 0;
-            for _ in 0..cancels / 8 / EACH {
+            let mut sent = 0;
+            while sent < cancels / 8 {
                 let client = site.client("app").await;
                 let token = client.cancel_token();
-                let sent = (0..EACH).map(|_| token.cancel_query(NoTls));
-                let (ran, _) = tokio::join!(client.simple_query("select pg_sleep(0.01)"), async {
-                    for cancel in sent {
-                        cancel.await.unwrap();
+                let running = AtomicBool::new(true);
+                let statement = async {
+                    let ran = client.simple_query("select pg_sleep(60)").await;
+                    running.store(false, Ordering::Relaxed);
+                    ran.expect_err("it was cancelled");
+                };
+                let cancelling = async {
+                    while running.load(Ordering::Relaxed) {
+                        token.cancel_query(NoTls).await.unwrap();
+                        sent += 1;
                     }
-                });
-                hit += usize::from(ran.is_err());
+                };
+                tokio::join!(statement, cancelling);
+                drop(client);
+                for _ in 0..LATE {
+                    token.cancel_query(NoTls).await.unwrap();
+                    sent += 1;
+                }
             }
-            hit
         });
     }
-    let hit: usize = victims.join_all().await.into_iter().sum();
+    while let Some(ended) = victims.join_next().await {
+        ended.unwrap();
+    }
     over.store(true, Ordering::Relaxed);
-    assert!(hit > 0, "no cancel was in time");
     for bystander in bystanders {
         assert!(bystander.await.unwrap() > 0);
     }

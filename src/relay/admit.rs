@@ -1,5 +1,5 @@
 //! Who may be here: a bounded crowd of strangers (sockets that have not logged in), of which the oldest gives way to
-//! the newest, and a bounded number of sessions.
+//! the newest, those first that have not said who they are; and a bounded number of sessions.
 //!
 //! Strangers never use up the places of sessions, and a flood of half-open sockets never keeps a new login out: it
 //! pushes out its own oldest members first.
@@ -22,8 +22,27 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct Crowd {
     next: u64,
-    /// By age. `None` until its task has been spawned.
-    members: BTreeMap<u64, Option<Cut>>,
+    /// Those that have not said yet who they are.
+    silent: Members,
+    /// Those whose login is under way.
+    speaking: Members,
+}
+
+/// By age. `None` until its task has been spawned.
+type Members = BTreeMap<u64, Option<Cut>>;
+
+impl Crowd {
+    fn len(&self) -> usize {
+        self.silent.len() + self.speaking.len()
+    }
+
+    fn member(&mut self, id: u64) -> Option<&mut Option<Cut>> {
+        self.silent.get_mut(&id).or_else(|| self.speaking.get_mut(&id))
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Option<Cut>> {
+        self.silent.remove(&id).or_else(|| self.speaking.remove(&id))
+    }
 }
 
 impl Gate {
@@ -39,14 +58,15 @@ impl Gate {
     /// A place among the strangers. When there is none the oldest stranger's connection is cut.
     pub(crate) fn admit(self: &Arc<Self>) -> Stranger {
         let mut crowd = self.crowd();
-        while crowd.members.len() >= self.strangers_max {
-            if let Some((_, Some(task))) = crowd.members.pop_first() {
+        while crowd.len() >= self.strangers_max {
+            let oldest = crowd.silent.pop_first().or_else(|| crowd.speaking.pop_first());
+            if let Some((_, Some(task))) = oldest {
                 task.cut();
             }
         }
         let id = crowd.next;
         crowd.next += 1;
-        crowd.members.insert(id, None);
+        crowd.silent.insert(id, None);
         Stranger { gate: self.clone(), id }
     }
 
@@ -74,6 +94,14 @@ impl Stranger {
         Claim { gate: self.gate.clone(), id: self.id }
     }
 
+    /// It has said who it is, and may be let in.
+    pub(crate) fn speaks(&self) {
+        let mut crowd = self.gate.crowd();
+        if let Some(member) = crowd.silent.remove(&self.id) {
+            crowd.speaking.insert(self.id, member);
+        }
+    }
+
     /// The gate it stands at.
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
@@ -89,7 +117,7 @@ impl Stranger {
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        self.gate.crowd().members.remove(&self.id);
+        self.gate.crowd().remove(self.id);
     }
 }
 
@@ -104,7 +132,7 @@ impl Claim {
     /// Names the task, which has not run yet, to cut when the place is needed. If it has been needed already, the
     /// task is cut now.
     pub(crate) fn runs_as(self, task: Cut) {
-        match self.gate.crowd().members.get_mut(&self.id) {
+        match self.gate.crowd().member(self.id) {
             Some(entry) => *entry = Some(task),
             None => task.cut(),
         }
@@ -150,9 +178,9 @@ mod tests {
             old.claim().runs_as(late);
             assert!(ended.await.is_err());
             drop((old, second));
-            assert_eq!(gate.crowd().members.len(), 1);
+            assert_eq!(gate.crowd().len(), 1);
             drop(third);
-            assert!(gate.crowd().members.is_empty());
+            assert_eq!(gate.crowd().len(), 0);
         };
         Reactor::new().unwrap().run(root).unwrap();
     }
@@ -166,6 +194,20 @@ mod tests {
         assert_eq!(gate.sessions.load(Ordering::Relaxed), 1);
         drop(first);
         assert!(gate.has_seat());
-        assert!(gate.crowd().members.is_empty());
+        assert_eq!(gate.crowd().len(), 0);
+    }
+
+    #[test]
+    fn who_has_not_said_a_word_gives_way_first() {
+        let gate = Gate::new(1, 2);
+        let login = gate.admit();
+        login.speaks();
+        let flood: Vec<_> = (0..100).map(|_| gate.admit()).collect();
+        assert!(gate.crowd().speaking.contains_key(&login.id));
+        assert_eq!(gate.crowd().len(), 2);
+        flood[99].speaks();
+        let _newest = gate.admit();
+        assert!(!gate.crowd().speaking.contains_key(&login.id));
+        assert!(gate.crowd().speaking.contains_key(&flood[99].id));
     }
 }

@@ -5,7 +5,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::MutexGuard;
 
 use crate::secret;
 use crate::wire::startup::CancelKey;
@@ -15,6 +18,41 @@ use crate::wire::startup::CancelKey;
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     pub(crate) key: CancelKey,
+    queue: Arc<Queue>,
+}
+
+/// One request is on its way to the server and one waits behind it; more would say nothing new, and each costs the
+/// server a process.
+#[derive(Debug, Default)]
+struct Queue {
+    turn: tokio::sync::Mutex<()>,
+    awaited: AtomicBool,
+}
+
+impl Backend {
+    pub(crate) fn new(address: SocketAddr, key: CancelKey) -> Self {
+        Self { address, key, queue: Arc::default() }
+    }
+
+    /// Waits for the request before this one. `None` if another waits already, which will be sent after this one came.
+    pub(crate) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.queue.awaited.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let waiting = Waiting(&self.queue.awaited);
+        let turn = self.queue.turn.lock().await;
+        drop(waiting);
+        Some(turn)
+    }
+}
+
+/// Makes room for the next to wait, also when this one is cut.
+struct Waiting<'a>(&'a AtomicBool);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// By process id: connection, its key, its backend.
@@ -42,7 +80,7 @@ impl Registry {
         found.map(|(_, _, backend)| backend.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Entries> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,7 +116,7 @@ mod tests {
     #[test]
     fn only_the_whole_key_finds_its_own_backend() {
         let registry = Arc::new(Registry::default());
-        let backend = |pid| Backend { address: ([127, 0, 0, 1], 5432).into(), key: key(pid, 0) };
+        let backend = |pid| Backend::new(([127, 0, 0, 1], 5432).into(), key(pid, 0));
         let one = registry.enter(1, key(7, 1), backend(101));
         let two = registry.enter(2, key(7, 2), backend(102));
         assert_eq!(registry.find(&key(7, 1)).unwrap().key.pid, 101);
@@ -91,5 +129,32 @@ mod tests {
         assert!(registry.find(&key(7, 2)).is_some());
         drop(two);
         assert!(registry.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_request_is_sent_and_one_waits() {
+        let backend = Backend::new(([127, 0, 0, 1], 5432).into(), key(7, 1));
+        let first = backend.turn().await.unwrap();
+        let second = backend.turn();
+        tokio::pin!(second);
+        assert!(poll(second.as_mut()).is_pending());
+        assert!(backend.turn().await.is_none());
+        drop(first);
+        drop(second.await.unwrap());
+        let first = backend.turn().await.unwrap();
+        {
+            let cut = backend.turn();
+            tokio::pin!(cut);
+            assert!(poll(cut.as_mut()).is_pending());
+        }
+        let second = backend.turn();
+        tokio::pin!(second);
+        assert!(poll(second.as_mut()).is_pending());
+        drop(first);
+        assert!(second.await.is_some());
+    }
+
+    fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> std::task::Poll<T> {
+        future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
     }
 }

@@ -73,7 +73,8 @@ async fn turn_away<H: Host>(shared: &Shared<H>, refusal: &Refusal, stream: Strea
 /// Whether the key matched or not, the answer is the same: the connection closes.
 async fn cancel<H: Host>(shared: &Shared<H>, key: &CancelKey) {
     shared.host.meters().cancel_requested();
-    if let Some(backend) = shared.cancels.find(key) {
+    let Some(backend) = shared.cancels.find(key) else { return };
+    if let Some(_turn) = backend.turn().await {
         // Not reached: the statement goes on, as with PostgreSQL when a CancelRequest is lost.
         let _ = shared.settings.upstream.cancel(backend.address, &backend.key).await;
     }
@@ -116,6 +117,7 @@ async fn session<H: Host>(
         return Err((network::crowded_address(), client));
     };
     let user = Box::from(visitor.user);
+    stranger.speaks();
     let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
     let legs = Legs {
         client_tls: client.is_tls(),
@@ -186,7 +188,7 @@ impl<H: Host> Served<'_, H> {
 
     fn register(&mut self, mind: &H::Mind) {
         if let Some(key) = mind.backend_key() {
-            let backend = Backend { address: self.address, key: key.theirs.clone() };
+            let backend = Backend::new(self.address, key.theirs.clone());
             self.ticket = Some(self.shared.cancels.enter(self.number, key.ours.clone(), backend));
         }
     }
