@@ -6,12 +6,13 @@
 # make fuzz   every parser of hostile bytes under libFuzzer, SECONDS=600 each; needs nightly Rust and cargo-fuzz.
 #             TARGETS="value plan" picks some. What is found is in target/fuzz/artifacts
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
+# make scripts  20,000 random scripts of protocol messages, direct and through pgveil; SCRIPTS=n SEED=n
 CARGO ?= cargo
 SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance clients fuzz
+.PHONY: demo test lint fmt bench conformance clients fuzz scripts
 
 demo:
 	@.ci/needs demo
@@ -48,3 +49,8 @@ clients:
 
 fuzz:
 	@tests/fuzz/all.sh $(SECONDS) $(TARGETS)
+
+scripts:
+	@.ci/needs demo
+	@PGVEIL_TEST_SCRIPTS=$(or $(SCRIPTS),20000) PGVEIL_TEST_SEED=$(or $(SEED),0) \
+	    $(CARGO) test --locked --test main protocol_scripts

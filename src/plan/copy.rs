@@ -12,6 +12,7 @@ use crate::error::{Code, Refusal};
 use crate::event::Access;
 use crate::policy::rules::SealedColumn;
 use crate::sql::copy_stmt::{self, Columns, Copy, CopyFormat, Direction, Header, Options, Source, Target};
+use crate::sql::lexer::Token;
 use crate::sql::name::{ident, is_ident};
 use crate::sql::resolve::Found;
 use crate::sql::schema::Schema;
@@ -65,7 +66,7 @@ impl Text<'_> {
         let csv_marker = self.request.rules.schema.server_version < WITHOUT_CSV_MARKER;
         let layout = layout(&copy.options, &copied.names, !out, csv_marker);
         let plan = CopyPlan { layout: Arc::new(layout), columns: copied.columns, subject_type: copied.subject_type };
-        step.kind = if out { StepKind::CopyOut(plan) } else { StepKind::CopyIn(plan) };
+        step.kind = if out { StepKind::CopyOut(plan) } else { StepKind::CopyIn(Some(plan)) };
         Ok(step)
     }
 
@@ -130,6 +131,12 @@ impl Text<'_> {
             reader.copied(columns).map(Some)
         })
     }
+}
+
+/// The client's data follows this COPY; one that cannot be read may be such.
+pub(super) fn reads_client(sql: &str, tokens: &[Token], range: Range<usize>) -> bool {
+    let copy = copy_stmt::copy(sql, tokens, range);
+    copy.is_none_or(|copy| copy.direction == Direction::From && copy.target == Target::Client)
 }
 
 impl Reader<'_> {

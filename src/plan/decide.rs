@@ -150,7 +150,9 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
         Kind::Delete | Kind::Truncate => (StepKind::Ordinary, Access::Delete, true),
         Kind::Copy => {
             let out = own.iter().any(|token| token.is_word(sql, "to"));
-            (StepKind::Copy, if out { Access::Export } else { Access::Write }, !out)
+            let data = super::copy::reads_client(sql, tokens, range.clone());
+            let kind = if data { StepKind::CopyIn(None) } else { StepKind::Ordinary };
+            (kind, if out { Access::Export } else { Access::Write }, !out)
         }
         Kind::Set
         | Kind::SetTransaction
@@ -193,15 +195,17 @@ fn sets(kind: Kind) -> bool {
     matches!(kind, Set | SetTransaction | SetConstraints | Reset | Discard | Do | Call | Load)
 }
 
-/// PREPARE, and DEALLOCATE of one name.
+/// PREPARE, EXECUTE, and DEALLOCATE of one name.
 fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<StepKind> {
     let of = kind::kind(sql, tokens, range.clone());
-    if !matches!(of, Kind::Prepare | Kind::Deallocate) {
+    if !matches!(of, Kind::Prepare | Kind::Execute | Kind::Deallocate) {
         return None;
     }
     let name: Arc<str> = kind::handle(sql, tokens, range.clone())?.into();
-    if of == Kind::Deallocate {
-        return Some(StepKind::Deallocate(name));
+    match of {
+        Kind::Deallocate => return Some(StepKind::Deallocate(name)),
+        Kind::Execute => return Some(StepKind::Execute(name)),
+        _ => {}
     }
     let inner = kind::inner(sql, tokens, range)?.range;
     let (first, last) = (tokens.get(inner.start)?, tokens.get(inner.end.checked_sub(1)?)?);

@@ -102,11 +102,16 @@ pub struct Plan {
 impl Plan {
     /// Some parameter is cast by the text before it is sealed.
     pub fn casts(&self) -> bool {
+        self.sealed().any(|target| !target.casts.is_empty())
+    }
+
+    /// What parameters are sealed for.
+    pub fn sealed(&self) -> impl Iterator<Item = &Target> {
         let own = self.parameters.iter().filter_map(|parameter| match parameter {
             Parameter::Sealed(target) => Some(target),
             _ => None,
         });
-        own.chain(self.hidden.iter().map(|hidden| &hidden.target)).any(|target| !target.casts.is_empty())
+        own.chain(self.hidden.iter().map(|hidden| &hidden.target))
     }
 }
 
@@ -193,10 +198,8 @@ pub struct Hidden {
 pub enum StepKind {
     /// Returns rows or counts, nothing special.
     Ordinary,
-    /// COPY of nothing that is sealed, either way.
-    Copy,
-    /// COPY … FROM STDIN.
-    CopyIn(CopyPlan),
+    /// COPY … FROM STDIN; without a plan it is of nothing protected.
+    CopyIn(Option<CopyPlan>),
     /// COPY … TO STDOUT.
     CopyOut(CopyPlan),
     /// Ends or begins a transaction, savepoints.
@@ -215,6 +218,8 @@ pub enum StepKind {
         /// The statement inside.
         query: Span,
     },
+    /// EXECUTE of the statement of that name.
+    Execute(Arc<str>),
     /// DECLARE: what the query moves, it moves when rows are fetched.
     Declare,
     /// DEALLOCATE of one statement. That of all is told by its tag, as DISCARD ALL is.

@@ -16,7 +16,8 @@ use crate::wire::{encode, frame};
 
 use super::client::{Decided, too_long};
 use super::fields::subject_key;
-use super::pending::{Pending, Portal, Prepared, Running, Undo};
+use super::handles::Known;
+use super::pending::{Pending, Portal, Prepared, Running};
 use super::record::refused_step;
 use super::write::{Sealer, carries_envelope, envelope_inbound, put_parameter};
 use super::{Close, Context, Flow, Session, Side};
@@ -91,9 +92,8 @@ impl Session {
             types: OnceLock::new(),
         });
         self.open_pipeline = true;
-        let name: Box<[u8]> = parse.name.into();
-        let before = self.statements.insert(name.clone(), statement.clone());
-        self.pending.push_back(Pending::Parse { undo: Undo::Statement(name, before), refused: None });
+        let undo = self.statement_changed(parse.name, Some(statement.clone()));
+        self.pending.push_back(Pending::Parse { undo: Some(undo), refused: None });
         if protected || opaque {
             self.pending.push_back(Pending::DescribeStatement { statement: Some(statement), own: true });
             let name = std::str::from_utf8(parse.name).unwrap_or_default();
@@ -138,13 +138,17 @@ impl Session {
     }
 
     pub(super) fn bind(&mut self, body: &[u8], cx: &mut Context<'_>) -> Result<Flow, Close> {
-        self.open_pipeline = true;
         let Ok(bind) = message::bind(body) else {
-            self.forward_malformed(b'B', Pending::Bind { undo: Undo::Nothing, refused: None }, cx);
+            self.open_pipeline = true;
+            self.forward_malformed(b'B', Pending::Bind { undo: None, refused: None }, cx);
             return Ok(Flow::Next);
         };
-        let Some(statement) = self.statements.get(bind.statement).cloned() else {
-            return self.bind_unknown(body, &bind, cx);
+        let known = self.statement(bind.statement);
+        self.open_pipeline |= !matches!(known, Known::Later);
+        let statement = match known {
+            Known::Later => return Ok(Flow::Hold),
+            Known::Is(statement) => statement,
+            Known::Nothing => return self.bind_unknown(body, &bind, cx),
         };
         let statement = match self.current(statement, cx) {
             Ok(Some(statement)) => statement,
@@ -165,11 +169,17 @@ impl Session {
                 let portal = Arc::new(Portal { statement, result_formats: bind.result_formats.into(), subjects });
                 self.describe_first(&portal.statement, bind.statement, cx);
                 let undo = self.portal_changed(bind.portal, Some(portal));
-                self.pending.push_back(Pending::Bind { undo, refused: None });
+                self.pending.push_back(Pending::Bind { undo: Some(undo), refused: None });
                 cx.to_server.extend_from_slice(&out);
             }
-            Err(refusal) => {
+            Err(mut refusal) => {
                 cx.meters.seal_error();
+                // The server looks at the portal's name before it reads values, and counts them before.
+                let counted = refusal.code != crate::error::Code::Protocol;
+                if counted && !bind.portal.is_empty() && matches!(self.portal(bind.portal), Known::Is(_)) {
+                    refusal = Refusal::new(crate::error::Code::Protocol, "the portal exists already", "")
+                        .with_sqlstate(crate::error::SqlState(*b"42P03"));
+                }
                 self.refuse_bind(Some(&statement.plan), refusal, cx);
             }
         }
@@ -192,7 +202,7 @@ impl Session {
             return Ok(Flow::Next);
         }
         let undo = self.portal_changed(bind.portal, None);
-        self.pending.push_back(Pending::Bind { undo, refused: None });
+        self.pending.push_back(Pending::Bind { undo: Some(undo), refused: None });
         if encode::raw(cx.to_server, b'B', body).is_err() {
             return Err(Close { reason: "a message grew beyond its limit" });
         }
@@ -242,7 +252,7 @@ impl Session {
 
     fn refuse_bind(&mut self, plan: Option<&Plan>, refusal: Refusal, cx: &mut Context<'_>) {
         let refused = refused_step(plan, refusal);
-        self.pending.push_back(Pending::Bind { undo: Undo::Nothing, refused: Some(refused) });
+        self.pending.push_back(Pending::Bind { undo: None, refused: Some(refused) });
         self.skipping = true;
         let mut random = [0; 16];
         cx.entropy.fill(&mut random);
@@ -252,15 +262,6 @@ impl Session {
         body.extend_from_slice(&[0; 7]);
         // Shorter than any limit.
         let _ = encode::raw(cx.to_server, b'B', &body);
-    }
-
-    fn portal_changed(&mut self, name: &[u8], portal: Option<Arc<Portal>>) -> Undo {
-        let name: Box<[u8]> = name.into();
-        let before = match portal {
-            Some(portal) => self.portals.insert(name.clone(), portal),
-            None => self.portals.remove(&name),
-        };
-        Undo::Portal(name, before)
     }
 
     fn write_bind(
@@ -306,39 +307,51 @@ impl Session {
         found
     }
 
-    pub(super) fn describe(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
-        self.open_pipeline = true;
+    pub(super) fn describe(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Flow {
         let pending = match message::target(body) {
-            Ok((b'S', name)) => {
-                Pending::DescribeStatement { statement: self.statements.get(name).cloned(), own: false }
-            }
-            Ok((_, name)) => {
-                let portal = self.portals.get(name).cloned();
-                let cursor = portal.is_none().then(|| name.into());
-                Pending::DescribePortal { portal, cursor }
-            }
+            Ok((b'S', name)) => match self.statement(name) {
+                Known::Later => return Flow::Hold,
+                Known::Is(statement) => Pending::DescribeStatement { statement: Some(statement), own: false },
+                Known::Nothing => Pending::DescribeStatement { statement: None, own: false },
+            },
+            Ok((_, name)) => match self.portal(name) {
+                Known::Later => return Flow::Hold,
+                Known::Is(portal) => Pending::DescribePortal { portal: Some(portal), cursor: None },
+                Known::Nothing => Pending::DescribePortal { portal: None, cursor: Some(name.into()) },
+            },
             Err(_) => {
-                let pending = Pending::DescribePortal { portal: None, cursor: None };
-                return self.forward_malformed(b'D', pending, cx);
+                self.open_pipeline = true;
+                self.forward_malformed(b'D', Pending::DescribePortal { portal: None, cursor: None }, cx);
+                return Flow::Next;
             }
         };
+        self.open_pipeline = true;
         self.pending.push_back(pending);
         self.forward(message, cx);
+        Flow::Next
     }
 
-    pub(super) fn execute(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
-        self.open_pipeline = true;
+    pub(super) fn execute(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Flow {
         let Ok((name, _)) = message::execute(body) else {
+            self.open_pipeline = true;
             let running = self.next_running(None, cx);
-            return self.forward_malformed(b'E', Pending::Execute(running), cx);
+            self.forward_malformed(b'E', Pending::Execute(running), cx);
+            return Flow::Next;
         };
-        let portal = self.portals.get(name).cloned();
+        let portal = match self.portal(name) {
+            Known::Later => return Flow::Hold,
+            Known::Is(portal) => Some(portal),
+            Known::Nothing => None,
+        };
+        self.open_pipeline = true;
         let mut running = self.next_running(portal.as_ref().map(|p| p.statement.plan.clone()), cx);
         if let Some(portal) = portal {
             for subject in &portal.subjects {
                 running.tally.person(subject.clone());
             }
-            running.prepares = self.prepared_by_sql(&portal.statement.sql, &portal.statement.plan, cx);
+            for (_, name, prepared) in self.prepared_by_sql(&portal.statement.sql, &portal.statement.plan, cx) {
+                running.undo.push(self.statement_changed(name.as_bytes(), Some(prepared)));
+            }
             running.formats = Some(portal);
         } else {
             running.fields = self.cursors.get(name).cloned();
@@ -353,20 +366,17 @@ impl Session {
         self.note_moving(running.plan.as_deref());
         self.pending.push_back(Pending::Execute(running));
         self.forward(message, cx);
+        Flow::Next
     }
 
     pub(super) fn close(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
         self.open_pipeline = true;
         let undo = match message::target(body) {
-            Ok((b'S', name)) => {
-                let name: Box<[u8]> = name.into();
-                let before = self.statements.remove(&name);
-                Undo::Statement(name, before)
-            }
+            Ok((b'S', name)) => self.statement_changed(name, None),
             Ok((_, name)) => self.portal_changed(name, None),
-            Err(_) => return self.forward_malformed(b'C', Pending::Close { undo: Undo::Nothing }, cx),
+            Err(_) => return self.forward_malformed(b'C', Pending::Close { undo: None }, cx),
         };
-        self.pending.push_back(Pending::Close { undo });
+        self.pending.push_back(Pending::Close { undo: Some(undo) });
         self.forward(message, cx);
     }
 
@@ -416,6 +426,7 @@ impl Session {
         self.open_pipeline = false;
         self.pipeline_writes = false;
         self.pipeline_opens = false;
+        self.pipelines.sync();
         self.pending.push_back(Pending::Sync);
     }
 
@@ -466,6 +477,13 @@ fn write_bind(
     let formats = bind.formats.len() / 2;
     if rewritten && formats > 1 && formats != bind.values {
         let what = format!("bind message has {formats} parameter formats but {} parameters", bind.values);
+        return Err(Refusal::new(crate::error::Code::Protocol, what, ""));
+    }
+    // Counted before any value is looked at, as the server does.
+    let expected = plan.parameters.len().max(statement.oids.len());
+    if rewritten && bind.values != expected {
+        let what =
+            format!("bind message supplies {} parameters, but prepared statement requires {expected}", bind.values);
         return Err(Refusal::new(crate::error::Code::Protocol, what, ""));
     }
     let mark = frame::begin(out, b'B');

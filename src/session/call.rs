@@ -4,7 +4,7 @@
 
 use crate::error::{Code, Refusal};
 use crate::plan::Refused;
-use crate::wire::message::{self, Reader};
+use crate::wire::message::{self, FunctionCall, Reader};
 use crate::wire::{encode, frame};
 
 use super::pending::Pending;
@@ -18,7 +18,10 @@ const LARGE_OBJECTS: [u32; 13] = [957, 715, 952, 953, 954, 955, 956, 3170, 958, 
 
 impl Session {
     pub(super) fn call(&mut self, message: &[u8], cx: &mut Context<'_>) {
-        let refused = self.call_objection(&message[frame::HEADER..], cx);
+        let Ok(call) = message::function_call(&message[frame::HEADER..]) else {
+            return self.forward_malformed(b'F', Pending::Call { refused: None }, cx);
+        };
+        let refused = self.call_objection(&call, cx);
         match &refused {
             Some(_) => encode::failing_function_call(cx.to_server),
             None => self.forward(message, cx),
@@ -27,10 +30,10 @@ impl Session {
         self.pending.push_back(Pending::Call { refused });
     }
 
-    fn call_objection(&self, body: &[u8], cx: &Context<'_>) -> Option<Refusal> {
-        let call = message::function_call(body).ok();
-        let allowed = call.filter(|call| LARGE_OBJECTS.contains(&call.function) && !self.class(cx.rules).restricted());
-        let Some(call) = allowed else { return Some(refused()) };
+    fn call_objection(&self, call: &FunctionCall<'_>, cx: &Context<'_>) -> Option<Refusal> {
+        if !LARGE_OBJECTS.contains(&call.function) || self.class(cx.rules).restricted() {
+            return Some(refused());
+        }
         let mut r = Reader::new(call.value_bytes);
         let sealed = (0..call.values).any(|i| {
             let value = r.value().ok().flatten().unwrap_or_default();

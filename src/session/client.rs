@@ -12,7 +12,7 @@ use crate::plan::{Decision, Moves, Plan, Refused, Request, Step, StepKind};
 use crate::policy::rules::Rules;
 use crate::wire::{encode, frame, message};
 
-use super::pending::{Pending, Running, Undo};
+use super::pending::{Pending, Running};
 use super::record::refused_step;
 use super::write::{Sealer, envelope_inbound, sql_carries_envelope};
 use super::{Close, Context, Effect, Flow, Phase, Session, Side};
@@ -35,16 +35,14 @@ impl Session {
             Phase::Ready | Phase::Transparent => {}
         }
         let body = &message[frame::HEADER..];
-        // The server answers what is under way by itself once its pipeline is closed.
-        let answered = !self.open_pipeline && !self.pending.is_empty();
-        if self.moving.settings && answered && matches!(message[0], b'Q' | b'P' | b'B') {
+        if self.moving.settings && b"QPBDECF".contains(&message[0]) && !self.copy.inbound() && self.will_be_ready() {
             return Ok(Flow::Hold);
         }
         match message[0] {
             b'S' | b'H' if self.copy.inbound() => self.forward(message, cx),
             b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F' if self.copy.inbound() => {
-                let refusal = Refusal::new(Code::Protocol, "unexpected message during COPY from stdin", "");
-                return Err(self.fatal(&refusal, "the client sent an unexpected message during COPY", cx));
+                // The server fails by its tag alone, and ends the connection: it knows no longer where messages begin.
+                cx.to_server.put_slice(&[message[0], 0, 0, 0, 4]);
             }
             b'S' => self.sync(message, cx),
             // The server would skip it, and nobody has looked for what is to be sealed in it.
@@ -52,8 +50,8 @@ impl Session {
             b'Q' => return self.query(body, cx),
             b'P' => return self.parse(body, cx),
             b'B' => return self.bind(body, cx),
-            b'D' => self.describe(message, body, cx),
-            b'E' => self.execute(message, body, cx),
+            b'D' => return Ok(self.describe(message, body, cx)),
+            b'E' => return Ok(self.execute(message, body, cx)),
             b'C' => self.close(message, body, cx),
             b'F' => self.call(message, cx),
             b'H' => self.flush(message, cx),
@@ -70,6 +68,11 @@ impl Session {
         Ok(Flow::Next)
     }
 
+    /// The server says ReadyForQuery without another message of the client.
+    fn will_be_ready(&self) -> bool {
+        self.pending.iter().any(|p| matches!(p, Pending::Sync | Pending::Query(_) | Pending::Call { .. }))
+    }
+
     pub(super) fn forward(&mut self, message: &[u8], cx: &mut Context<'_>) {
         cx.to_server.extend_from_slice(message);
     }
@@ -77,7 +80,7 @@ impl Session {
     /// A message whose body is not what its tag promises: the server refuses an empty one in the same words.
     pub(super) fn forward_malformed(&mut self, tag: u8, pending: Pending, cx: &mut Context<'_>) {
         self.pending.push_back(pending);
-        if tag != b'Q' {
+        if !matches!(tag, b'Q' | b'F') {
             (self.open_pipeline, self.skipping) = (true, true);
         }
         cx.to_server.put_slice(&[tag, 0, 0, 0, 4]);
@@ -208,6 +211,12 @@ impl Session {
         }) {
             return Some(refusal);
         }
+        if let Some(refusal) = plan.steps.iter().find_map(|s| match &s.kind {
+            StepKind::Execute(name) => self.execute_objection(name),
+            _ => None,
+        }) {
+            return Some(refusal);
+        }
         let settings = plan.steps.iter().any(|s| s.moves.settings);
         if let Some(refusal) = settings.then(|| super::settings::pinned(sql)).flatten() {
             return Some(refusal);
@@ -278,9 +287,6 @@ impl Session {
             Decided::Go { plan, .. } if !plan.edits.is_empty() => Some(self.splice(sql, plan, cx)),
             _ => None,
         };
-        // A simple Query destroys the unnamed statement and portal.
-        self.statements.remove(&b""[..]);
-        self.portals.remove(&b""[..]);
         let plan = match (decided, spliced) {
             (Decided::Refuse(refused), _) => {
                 self.refuse_query(refused, cx);
@@ -293,6 +299,7 @@ impl Session {
             (Decided::Go { plan, .. }, spliced) => {
                 let mut running = self.next_running(Some(plan.clone()), cx);
                 running.prepares = self.prepared_by_sql(sql, &plan, cx);
+                running.undo = self.unnamed_dropped();
                 self.subjects_of_literals(sql, &plan, &mut running, cx);
                 self.intend_write(&mut running, cx);
                 self.note_moving(Some(&plan));
@@ -304,7 +311,8 @@ impl Session {
                 if frame::finish(cx.to_server, mark).is_ok() {
                     return Ok(Flow::Next);
                 }
-                self.pending.pop_back();
+                let unsent = self.pending.pop_back();
+                self.take_back(unsent.into_iter().collect());
                 plan
             }
             (Decided::Wait, _) => return Ok(Flow::Hold),
@@ -316,6 +324,7 @@ impl Session {
     fn refuse_query(&mut self, refused: Box<Refused>, cx: &mut Context<'_>) {
         let mut running = self.next_running(None, cx);
         running.refused = Some(refused);
+        running.undo = self.unnamed_dropped();
         self.pending.push_back(Pending::Query(running));
         encode::query(cx.to_server, FAILING_SQL);
     }
@@ -349,7 +358,7 @@ impl Session {
     }
 
     fn parse(&mut self, body: &[u8], cx: &mut Context<'_>) -> Result<Flow, Close> {
-        let nothing = |refused| Pending::Parse { undo: Undo::Nothing, refused };
+        let nothing = |refused| Pending::Parse { undo: None, refused };
         let Ok(parse) = message::parse(body) else {
             self.forward_malformed(b'P', nothing(None), cx);
             return Ok(Flow::Next);
@@ -379,7 +388,7 @@ impl Session {
         };
         self.open_pipeline = true;
         // Under the client's own name: a Parse of the unnamed statement drops the one before, a named one does not.
-        let undo = if parse.name.is_empty() { self.unnamed_dropped() } else { Undo::Nothing };
+        let undo = parse.name.is_empty().then(|| self.statement_changed(b"", None));
         self.pending.push_back(Pending::Parse { undo, refused: Some(refused) });
         self.skipping = true;
         let mut failing = parse.name.to_vec();
@@ -390,9 +399,14 @@ impl Session {
         Ok(Flow::Next)
     }
 
-    fn unnamed_dropped(&mut self) -> Undo {
-        self.statements.remove(&b""[..]);
-        Undo::Nothing
+    /// The values of SQL's EXECUTE are not sealed.
+    fn execute_objection(&self, name: &str) -> Option<Refusal> {
+        let target = self.prepared_plan(name.as_bytes())?.sealed().next()?;
+        Some(Refusal::new(
+            Code::SealedUse,
+            format!("EXECUTE has a parameter for sealed column {}.{}", target.column.relation, target.column.column),
+            "Bind it by the protocol, as every driver does, instead of EXECUTE.",
+        ))
     }
 
     pub(super) fn name_objection(&self, name: &[u8]) -> Option<Refusal> {

@@ -7,7 +7,7 @@ use bytes::BufMut;
 
 use crate::error::{Code, Refusal, SqlState};
 use crate::event::Subject;
-use crate::plan::{CopyPlan, Step, StepKind, SubjectFrom, Target};
+use crate::plan::{CopyPlan, StepKind, SubjectFrom, Target};
 use crate::policy::rules::Treatment;
 use crate::wire::copy::{CopyError, Row, RowFormat, RowKind, Splitter};
 use crate::wire::types::Format;
@@ -31,6 +31,8 @@ pub(super) enum Copying {
     Out(Box<Stream>),
     /// COPY IN that was refused, or that the server will: the client's remaining data goes nowhere.
     Refused,
+    /// The client has sent all of it; the server has yet to answer.
+    Done,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,7 @@ impl Session {
         let columns = body.get(1..3).map(|n| usize::from(u16::from_be_bytes([n[0], n[1]])));
         let row_max = self.settings.message_bytes;
         let (inbound, plan) = match kind {
-            Some(StepKind::CopyIn(plan)) => (true, Some(plan)),
+            Some(StepKind::CopyIn(Some(plan))) => (true, Some(plan)),
             Some(StepKind::CopyOut(plan)) => (false, Some(plan)),
             _ => (message[0] == b'G', None),
         };
@@ -87,6 +89,7 @@ impl Session {
         }
         if inbound {
             // The server ignores a Sync that came before the data; the client sends another one after it.
+            self.pipelines.answered(self.pending.iter().filter(|p| matches!(p, Pending::Sync)).count());
             self.pending.retain(|p| !matches!(p, Pending::Sync | Pending::Flush));
             self.open_pipeline = !simple;
             self.sync_held = false;
@@ -117,17 +120,17 @@ impl Session {
     /// A COPY FROM STDIN is on its way to the server: its data may come before the server has said that it waits for
     /// it (asyncpg does so), and until then we do not know whether it will.
     pub(super) fn copy_awaited(&self) -> bool {
-        let into = |running: &Running| match &running.plan {
-            Some(plan) => {
-                let copies = |step: &Step| matches!(step.kind, StepKind::CopyIn(_) | StepKind::Copy);
-                plan.steps.iter().skip(running.step).any(copies)
-            }
+        // Of the COPY in front nothing more can come.
+        let over = usize::from(matches!(self.copy, Copying::Refused | Copying::Done));
+        let into = |running: &Running, from: usize| match &running.plan {
+            Some(plan) => plan.steps.iter().skip(from).any(|step| matches!(step.kind, StepKind::CopyIn(_))),
             None => true,
         };
         !self.copy.inbound()
-            && !matches!(self.copy, Copying::Refused)
-            && self.pending.iter().any(|pending| match pending {
-                Pending::Query(running) | Pending::Execute(running) => into(running),
+            && self.pending.iter().enumerate().any(|(at, pending)| match pending {
+                Pending::Execute(running) => at >= over && into(running, 0),
+                Pending::Query(running) if at >= over => into(running, running.step),
+                Pending::Query(running) => matches!(self.copy, Copying::Done) && into(running, running.step + over),
                 _ => false,
             })
     }
@@ -152,12 +155,12 @@ impl Session {
 
     /// CopyDone or CopyFail of the client.
     pub(super) fn copy_end(&mut self, message: &[u8], cx: &mut Context<'_>) {
-        match std::mem::replace(&mut self.copy, Copying::None) {
+        match std::mem::replace(&mut self.copy, Copying::Done) {
             Copying::In(stream) if message[0] == b'c' => {
                 self.rows_in(stream, None, cx);
                 if !matches!(self.copy, Copying::Refused) {
                     self.forward(message, cx);
-                    self.copy = Copying::None;
+                    self.copy = Copying::Done;
                 }
             }
             Copying::In(_) | Copying::PlainIn => self.forward(message, cx),

@@ -12,6 +12,7 @@ mod call;
 mod client;
 mod copy;
 mod fields;
+mod handles;
 mod login;
 mod pending;
 mod record;
@@ -229,8 +230,9 @@ pub struct Session {
     /// What the cursors and prepared statements that SQL has made may change when they run.
     handles: Moves,
     pending: VecDeque<Pending>,
-    statements: HashMap<Box<[u8]>, Arc<Prepared>>,
-    portals: HashMap<Box<[u8]>, Arc<Portal>>,
+    statements: handles::Names<Prepared>,
+    portals: handles::Names<Portal>,
+    pipelines: handles::Pipelines,
     /// Described cursors that SQL made, until the transaction ends.
     cursors: HashMap<Box<[u8]>, Arc<fields::Fields>>,
     /// The server ignores everything until the client's next Sync, or will: what comes is not even forwarded.
@@ -308,6 +310,7 @@ impl Session {
             pending: VecDeque::new(),
             statements: HashMap::new(),
             portals: HashMap::new(),
+            pipelines: handles::Pipelines::default(),
             cursors: HashMap::new(),
             skipping: false,
             transaction: b'I',

@@ -11,6 +11,7 @@ use crate::event::Subject;
 use crate::plan::{Parameter, Plan, Refused, Step, Target};
 
 use super::fields::Fields;
+use super::handles::Undo;
 use super::record::Tally;
 
 /// A statement the client prepared.
@@ -55,24 +56,16 @@ pub(super) struct Portal {
     pub subjects: Vec<Subject>,
 }
 
-/// A map entry before a message changed it.
-#[derive(Debug)]
-pub(super) enum Undo {
-    Statement(Box<[u8]>, Option<Arc<Prepared>>),
-    Portal(Box<[u8]>, Option<Arc<Portal>>),
-    Nothing,
-}
-
 /// One message whose reply is still to come.
 #[derive(Debug)]
 pub(super) enum Pending {
     Query(Box<Running>),
     Parse {
-        undo: Undo,
+        undo: Option<Undo>,
         refused: Option<Box<Refused>>,
     },
     Bind {
-        undo: Undo,
+        undo: Option<Undo>,
         refused: Option<Box<Refused>>,
     },
     /// `own`: we asked, the client must not see the answer.
@@ -87,7 +80,7 @@ pub(super) enum Pending {
     },
     Execute(Box<Running>),
     Close {
-        undo: Undo,
+        undo: Option<Undo>,
     },
     Sync,
     /// A Flush that the server refuses, for it has a body; during COPY FROM STDIN it takes no notice.
@@ -96,8 +89,39 @@ pub(super) enum Pending {
     Call {
         refused: Option<Box<Refused>>,
     },
-    /// A Query of ours.
+    /// A question of ours.
     Own(Own),
+}
+
+impl Pending {
+    /// What takes its changes of names back.
+    pub(super) fn undos(&self) -> &[Undo] {
+        match self {
+            Pending::Query(running) | Pending::Execute(running) => &running.undo,
+            Pending::Parse { undo, .. } | Pending::Bind { undo, .. } | Pending::Close { undo } => undo.as_slice(),
+            _ => &[],
+        }
+    }
+
+    /// See [`Pending::undos`].
+    pub(super) fn undos_mut(&mut self) -> &mut [Undo] {
+        match self {
+            Pending::Query(running) | Pending::Execute(running) => &mut running.undo,
+            Pending::Parse { undo, .. } | Pending::Bind { undo, .. } | Pending::Close { undo } => undo.as_mut_slice(),
+            _ => &mut [],
+        }
+    }
+
+    /// See [`Pending::undos`].
+    pub(super) fn take_undos(&mut self) -> Vec<Undo> {
+        match self {
+            Pending::Query(running) | Pending::Execute(running) => std::mem::take(&mut running.undo),
+            Pending::Parse { undo, .. } | Pending::Bind { undo, .. } | Pending::Close { undo } => {
+                undo.take().into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Why we asked the server something.
@@ -134,8 +158,10 @@ pub(super) struct Running {
     pub number: u64,
     /// What it has done so far.
     pub tally: Tally,
-    /// The statements that its PREPARE steps make, by step and name.
+    /// The statements that the PREPARE steps of a simple Query make, by step and name.
     pub prepares: Vec<(usize, Arc<str>, Arc<Prepared>)>,
+    /// A simple Query drops what has no name, and Execute of a PREPARE makes a statement, unless it is skipped.
+    pub undo: Vec<Undo>,
 }
 
 impl Running {
@@ -152,6 +178,7 @@ impl Running {
             number,
             tally: Tally::default(),
             prepares: Vec::new(),
+            undo: Vec::new(),
         }
     }
 

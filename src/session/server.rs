@@ -13,7 +13,7 @@ use crate::wire::message::{self, Reader};
 use crate::wire::{encode, frame};
 
 use super::fields::{self, Fields, Opener, subject_key};
-use super::pending::{Own, Pending, Prepared, Running, Undo};
+use super::pending::{Own, Pending, Prepared, Running};
 use super::{Close, Context, Effect, Phase, Session, redact};
 
 impl Session {
@@ -205,18 +205,18 @@ impl Session {
     /// SQL's own statement names live beside the protocol's, and outlast a ROLLBACK like those.
     fn note_handles(&mut self, running: &mut Running, tag: &[u8]) {
         if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
-            self.statements.retain(|name, _| name.is_empty());
-            return;
+            return self.statements_dropped();
         }
         match running.current().map(|step| &step.kind) {
             Some(StepKind::Prepare { .. }) => {
                 if let Some(at) = running.prepares.iter().position(|(step, ..)| *step == running.step) {
                     let (_, name, prepared) = running.prepares.swap_remove(at);
-                    self.statements.insert(name.as_bytes().into(), prepared);
+                    self.statement_by_sql(&name, Some(prepared));
                 }
             }
             Some(StepKind::Deallocate(name)) => {
-                self.statements.remove(name.as_bytes());
+                let name = name.clone();
+                self.statement_by_sql(&name, None);
             }
             _ => {}
         }
@@ -420,8 +420,9 @@ impl Session {
                 }
             }
             Some(Pending::Execute(_)) => {
-                if let Some((mut running, _)) = self.take_running() {
+                if let Some((mut running, simple)) = self.take_running() {
                     self.running_error(&mut running, message, body, sqlstate, cx);
+                    self.put_back(running, simple);
                 }
                 self.skip_to_sync();
             }
@@ -455,31 +456,8 @@ impl Session {
         let end = self.pending.iter().position(|p| matches!(p, Pending::Sync));
         // What is refused here is known to fail before the server has said so.
         self.skipping |= end.is_none();
-        let mut undone: Vec<Pending> = self.pending.drain(..end.unwrap_or(self.pending.len())).collect();
-        while let Some(pending) = undone.pop() {
-            match pending {
-                Pending::Parse { undo, .. } | Pending::Bind { undo, .. } | Pending::Close { undo } => self.undo(undo),
-                _ => {}
-            }
-        }
-    }
-
-    fn undo(&mut self, undo: Undo) {
-        match undo {
-            Undo::Statement(name, Some(before)) => {
-                self.statements.insert(name, before);
-            }
-            Undo::Statement(name, None) => {
-                self.statements.remove(&name);
-            }
-            Undo::Portal(name, Some(before)) => {
-                self.portals.insert(name, before);
-            }
-            Undo::Portal(name, None) => {
-                self.portals.remove(&name);
-            }
-            Undo::Nothing => {}
-        }
+        let undone: Vec<Pending> = self.pending.drain(..end.unwrap_or(self.pending.len())).collect();
+        self.take_back(undone);
     }
 
     fn running_error(
@@ -510,7 +488,9 @@ impl Session {
         cx: &mut Context<'_>,
     ) {
         if let Some(refused) = refused {
-            if self.transaction == b'E' {
+            // The server misses a statement, and counts parameters, before it looks at the transaction.
+            let before = matches!(&refused.refusal.sqlstate.0, b"26000" | b"08P01");
+            if self.transaction == b'E' && !before {
                 encode::error(cx.to_client, "ERROR", &aborted());
             } else {
                 encode::error(cx.to_client, "ERROR", &refused.refusal);
@@ -533,11 +513,14 @@ impl Session {
     fn ready(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
         let &[status] = body else { return Err(self.unexpected_reply(cx)) };
         match self.pending.pop_front() {
-            Some(Pending::Query(_) | Pending::Sync | Pending::Call { .. }) => {}
+            Some(Pending::Query(_) | Pending::Call { .. }) => {}
+            Some(Pending::Sync) => self.pipelines.answered(1),
             _ => return Err(self.unexpected_reply(cx)),
         }
         self.copy.ended();
         self.muted = false;
+        // A Query in the middle of a pipeline ends it too.
+        self.open_pipeline &= !self.pending.is_empty();
         if !self.open_pipeline {
             (self.pipeline_writes, self.pipeline_opens) = (false, false);
         }
@@ -550,7 +533,8 @@ impl Session {
             }
             self.pending.push_back(Pending::Own(Own::Fail));
             self.probing = true;
-            encode::query(cx.to_server, "\"");
+            fail_parse(cx);
+            encode::sync(cx.to_server);
             return Ok(());
         }
         self.transaction = status;
@@ -561,9 +545,12 @@ impl Session {
 
     /// After ReadyForQuery: portals that ended, the catalog, the settings.
     fn settled(&mut self, status: u8, cx: &mut Context<'_>) {
-        if status == b'I' && self.pending.is_empty() && !self.open_pipeline {
-            self.portals.clear();
-            self.cursors.clear();
+        if status == b'I' {
+            self.pipelines.no_transaction();
+            if self.pending.is_empty() && !self.open_pipeline {
+                self.portals.clear();
+                self.cursors.clear();
+            }
         }
         if status == b'I' && std::mem::take(&mut self.in_block).settings {
             self.unsettled = true;
@@ -616,13 +603,18 @@ impl Session {
     fn release_sync(&mut self, cx: &mut Context<'_>) {
         self.sync_held = false;
         if std::mem::take(&mut self.poisoned) && !self.skipping {
-            // A failing Parse goes before it, so that the implicit transaction rolls back.
+            // Before it, so that the implicit transaction rolls back.
             self.pending.push_back(Pending::Own(Own::FailPipeline));
-            let _ = encode::raw(cx.to_server, b'P', b"\0\"\0\0\0");
-            self.statements.remove(&b""[..]);
+            fail_parse(cx);
         }
         self.send_sync(cx);
     }
+}
+
+/// A Parse that fails; under a name, since it would drop the client's unnamed statement.
+fn fail_parse(cx: &mut Context<'_>) {
+    // Shorter than any limit.
+    let _ = encode::raw(cx.to_server, b'P', b"pgveil_\0\"\0\0\0");
 }
 
 fn needs_parameter_types(plan: &Plan) -> bool {

@@ -14,8 +14,8 @@ use crate::wire::{encode, frame, message};
 use super::pending::{Own, Pending};
 use super::{Close, Context, Session};
 
-/// What the server does not report by itself (before PostgreSQL 18 for search_path).
-const PROBE: &str = "SHOW search_path; SHOW bytea_output; SHOW extra_float_digits; SHOW role";
+/// What is followed, in the order of the answers. SHOW takes no snapshot.
+const PROBE: [&str; 4] = ["search_path", "bytea_output", "extra_float_digits", "role"];
 
 /// What a SET or set_config of that text may not do.
 pub(super) fn pinned(sql: &str) -> Option<Refusal> {
@@ -54,7 +54,17 @@ impl Session {
         self.probing = true;
         self.path_before.clone_from(&self.search_path);
         self.pending.push_back(Pending::Own(Own::Probe { row: 0 }));
-        encode::query(cx.to_server, PROBE);
+        // Under a name of ours: a simple Query would drop the client's unnamed statement.
+        for setting in PROBE {
+            // Shorter than any limit.
+            let _ = encode::raw(cx.to_server, b'C', b"Spgveil_\0");
+            let _ = encode::raw(cx.to_server, b'P', format!("pgveil_\0show {setting}\0\0\0").as_bytes());
+            let _ = encode::raw(cx.to_server, b'B', b"pgveil_\0pgveil_\0\0\0\0\0\0\0");
+            let _ = encode::raw(cx.to_server, b'E', b"pgveil_\0\0\0\0\0");
+            let _ = encode::raw(cx.to_server, b'C', b"Ppgveil_\0");
+        }
+        let _ = encode::raw(cx.to_server, b'C', b"Spgveil_\0");
+        encode::sync(cx.to_server);
     }
 
     /// One DataRow of the probe.

@@ -20,6 +20,11 @@ impl Pair {
         Self { site, database }
     }
 
+    /// Port and database of the twin.
+    pub fn direct(&self) -> (u16, &str) {
+        (twins().port(), &self.database)
+    }
+
     /// The role `app` through pgveil, and direct.
     pub fn wires(&self) -> [Wire; 2] {
         let veiled = Wire::login(self.site.port(), "app", &self.site.database);

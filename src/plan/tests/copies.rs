@@ -37,7 +37,7 @@ fn the_fields_of_a_row_are_known() {
     ];
     for (sql, expected) in cases {
         let found = match step(sql).kind {
-            StepKind::CopyIn(plan) => format!("in {}", columns(&plan)),
+            StepKind::CopyIn(Some(plan)) => format!("in {}", columns(&plan)),
             StepKind::CopyOut(plan) => format!("out {}", columns(&plan)),
             other => format!("{other:?}"),
         };
@@ -64,7 +64,7 @@ fn options_reach_the_splitter() {
     };
     assert_eq!(*plan.layout, layout);
     let into = |options: &str| match step(&format!("copy users (id, email) from stdin {options}")).kind {
-        StepKind::CopyIn(plan) => plan.layout,
+        StepKind::CopyIn(Some(plan)) => plan.layout,
         other => panic!("{options}: {other:?}"),
     };
     let none = || vec![false, false];
@@ -92,7 +92,7 @@ fn access_touches_and_subject_of_copy() {
     assert_eq!(out.subject.unwrap().from, SubjectFrom::Field(1));
     assert_eq!(out.touches.len(), 2);
     let key = |sql: &str| match step(sql).kind {
-        StepKind::CopyIn(plan) | StepKind::CopyOut(plan) => plan.subject_type,
+        StepKind::CopyIn(Some(plan)) | StepKind::CopyOut(plan) => plan.subject_type,
         other => panic!("{other:?}"),
     };
     let id = key("copy users (id) from stdin");
@@ -103,9 +103,10 @@ fn access_touches_and_subject_of_copy() {
     let into = step("copy users (email) from stdin");
     assert_eq!(into.access, Access::Write);
     assert!(into.writes && into.subject.is_none());
-    assert_eq!(step("copy notes from stdin").kind, StepKind::Copy);
-    assert_eq!(step("copy (select 1 as users) to stdout").kind, StepKind::Copy);
-    assert_eq!(step("copy patients_new from stdin").kind, StepKind::Copy);
+    assert_eq!(step("copy notes from stdin").kind, StepKind::CopyIn(None));
+    assert_eq!(step("copy notes from '/tmp/x'").kind, StepKind::Ordinary);
+    assert_eq!(step("copy (select 1 as users) to stdout").kind, StepKind::Ordinary);
+    assert_eq!(step("copy patients_new from stdin").kind, StepKind::CopyIn(None));
 }
 
 #[test]
