@@ -41,8 +41,12 @@ impl Session {
         match message[0] {
             b'S' | b'H' if self.copy.inbound() => self.forward(message, cx),
             b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F' if self.copy.inbound() => {
-                // The server fails by its tag alone, and ends the connection: it knows no longer where messages begin.
-                cx.to_server.put_slice(&[message[0], 0, 0, 0, 4]);
+                // As the server does: it no longer knows where messages begin.
+                let unexpected = Refusal::new(Code::Protocol, "unexpected message type during COPY from stdin", "");
+                encode::error(cx.to_client, "ERROR", &unexpected);
+                let lost = "terminating connection because protocol synchronization was lost";
+                let lost = Refusal::new(Code::Protocol, lost, "");
+                return Err(self.fatal(&lost, "the client sent an unexpected message during COPY", cx));
             }
             b'S' => self.sync(message, cx),
             // The server would skip it, and nobody has looked for what is to be sealed in it.
