@@ -56,7 +56,7 @@ const STRINGS: [u8; 3] = [0x0c, 0x13, 0x16];
 /// The subject's common name: `None` if it has none, more than one, or one that is empty or holds a NUL (a name that ends
 /// early for whoever reads it as C does, CVE-2009-4034).
 pub fn common_name(certificate: &[u8]) -> Option<&str> {
-    let (parts, _) = element(certificate, SEQUENCE)?;
+    let (parts, _) = element(certificate, SEQUENCE).filter(|(_, after)| after.is_empty())?;
     let (signed, _) = element(parts, SEQUENCE)?;
     let signed = element(signed, VERSION).map_or(signed, |(_, rest)| rest);
     let (_, rest) = element(signed, INTEGER)?;

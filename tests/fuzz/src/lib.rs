@@ -4,6 +4,7 @@
 
 pub mod array;
 pub mod audit_reader;
+pub mod certificate;
 pub mod copy_rows;
 pub mod envelope;
 pub mod frames;
@@ -25,9 +26,10 @@ pub mod value;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("array", array::run),
     ("audit_reader", audit_reader::run),
+    ("certificate", certificate::run),
     ("copy_rows", copy_rows::run),
     ("envelope", envelope::run),
     ("frames", frames::run),
