@@ -7,12 +7,13 @@
 #             TARGETS="value plan" picks some. What is found is in target/fuzz/artifacts
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
 # make scripts  20,000 random scripts of protocol messages, direct and through pgveil; SCRIPTS=n SEED=n
+# make properties  10,000 random values of every type through pgveil and an unsealed twin, byte by byte; VALUES=n
 CARGO ?= cargo
 SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance clients fuzz scripts
+.PHONY: demo test lint fmt bench conformance clients fuzz scripts properties
 
 demo:
 	@.ci/needs demo
@@ -54,3 +55,7 @@ scripts:
 	@.ci/needs demo
 	@PGVEIL_TEST_SCRIPTS=$(or $(SCRIPTS),20000) PGVEIL_TEST_SEED=$(or $(SEED),0) \
 	    $(CARGO) test --locked --test main protocol_scripts
+
+properties:
+	@.ci/needs demo
+	@PGVEIL_TEST_VALUES=$(or $(VALUES),10000) $(CARGO) test --locked --test main properties

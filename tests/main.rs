@@ -24,6 +24,7 @@ mod leaks;
 mod metrics;
 mod network;
 mod passthrough;
+mod properties;
 mod protocol_scripts;
 mod readme;
 mod scenario;

@@ -48,7 +48,7 @@ async fn texts(client: &Client, sql: &str) -> Vec<String> {
 }
 
 /// Kind, and an SQL expression over `random()` and `g` (1…) that makes its values.
-const SAMPLES: &[(&str, &str)] = &[
+pub const SAMPLES: &[(&str, &str)] = &[
     (
         "text",
         "md5(random()::text) || chr(1 + (random() * 55000)::int) || case when g % 7 = 0 then E'\\n\\\\' else '' end",

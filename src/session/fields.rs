@@ -172,7 +172,8 @@ pub(super) fn append_description(body: &[u8], fields: &Fields, out: &mut BytesMu
             Cell::Open { ty, array: true, .. } => {
                 out.put_u32(ty.kind.array_oid());
                 out.put_i16(-1);
-                out.put_i32(ty.typmod);
+                // What array_agg returns has no modifier.
+                out.put_i32(if field.table == 0 { -1 } else { ty.typmod });
             }
             Cell::Pass => {
                 out.put_u32(field.type_oid);
