@@ -1,6 +1,8 @@
 //! Random values of every type through pgveil: text and binary, COPY and rows, arrays, type modifiers and equality are
 //! byte for byte those of an unsealed twin, under random settings. `PGVEIL_TEST_VALUES` says how many of each type.
 
+use std::time::Duration;
+
 use crate::support::{Pair, Site, Wire, frame, shown};
 use crate::values::SAMPLES;
 
@@ -145,7 +147,12 @@ fn loaded(wire: &mut Wire, sql: &str, data: &[u8]) -> Vec<String> {
     wire.message(b'Q', &[sql.as_bytes(), b"\0"].concat());
     data.chunks(60_000).for_each(|chunk| wire.message(b'd', chunk));
     wire.message(b'c', b"");
-    wire.until_ready().iter().map(shown).collect()
+    let mut said = Vec::new();
+    while said.last().is_none_or(|last: &String| !last.starts_with('Z')) {
+        let frame = wire.frame_within(Duration::from_secs(120)).expect("an answer").expect("the connection stays");
+        said.push(shown(&frame));
+    }
+    said
 }
 
 /// All of a column by Bind, in that format.

@@ -81,6 +81,12 @@ pub fn frames(mut bytes: &[u8]) -> Vec<Frame> {
     out
 }
 
+/// The size of the first message, if it is complete.
+fn first(bytes: &[u8]) -> Option<usize> {
+    let length = u32::from_be_bytes(*bytes.get(1..)?.first_chunk()?) as usize;
+    (length >= 4 && bytes.len() > length).then_some(length + 1)
+}
+
 /// Nothing came.
 #[derive(Debug)]
 pub struct Silence;
@@ -128,8 +134,9 @@ impl Wire {
     /// The next message; `None` at the end of the stream.
     pub fn frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some(frame) = frames(&self.buffer).into_iter().next() {
-                self.buffer.drain(..frame.body.len() + 5);
+            if let Some(size) = first(&self.buffer) {
+                let frame = frames(&self.buffer[..size]).pop().expect("a whole message");
+                self.buffer.drain(..size);
                 return Some(frame);
             }
             let mut chunk = [0; 8192];
@@ -144,9 +151,8 @@ impl Wire {
 
     /// As [`Wire::frame`], but silence for that long is an answer too.
     pub fn frame_within(&mut self, patience: Duration) -> Result<Option<Frame>, Silence> {
-        let complete = |buffer: &[u8]| !frames(buffer).is_empty();
         self.stream.set_read_timeout(Some(patience)).expect("a timeout can be set");
-        while !complete(&self.buffer) {
+        while first(&self.buffer).is_none() {
             let mut chunk = [0; 8192];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Ok(None),
