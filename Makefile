@@ -8,12 +8,13 @@
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
 # make scripts  20,000 random scripts of protocol messages, direct and through pgveil; SCRIPTS=n SEED=n
 # make properties  10,000 random values of every type through pgveil and an unsealed twin, byte by byte; VALUES=n
+# make gigabyte  the longest message PostgreSQL takes, about something sealed, in every form; needs 16 GiB of memory; MIB=n
 CARGO ?= cargo
 SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance clients fuzz scripts properties
+.PHONY: demo test lint fmt bench conformance clients fuzz scripts properties gigabyte
 
 demo:
 	@.ci/needs demo
@@ -59,3 +60,7 @@ scripts:
 properties:
 	@.ci/needs demo
 	@PGVEIL_TEST_VALUES=$(or $(VALUES),10000) $(CARGO) test --locked --test main properties
+
+gigabyte:
+	@.ci/needs demo
+	@PGVEIL_TEST_MIB=$(or $(MIB),1024) $(CARGO) test --locked --release --test main gigabyte

@@ -95,7 +95,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         session: Arc::new(session_settings(&config)),
         keeper: keeper.clone(),
         verifiers,
-        plans: Arc::new(plan::Cache::new(config.limits.plan_cache as usize)),
+        plans: Arc::new(plans(&config)),
         desk: desk.clone(),
         meters: meters.clone(),
     };
@@ -262,6 +262,11 @@ fn catalog_settings(config: &Config) -> anyhow::Result<catalog::Settings> {
         policy: config.policy.clone(),
         poll: catalog::POLL,
     })
+}
+
+fn plans(config: &Config) -> plan::Cache {
+    let limits = plan::Limits { tokens: config.limits.tokens as usize, nesting: config.limits.nesting as usize };
+    plan::Cache::limited(config.limits.plan_cache as usize, limits)
 }
 
 fn session_settings(config: &Config) -> session::Settings {

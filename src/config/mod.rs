@@ -232,7 +232,7 @@ pub enum Statements {
 /// `[limits]`, per connection unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest message of an authenticated client or server, bytes.
+    /// Largest message of an authenticated client or server, and of what opening makes of a row, bytes.
     pub message_bytes: u32,
     /// Named prepared statements.
     pub prepared_statements: u32,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::policy::reader::Section;
+use crate::sql::parse::{NESTING_MAX, TOKENS_MAX};
+use crate::wire::frame::LENGTH_MAX;
 
 pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
     let mut warnings = Vec::new();
@@ -68,11 +70,11 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message_bytes: 0x3fff_ffff, // PostgreSQL's own MaxAllocSize − 1
+            message_bytes: LENGTH_MAX as u32,
             prepared_statements: 10_000,
             portals: 1_000,
-            tokens: 200_000,
-            nesting: 1_000,
+            tokens: TOKENS_MAX as u32,
+            nesting: NESTING_MAX as u32,
             plan_cache: 10_000,
         }
     }
@@ -364,8 +366,8 @@ fn limits(mut s: Section<'_>) -> Limits {
             .unwrap_or(default.message_bytes),
         prepared_statements: small(&mut s, "prepared_statements", 1_000_000, default.prepared_statements),
         portals: small(&mut s, "portals", 1_000_000, default.portals),
-        tokens: small(&mut s, "tokens", 10_000_000, default.tokens),
-        nesting: small(&mut s, "nesting", 100_000, default.nesting),
+        tokens: small(&mut s, "tokens", default.tokens, default.tokens),
+        nesting: small(&mut s, "nesting", default.nesting, default.nesting),
         plan_cache: small(&mut s, "plan_cache", 10_000_000, default.plan_cache),
     };
     s.close();

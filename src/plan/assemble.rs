@@ -1,5 +1,6 @@
 //! From what readings found to one plan: edits in order, the place of every parameter, hidden parameters.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::refuse;
@@ -104,12 +105,12 @@ impl Draft {
         self.uses.sort_by_key(|place| place.span.start);
         let mut parameters = vec![Parameter::Plain; mentioned];
         let mut hidden: Vec<Hidden> = Vec::new();
-        let plain: Vec<bool> = (0..mentioned)
-            .map(|index| {
-                self.uses.iter().any(|place| usize::from(place.index) == index && matches!(place.place, Stands::Plain))
-            })
-            .collect();
-        self.one_type(&plain);
+        let mut hidden_of: HashMap<u16, Vec<usize>> = HashMap::new();
+        let mut plain = vec![false; mentioned];
+        for place in self.uses.iter().filter(|place| is_plain(place)) {
+            plain.get_mut(usize::from(place.index)).into_iter().for_each(|plain| *plain = true);
+        }
+        let settled = self.one_type();
         for place in &self.uses {
             let Stands::Sealed(target) = &place.place else { continue };
             let Some(parameter) = parameters.get_mut(usize::from(place.index)) else { continue };
@@ -127,13 +128,14 @@ impl Draft {
                 first.search &= target.search;
                 continue;
             }
-            let known = hidden.iter_mut().position(|other| other.source == place.index && same(&other.target, target));
-            let number = match known {
+            let others = hidden_of.entry(place.index).or_default();
+            let number = match others.iter().find(|other| same(&hidden[**other].target, target)) {
                 Some(number) => {
-                    hidden[number].target.search &= target.search;
-                    number
+                    hidden[*number].target.search &= target.search;
+                    *number
                 }
                 None => {
+                    others.push(hidden.len());
                     hidden.push(Hidden { source: place.index, target: target.clone() });
                     hidden.len() - 1
                 }
@@ -142,10 +144,10 @@ impl Draft {
             self.edits.push(Edit { span: place.span, with: Replacement::Text(text.into()) });
         }
         for (index, parameter) in parameters.iter_mut().enumerate() {
-            if plain[index]
-                && let Some(oid) = self.settled_by_sealed(index)
+            if let (true, Some(Settled { oid, sealed: true })) =
+                (plain[index], u16::try_from(index).ok().and_then(|index| settled.get(&index)))
             {
-                *parameter = Parameter::Typed(oid);
+                *parameter = Parameter::Typed(*oid);
             }
         }
         for place in &self.uses {
@@ -160,30 +162,35 @@ impl Draft {
     }
 }
 
+/// The type a parameter has by the first place that gives it one.
+struct Settled {
+    oid: u32,
+    /// That place is a sealed one, which comes before every plain one.
+    sealed: bool,
+}
+
 impl Draft {
     /// The first place that gives a parameter a type gives it to all: a value is read as that type everywhere.
-    fn one_type(&mut self, plain: &[bool]) {
-        for index in 0..plain.len() {
-            let first = self.uses.iter().filter(|place| usize::from(place.index) == index);
-            let first = first.clone().find(|place| typed(place)).map(|place| (place.ty, is_plain(place)));
-            // What a plain place gives it, the server says.
-            let Some((Type::Known(oid), false)) = first else { continue };
-            for place in self.uses.iter_mut().filter(|place| usize::from(place.index) == index) {
-                if let Stands::Sealed(target) = &mut place.place {
-                    target.from = oid;
-                    target.casts = needed(target);
+    fn one_type(&mut self) -> HashMap<u16, Settled> {
+        let mut settled: HashMap<u16, Option<Settled>> = HashMap::new();
+        for place in self.uses.iter().filter(|place| typed(place)) {
+            settled.entry(place.index).or_insert_with(|| match place.ty {
+                // What a plain place gives it, the server says.
+                Type::Known(oid) if !is_plain(place) => {
+                    Some(Settled { oid, sealed: matches!(place.place, Stands::Sealed(_)) })
                 }
+                _ => None,
+            });
+        }
+        let settled: HashMap<u16, Settled> =
+            settled.into_iter().filter_map(|(index, settled)| Some((index, settled?))).collect();
+        for place in &mut self.uses {
+            if let (Stands::Sealed(target), Some(Settled { oid, .. })) = (&mut place.place, settled.get(&place.index)) {
+                target.from = *oid;
+                target.casts = needed(target);
             }
         }
-    }
-
-    /// The type a parameter has by a sealed place that comes before every plain one.
-    fn settled_by_sealed(&self, index: usize) -> Option<u32> {
-        let first = self.uses.iter().find(|place| usize::from(place.index) == index && typed(place))?;
-        match (&first.place, first.ty) {
-            (Stands::Sealed(_), Type::Known(oid)) => Some(oid),
-            _ => None,
-        }
+        settled
     }
 }
 

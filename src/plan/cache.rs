@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use sha2::{Digest, Sha256};
 
-use super::{Decision, Request, decide};
+use super::{Decision, Limits, Request, decide};
 
 /// Longer texts are decided anew each time: they are loads, not repeated statements.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -27,6 +27,7 @@ type Fingerprint = [u8; 32];
 pub struct Cache {
     entries: DashMap<Fingerprint, Entry, Spread>,
     capacity: usize,
+    limits: Limits,
     clock: AtomicU64,
     /// Decisions found.
     pub hits: AtomicU64,
@@ -43,9 +44,15 @@ struct Entry {
 impl Cache {
     /// A cache of at most about `capacity` decisions; 0 keeps none.
     pub fn new(capacity: usize) -> Self {
+        Self::limited(capacity, Limits::default())
+    }
+
+    /// The same, of texts within these limits.
+    pub fn limited(capacity: usize, limits: Limits) -> Self {
         Self {
             entries: DashMap::with_hasher(Spread),
             capacity,
+            limits,
             clock: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -71,7 +78,7 @@ impl Cache {
     pub fn look_up(&self, request: &Request<'_>) -> (Decision, bool) {
         if self.capacity == 0 || request.sql.len() > TEXT_BYTES_MAX {
             self.misses.fetch_add(1, Ordering::Relaxed);
-            return (decide::decide(request), false);
+            return (decide::decide(request, self.limits), false);
         }
         let key = fingerprint(request);
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
@@ -86,7 +93,7 @@ impl Cache {
             return (decision, true);
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let decision = decide::decide(request);
+        let decision = decide::decide(request, self.limits);
         if kept(&decision, request) {
             if self.entries.len() >= self.capacity {
                 self.evict();

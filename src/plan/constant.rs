@@ -1,6 +1,6 @@
 //! Literals, parameters and the casts around them.
 
-use sqlparser::ast::{Expr, Ident, Interval, TypedString, Value as Literal, ValueWithSpan};
+use sqlparser::ast::{CastKind, Expr, Ident, Interval, TypedString, Value as Literal, ValueWithSpan};
 
 use super::reader::{Reader, Sc};
 use super::refuse;
@@ -125,23 +125,39 @@ impl Reader<'_> {
         Ok(Value::Plain)
     }
 
-    /// `e::type` and `CAST(e AS type)`.
+    /// `e::type` and `CAST(e AS type)`. A chain of casts is as long as its text: it is followed, not descended into.
     pub(super) fn cast(&mut self, scope: &Sc<'_>, inner: &Expr, double_colon: bool) -> Result<Value, Refusal> {
-        let text = self.cast_type(inner, double_colon);
-        let value = match (bare(inner), text) {
+        let (mut marks, mut base) = (vec![double_colon], inner);
+        while let Expr::Cast { kind, expr, format: None, .. } = base {
+            marks.push(*kind == CastKind::DoubleColon);
+            base = expr;
+        }
+        let mut end = self.last_token(base);
+        let innermost = marks.last().and_then(|double_colon| self.cast_type(end, *double_colon));
+        let mut value = match (bare(base), innermost) {
             // PostgreSQL casts the elements of ARRAY[…]::type[] each by itself.
             (Expr::Array(array), Some(text)) if text.array => {
                 self.array(scope, array, Type::of_text(&text).element())?
             }
-            _ => self.value(scope, inner)?,
+            _ => self.value(scope, base)?,
         };
-        let Value::Pending { group, depth, .. } = value else {
-            self.plain(&value, "a cast")?;
+        let alone = constant(base);
+        for double_colon in marks.into_iter().rev() {
+            let text = self.cast_type(end, double_colon);
+            value = self.cast_once(&value, text, alone)?;
+            end = text.and_then(|text| self.cast_end(&text, double_colon));
+        }
+        Ok(value)
+    }
+
+    fn cast_once(&mut self, value: &Value, text: Option<TypeText>, alone: bool) -> Result<Value, Refusal> {
+        let Value::Pending { group, depth, .. } = *value else {
+            self.plain(value, "a cast")?;
             return Ok(Value::Plain);
         };
         match text {
             Some(text) => {
-                self.groups.cast(group, Written { text, depth, alone: constant(inner) });
+                self.groups.cast(group, Written { text, depth, alone });
                 Ok(Value::Pending { group, depth, ty: Type::of_text(&text) })
             }
             None => {
@@ -151,19 +167,28 @@ impl Reader<'_> {
         }
     }
 
-    /// The type of a cast around `inner`.
-    fn cast_type(&self, inner: &Expr, double_colon: bool) -> Option<TypeText> {
-        let end = self.last_token(inner)?;
+    /// The type of a cast around the expression whose last token is `end`.
+    fn cast_type(&self, end: Option<usize>, double_colon: bool) -> Option<TypeText> {
+        let end = end?;
         let mark = self.tokens.get(end + 1)?;
         let sql = self.request.sql;
         let marked = if double_colon { mark.is_operator(sql, "::") } else { mark.is_word(sql, "as") };
         marked.then(|| type_at(sql, self.tokens, end + 2))?
     }
 
+    /// The last token of a cast to that type.
+    fn cast_end(&self, text: &TypeText, double_colon: bool) -> Option<usize> {
+        if double_colon { Some(text.end - 1) } else { self.closed(text.end - 1, b')') }
+    }
+
+    /// The token after `last`, if it is that one.
+    fn closed(&self, last: usize, byte: u8) -> Option<usize> {
+        self.tokens.get(last + 1)?.is_punct(byte).then_some(last + 1)
+    }
+
     /// Index of the last token of an expression, where it can be told with certainty.
     fn last_token(&self, expr: &Expr) -> Option<usize> {
         let sql = self.request.sql;
-        let closed = |last: usize, byte: u8| self.tokens.get(last + 1)?.is_punct(byte).then_some(last + 1);
         let at = |location| crate::sql::parse::token_at(self.tokens, location);
         match expr {
             Expr::Value(value) => at(value.span.start),
@@ -171,13 +196,12 @@ impl Reader<'_> {
             Expr::Identifier(ident) => at(ident.span.start),
             Expr::CompoundIdentifier(idents) => at(idents.last()?.span.start),
             Expr::UnaryOp { expr, .. } => self.last_token(expr),
-            Expr::Nested(inner) => closed(self.last_token(inner)?, b')'),
+            Expr::Nested(inner) => self.closed(self.last_token(inner)?, b')'),
             Expr::Cast { expr, kind, .. } => {
-                let double_colon = *kind == sqlparser::ast::CastKind::DoubleColon;
-                let text = self.cast_type(expr, double_colon)?;
-                if double_colon { Some(text.end - 1) } else { closed(text.end - 1, b')') }
+                let double_colon = *kind == CastKind::DoubleColon;
+                self.cast_end(&self.cast_type(self.last_token(expr), double_colon)?, double_colon)
             }
-            Expr::Array(array) => closed(self.last_token(array.elem.last()?)?, b']'),
+            Expr::Array(array) => self.closed(self.last_token(array.elem.last()?)?, b']'),
             Expr::Case { end_token, .. } => at(end_token.0.span.start),
             Expr::Function(function) => {
                 use sqlparser::ast::{FunctionArg, FunctionArgExpr, FunctionArguments};
@@ -185,7 +209,7 @@ impl Reader<'_> {
                 let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(last))) = list.args.last() else { return None };
                 let plain = list.clauses.is_empty() && function.over.is_none() && function.filter.is_none();
                 let last = plain.then(|| self.last_token(last))??;
-                closed(last, b')')
+                self.closed(last, b')')
             }
             Expr::Interval(interval) => self.last_token(&interval.value),
             _ => None,

@@ -9,7 +9,8 @@ use super::feed::fed;
 use super::reader::{Output, Reader};
 use super::value::Value;
 use super::{
-    Decision, Field, Moves, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind, SubjectPlan, Touched,
+    Decision, Field, Limits, Moves, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind, SubjectPlan,
+    Touched,
 };
 use super::{guard, probe, refuse};
 use crate::error::{Code, Refusal};
@@ -18,7 +19,7 @@ use crate::policy::rules::Rules;
 use crate::sql::kind::{self, Kind};
 use crate::sql::lexer::{LexError, Token, TokenKind};
 use crate::sql::name::{ident, is_ident};
-use crate::sql::parse::{parse_statement, with_stack};
+use crate::sql::parse::{nesting, parse_statement, with_stack};
 use crate::sql::{lex, mentions, setting, shape, statements, string_value};
 use sqlparser::ast::Statement;
 
@@ -29,7 +30,7 @@ const TOKENS_MAX: usize = 1_000_000;
 const STYLES: &[&str] = &["datestyle", "timezone", "intervalstyle", "bytea_output", "extra_float_digits"];
 
 /// What to do with the text.
-pub(super) fn decide(request: &Request<'_>) -> Decision {
+pub(super) fn decide(request: &Request<'_>, limits: Limits) -> Decision {
     let tokens = match lex(request.sql, TOKENS_MAX) {
         Ok(tokens) => tokens,
         Err(error) => return without_tokens(request, error),
@@ -39,7 +40,20 @@ pub(super) fn decide(request: &Request<'_>) -> Decision {
     if !restricted && !block && !mentions(request.sql, &tokens, &request.rules.names) {
         return unprotected(request, &tokens);
     }
+    if tokens.len() > limits.tokens {
+        let hint = "Send the values in several statements, as one array, or load data with COPY.";
+        return beyond(Refusal::new(Code::Limit, "a text that names something protected has too many tokens", hint));
+    }
+    if nesting(&tokens) > limits.nesting {
+        let hint = "Write it with fewer parentheses or brackets in each other.";
+        return beyond(Refusal::new(Code::Limit, "a text that names something protected nests too deeply", hint));
+    }
     with_stack(tokens.len(), || Text::new(request, &tokens).decide())
+}
+
+/// What is beyond a limit is not read.
+fn beyond(refusal: Refusal) -> Decision {
+    Decision::Refuse(Refused { refusal, touches: Arc::from([]), shape: Arc::new(Shape::unreadable()) })
 }
 
 /// Nothing protected is mentioned; but a relation that is not known yet may be a view of something protected.
@@ -56,18 +70,16 @@ fn unprotected(request: &Request<'_>, tokens: &[Token]) -> Decision {
 
 /// PostgreSQL cannot cut the text into tokens either, unless a limit was met.
 fn without_tokens(request: &Request<'_>, error: LexError) -> Decision {
-    let shape = Arc::new(Shape::unreadable());
-    let refuse = |refusal| Decision::Refuse(Refused { refusal, touches: Arc::from([]), shape: shape.clone() });
     if matches!(error, LexError::TooLong | LexError::TooManyTokens) {
         let hint = "Send the statements one by one, or load data with COPY.";
-        return refuse(Refusal::new(Code::Limit, "the text has too many tokens", hint));
+        return beyond(Refusal::new(Code::Limit, "the text has too many tokens", hint));
     }
     let lower = request.sql.to_lowercase();
     let named = request.rules.names.iter().any(|name| lower.contains(name.as_str()));
     if named || request.rules.class(request.class).restricted() {
-        return refuse(refuse::unreadable("it cannot be cut into tokens"));
+        return beyond(refuse::unreadable("it cannot be cut into tokens"));
     }
-    let step = step(StepKind::Ordinary, Access::Other, shape);
+    let step = step(StepKind::Ordinary, Access::Other, Arc::new(Shape::unreadable()));
     Decision::Pass(Arc::new(Plan { edits: Vec::new(), parameters: Vec::new(), hidden: Vec::new(), steps: vec![step] }))
 }
 

@@ -287,7 +287,9 @@ impl Reader<'_> {
             Expr::Subquery(query) => self.subquery(scope, query)?,
             Expr::Nested(inner) if matches!(**inner, Expr::Subquery(_)) => self.value(scope, inner)?,
             array => match self.value(scope, array)? {
-                Value::Pending { group, depth, ty } => Value::Pending { group, depth: depth - 1, ty: ty.element() },
+                Value::Pending { group, depth, ty } => {
+                    Value::Pending { group, depth: depth.saturating_sub(1), ty: ty.element() }
+                }
                 Value::SealedArray(column) => Value::Sealed(column),
                 other => {
                     self.plain(&other, &operation)?;
@@ -431,7 +433,7 @@ impl Reader<'_> {
                     match value {
                         Value::SealedArray(column) => Value::Sealed(column),
                         Value::Pending { group, depth, ty } => {
-                            Value::Pending { group, depth: depth - 1, ty: ty.element() }
+                            Value::Pending { group, depth: depth.saturating_sub(1), ty: ty.element() }
                         }
                         other => {
                             self.plain(&other, "a subscript")?;

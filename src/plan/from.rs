@@ -312,7 +312,9 @@ impl Reader<'_> {
         let single = if arrays.len() == 1 { label.clone() } else { "unnest".to_owned() };
         for array in arrays {
             let value = match self.value(before, array)? {
-                Value::Pending { group, depth, ty } => Value::Pending { group, depth: depth - 1, ty: ty.element() },
+                Value::Pending { group, depth, ty } => {
+                    Value::Pending { group, depth: depth.saturating_sub(1), ty: ty.element() }
+                }
                 Value::SealedArray(column) => Value::Sealed(column),
                 other => {
                     self.plain(&other, "unnest()")?;

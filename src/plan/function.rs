@@ -154,7 +154,7 @@ impl Reader<'_> {
             }
             ("unnest", [Value::SealedArray(column)]) => Ok(Value::Sealed(column.clone())),
             ("unnest", [Value::Pending { group, depth, ty }]) => {
-                Ok(Value::Pending { group: *group, depth: depth - 1, ty: ty.element() })
+                Ok(Value::Pending { group: *group, depth: depth.saturating_sub(1), ty: ty.element() })
             }
             ("first_value" | "last_value", [Value::Sealed(column)]) if over => Ok(Value::Sealed(column.clone())),
             ("nth_value" | "lag" | "lead", [Value::Sealed(column)]) if over => Ok(Value::Sealed(column.clone())),

@@ -36,9 +36,25 @@ pub use guard::{FUNCTIONS_DENIED, FUNCTIONS_DENIED_PREFIXES, RELATIONS_DENIED};
 use crate::error::Refusal;
 use crate::event::Access;
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
+use crate::sql::parse::{NESTING_MAX, TOKENS_MAX};
 pub use crate::sql::{Shape, Span};
 use crate::wire::copy::Layout;
 use crate::wire::types::SqlType;
+
+/// How much of a text that names something protected is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Tokens.
+    pub tokens: usize,
+    /// Parentheses and brackets in each other.
+    pub nesting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { tokens: TOKENS_MAX, nesting: NESTING_MAX }
+    }
+}
 
 /// Everything a decision depends on.
 #[derive(Debug)]

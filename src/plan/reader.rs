@@ -485,7 +485,7 @@ impl<'a> Reader<'a> {
 
 /// Whether a group's leaves are arrays when its value at `depth` is an array (or is not); `None` if that cannot be.
 pub(super) fn leaf_is_array(depth: i8, value_is_array: bool) -> Option<bool> {
-    match i8::from(value_is_array) - depth {
+    match i8::from(value_is_array).saturating_sub(depth) {
         0 => Some(false),
         1 => Some(true),
         _ => None,

@@ -36,7 +36,7 @@ pub(super) fn decide_with(rules: &Rules, class: ClassId, sql: &str, temporary: &
         temporary: &temporary,
         rules,
     };
-    super::decide::decide(&request)
+    super::decide::decide(&request, super::Limits::default())
 }
 
 pub(super) fn decide(class: ClassId, sql: &str) -> Decision {

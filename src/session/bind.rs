@@ -16,7 +16,7 @@ use crate::wire::{encode, frame};
 
 use super::client::{Decided, too_long};
 use super::fields::subject_key;
-use super::handles::Known;
+use super::handles::{Known, known_as};
 use super::pending::{Pending, Portal, Prepared, Running};
 use super::record::refused_step;
 use super::write::{Sealer, carries_envelope, envelope_inbound, put_parameter};
@@ -240,8 +240,7 @@ impl Session {
         if name.starts_with(b"pgveil_") {
             return self.name_objection(name);
         }
-        let full = self.portals.len() >= self.settings.portals && !self.portals.contains_key(name);
-        full.then(|| {
+        self.portals_full(name).then(|| {
             Refusal::new(
                 crate::error::Code::Limit,
                 "too many open portals in this session",
@@ -317,7 +316,7 @@ impl Session {
             Ok((_, name)) => match self.portal(name) {
                 Known::Later => return Flow::Hold,
                 Known::Is(portal) => Pending::DescribePortal { portal: Some(portal), cursor: None },
-                Known::Nothing => Pending::DescribePortal { portal: None, cursor: Some(name.into()) },
+                Known::Nothing => Pending::DescribePortal { portal: None, cursor: Some(known_as(name).into()) },
             },
             Err(_) => {
                 self.open_pipeline = true;
@@ -354,7 +353,7 @@ impl Session {
             }
             running.formats = Some(portal);
         } else {
-            running.fields = self.cursors.get(name).cloned();
+            running.cursor = Some(known_as(name).into());
         }
         if running.plan.as_ref().is_some_and(|p| protected_read(p)) {
             self.pipeline_opens = true;

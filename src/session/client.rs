@@ -421,8 +421,7 @@ impl Session {
                 "choose another statement or portal name",
             ));
         }
-        let full = self.statements.len() >= self.settings.prepared_statements && !self.statements.contains_key(name);
-        full.then(|| {
+        self.statements_full(name).then(|| {
             Refusal::new(
                 Code::Limit,
                 "too many prepared statements in this session",

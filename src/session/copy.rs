@@ -215,6 +215,9 @@ impl Session {
             let result = seal_row(&mut sealer, &stream.plan, &row, out);
             self.scratch.plain = plain;
             result?;
+            if out.len() > frame::LENGTH_MAX {
+                return Err(super::client::too_long());
+            }
         }
         Ok(())
     }
@@ -288,6 +291,7 @@ impl Session {
                 envelope: &mut scratch.envelope,
                 plain: &mut scratch.plain,
                 shown: &mut scratch.shown,
+                bytes_max: self.settings.message_bytes,
             };
             let (line, shown) = open_row(&mut opener, &stream.plan, &row)?;
             cx.to_client.put_slice(&line);
@@ -351,6 +355,10 @@ fn open_row(opener: &mut Opener<'_>, plan: &CopyPlan, row: &Row<'_>) -> Result<(
         replaced.push((i, opened.then(|| opener.shown.clone())));
     }
     let replacements: Vec<(usize, Option<&[u8]>)> = replaced.iter().map(|(i, v)| (*i, v.as_deref())).collect();
+    let size: usize = replaced.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum();
+    if size > opener.bytes_max {
+        return Err((super::fields::row_too_long(), false));
+    }
     let mut line = Vec::with_capacity(row.raw().len());
     row.rewrite(&replacements, &mut line);
     Ok((line, shown))

@@ -196,6 +196,8 @@ pub(super) struct Opener<'a> {
     pub envelope: &'a mut Vec<u8>,
     pub plain: &'a mut Vec<u8>,
     pub shown: &'a mut Vec<u8>,
+    /// Longest row it may make, in bytes: a cell may be shown in many times the bytes it is sealed in.
+    pub bytes_max: usize,
 }
 
 /// A cell that does not open. Names the column, never the bytes.
@@ -203,6 +205,16 @@ pub(super) struct Opener<'a> {
 pub(super) struct Broken {
     pub refusal: Refusal,
     pub tamper: bool,
+}
+
+/// The refusal of a row that is too long once it is opened.
+pub(super) fn row_too_long() -> Refusal {
+    let hint = "Select fewer columns, or fewer elements of an array at once.";
+    Refusal::new(Code::Limit, "a row is too long for a message once it is opened", hint)
+}
+
+fn too_long() -> Broken {
+    Broken { refusal: row_too_long(), tamper: false }
 }
 
 /// What one row showed.
@@ -260,15 +272,15 @@ impl Opener<'_> {
                         self.cell(bytes, column.as_deref(), *ty, format, &mut shown)?
                     };
                     put_value(out, at, done.then_some(self.shown.as_slice()));
+                    if out.len() - mark > self.bytes_max {
+                        return Err(too_long());
+                    }
                 }
                 _ => out.put_slice(&before[..before.len() - r.rest().len()]),
             }
         }
         r.end().map_err(|_| malformed())?;
-        frame::finish(out, mark).map_err(|_| Broken {
-            refusal: Refusal::new(Code::Limit, "a row is too long for a message", "select fewer columns"),
-            tamper: false,
-        })?;
+        frame::finish(out, mark).map_err(|_| too_long())?;
         Ok(shown)
     }
 
@@ -303,7 +315,12 @@ impl Opener<'_> {
         format: Format,
         row: &mut RowShown,
     ) -> Result<bool, Broken> {
-        let Ok(elements) = array::split(bytes, format) else { return self.broken(column, row) };
+        let elements = match array::split(bytes, format) {
+            Ok(elements) => elements,
+            Err(e) if e.sqlstate.0 == *b"54000" => return Err(too_long()),
+            Err(_) => return self.broken(column, row),
+        };
+        let mut size = 0;
         let mut opened: Vec<Option<Vec<u8>>> = Vec::with_capacity(elements.len());
         for element in &elements {
             let Some(element) = element else {
@@ -312,6 +329,10 @@ impl Opener<'_> {
             };
             self.shown.clear();
             let value = self.cell(element, column, ty, format, row)?;
+            size += self.shown.len();
+            if size > self.bytes_max {
+                return Err(too_long());
+            }
             opened.push(value.then(|| self.shown.clone()));
         }
         self.shown.clear();

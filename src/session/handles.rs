@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::plan::Plan;
+use crate::wire::startup::NAME_MAX;
 
 use super::Session;
 use super::pending::{Pending, Portal, Prepared};
@@ -20,6 +21,12 @@ pub(super) struct Entry<T> {
 }
 
 pub(super) type Names<T> = HashMap<Box<[u8]>, Entry<T>>;
+
+/// What the server knows a statement or portal by: it cuts their names, at any byte (`string_hash` and `strlcpy` of
+/// dynahash.c, with `keysize = NAMEDATALEN`), so that longer ones may stand for the same thing.
+pub(super) fn known_as(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(NAME_MAX)]
+}
 
 /// A map entry before a message changed it.
 #[derive(Debug)]
@@ -86,6 +93,7 @@ fn put<T>(names: &mut Names<T>, name: Box<[u8]>, entry: Option<Entry<T>>) -> Opt
 impl Session {
     /// The prepared statement of that name.
     pub(super) fn statement(&self, name: &[u8]) -> Known<Prepared> {
+        let name = known_as(name);
         match self.statements.get(name) {
             Some(entry) if self.pipelines.open(entry.pipeline) => Known::Later,
             Some(entry) => Known::Is(entry.it.clone()),
@@ -96,7 +104,7 @@ impl Session {
 
     /// The portal of that name. One that was dropped by a skipped message is of no use: its transaction has failed.
     pub(super) fn portal(&self, name: &[u8]) -> Known<Portal> {
-        match self.portals.get(name) {
+        match self.portals.get(known_as(name)) {
             Some(entry) if self.pipelines.open(entry.pipeline) => Known::Later,
             Some(entry) if entry.pipeline >= self.pipelines.portals_from => Known::Is(entry.it.clone()),
             _ => Known::Nothing,
@@ -122,6 +130,7 @@ impl Session {
 
     /// The name stands for that from here on, or for nothing. What takes it back.
     pub(super) fn statement_changed(&mut self, name: &[u8], statement: Option<Arc<Prepared>>) -> Undo {
+        let name = known_as(name);
         let entry = statement.map(|it| Entry { it, pipeline: self.pipelines.now });
         let before = put(&mut self.statements, name.into(), entry);
         Undo::Statement(name.into(), before)
@@ -133,9 +142,22 @@ impl Session {
             let from = self.pipelines.portals_from;
             self.portals.retain(|_, entry| entry.pipeline >= from);
         }
+        let name = known_as(name);
         let entry = portal.map(|it| Entry { it, pipeline: self.pipelines.now });
         let before = put(&mut self.portals, name.into(), entry);
         Undo::Portal(name.into(), before)
+    }
+
+    /// There is no room for another statement of that name. What has no name takes none.
+    pub(super) fn statements_full(&self, name: &[u8]) -> bool {
+        let full = self.statements.len() >= self.settings.prepared_statements;
+        full && !name.is_empty() && !self.statements.contains_key(known_as(name))
+    }
+
+    /// See [`Session::statements_full`].
+    pub(super) fn portals_full(&self, name: &[u8]) -> bool {
+        let full = self.portals.len() >= self.settings.portals;
+        full && !name.is_empty() && !self.portals.contains_key(known_as(name))
     }
 
     /// A simple Query drops the unnamed statement and portal.

@@ -39,7 +39,7 @@ use crate::plan::{self, Moves};
 use crate::policy::rules::{ActorClass, ClassId, Rules};
 use crate::secret::Entropy;
 use crate::wire::certificate::EndPoint;
-use crate::wire::frame;
+use crate::wire::frame::{self, BadFrame};
 use crate::wire::startup::{CancelKey, Startup};
 use crate::wire::types::Style;
 
@@ -94,7 +94,7 @@ pub struct Settings {
     pub intent: bool,
     /// Every statement becomes an event, not only those that touch something protected.
     pub log_all: bool,
-    /// Longest message of either peer, in bytes.
+    /// Longest message of either peer, and longest row that opening may make of one, in bytes.
     pub message_bytes: usize,
     /// Most prepared statements of one session.
     pub prepared_statements: usize,
@@ -397,6 +397,7 @@ impl Session {
         }
         bytes.advance(at);
         *input = bytes;
+        self.scratch.rest();
         result
     }
 
@@ -410,11 +411,11 @@ impl Session {
         let mut at = 0;
         let mut result = Ok(());
         while self.phase != Phase::Transparent {
-            let size = match frame::peek(&bytes[at..], self.settings.message_bytes) {
+            let size = match frame::peek(&bytes[at..], self.settings.message_bytes + 4) {
                 Ok(Some((_, size))) if size <= bytes.len() - at => size,
                 Ok(_) => break,
-                Err(_) => {
-                    result = Err(Close { reason: "the server sent an impossible message length" });
+                Err(bad) => {
+                    result = Err(self.bad_length_of_server(bad, cx));
                     break;
                 }
             };
@@ -426,6 +427,7 @@ impl Session {
         }
         bytes.advance(at);
         *input = bytes;
+        self.scratch.rest();
         result
     }
 
@@ -504,6 +506,15 @@ impl Session {
     fn bad_length(&mut self, cx: &mut Context<'_>) -> Close {
         let refusal = Refusal::new(Code::Protocol, "invalid message length", "");
         self.fatal(&refusal, "the client sent an impossible message length", cx)
+    }
+
+    fn bad_length_of_server(&mut self, bad: BadFrame, cx: &mut Context<'_>) -> Close {
+        if bad == BadFrame::TooShort {
+            return self.unexpected_reply(cx);
+        }
+        let hint = "Select less at once; [limits] message_bytes is the longest message that is passed on.";
+        let refusal = Refusal::new(Code::Limit, "the server's answer is too long for a message", hint);
+        self.fatal(&refusal, "the server sent a message beyond the limit", cx)
     }
 
     /// Ends the connection with a FATAL error.

@@ -152,6 +152,8 @@ pub(super) struct Running {
     pub fields: Option<Arc<Fields>>,
     /// Result format codes of the Bind; `None`: those of the RowDescription count.
     pub formats: Option<Arc<Portal>>,
+    /// The portal it runs, when SQL made that (DECLARE).
+    pub cursor: Option<Box<[u8]>>,
     /// When it came.
     pub started: Now,
     /// Its number in this connection.
@@ -174,6 +176,7 @@ impl Running {
             failed: None,
             fields: None,
             formats: None,
+            cursor: None,
             started,
             number,
             tally: Tally::default(),

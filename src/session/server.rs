@@ -86,7 +86,10 @@ impl Session {
     fn data_row(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
         let Some((mut running, simple)) = self.take_running() else { return Err(self.unexpected_reply(cx)) };
         if running.fields.is_none() && !simple {
-            running.fields = running.formats.as_ref().and_then(|p| p.statement.fields.get().cloned().flatten());
+            // A Describe of the cursor may have been answered since the Execute was forwarded.
+            let described = |cursor: &[u8]| self.cursors.get(cursor).cloned();
+            let bound = running.formats.as_ref().and_then(|p| p.statement.fields.get().cloned().flatten());
+            running.fields = bound.or_else(|| running.cursor.as_deref().and_then(described));
         }
         let interesting = running.fields.as_ref().is_some_and(|f| f.any || f.subject.is_some())
             || running.fields.as_ref().is_some_and(|f| f.disagree)
@@ -130,6 +133,7 @@ impl Session {
             envelope: &mut scratch.envelope,
             plain: &mut scratch.plain,
             shown: &mut scratch.shown,
+            bytes_max: self.settings.message_bytes,
         };
         let mark = cx.to_client.len();
         match opener.row(body, &fields, formats, cx.to_client) {

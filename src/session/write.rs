@@ -22,6 +22,21 @@ pub(super) struct Scratch {
     pub shown: Vec<u8>,
 }
 
+/// A buffer that has held more than this is given back.
+const KEPT_MAX: usize = 64 * 1024;
+
+impl Scratch {
+    /// The step is over: what one large value took is not kept for the life of the connection.
+    pub(super) fn rest(&mut self) {
+        for buffer in [&mut self.envelope, &mut self.plain, &mut self.shown] {
+            if buffer.capacity() > KEPT_MAX {
+                zeroize::Zeroize::zeroize(buffer);
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for Scratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Scratch(…)")

@@ -26,10 +26,10 @@ mod feed;
 mod foreign;
 
 /// How deep expressions, subqueries and types may nest. PostgreSQL's own limit is its stack, a few thousand.
-const NESTING_MAX: usize = 256;
+pub const NESTING_MAX: usize = 256;
 
 /// Above this, [`with_stack`] would need more than half a gigabyte of address space.
-const TOKENS_MAX: usize = 250_000;
+pub const TOKENS_MAX: usize = 250_000;
 
 /// Statements up to this many tokens fit any thread's stack, however they nest.
 const SHALLOW_TOKENS_MAX: usize = 128;
@@ -157,7 +157,7 @@ fn read_fed(tokens: Vec<TokenWithSpan>) -> Result<Statement, ParseRefusal> {
 }
 
 /// The deepest nesting of parentheses and brackets.
-fn nesting(tokens: &[Token]) -> usize {
+pub fn nesting(tokens: &[Token]) -> usize {
     let mut depth = 0usize;
     let mut deepest = 0;
     for token in tokens {

@@ -42,8 +42,9 @@ pub fn begin(out: &mut BytesMut, tag: u8) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overflow;
 
-/// The longest message PostgreSQL itself accepts or sends (`MaxAllocSize` − 1).
-pub const LENGTH_MAX: usize = 0x3fff_ffff;
+/// The longest length PostgreSQL accepts of a client (`PQ_LARGE_MESSAGE_LIMIT`: `MaxAllocSize` − 1). It sends up to four
+/// more: a body of this many bytes, and its length word.
+pub const LENGTH_MAX: usize = 0x3fff_fffe;
 
 /// Patches the length of the frame begun at `mark`. On overflow the frame is taken back out of `out`.
 pub fn finish(out: &mut BytesMut, mark: usize) -> Result<(), Overflow> {
@@ -84,5 +85,15 @@ mod tests {
         out.extend_from_slice(b"abc");
         assert_eq!(finish(&mut out, mark), Ok(()));
         assert_eq!(&out[mark..], &[b'D', 0, 0, 0, 7, b'a', b'b', b'c']);
+    }
+    #[test]
+    fn a_frame_that_outgrows_every_limit_is_taken_back() {
+        // Zeroed memory costs nothing until it is touched.
+        let mut out = BytesMut::zeroed(LENGTH_MAX + 3);
+        assert_eq!(finish(&mut out, 1), Err(Overflow));
+        assert_eq!(out.len(), 1);
+        let mut out = BytesMut::zeroed(LENGTH_MAX + 1);
+        assert_eq!(finish(&mut out, 0), Ok(()));
+        assert_eq!(out[..HEADER], [0, 0x3f, 0xff, 0xff, 0xfe]);
     }
 }

@@ -244,14 +244,69 @@ async fn an_upstream_without_tls_or_with_too_much_of_it_is_refused() {
         s.upstream.tls = Some(ClientTls::new("localhost", Verify::Full, Some(&ca)).unwrap());
     })
     .await;
-    for answer in [&b"N"[..], b"E", b"SX", b""] {
+    let single = (0..=255_u8).filter(|byte| *byte != b'S').map(|byte| vec![byte]);
+    let after = (0..=255_u8).step_by(5).map(|byte| vec![b'S', byte]);
+    let longer = [&b""[..], b"SS", b"NS", b"S\x16\x03\x03\0\x02", b"E\0\0\0\x09SFATAL", &[0; 4096], &[0xff; 4096]];
+    for answer in single.chain(after).chain(longer.map(<[u8]>::to_vec)) {
         let mut client = site.dial().await;
         client.write_all(&startup()).await.unwrap();
         let (mut server, _) = site.server.accept().await.unwrap();
         assert_eq!(read_packet(&mut server).await, request(SSL_REQUEST));
-        server.write_all(answer).await.unwrap();
+        server.write_all(&answer).await.unwrap();
         server.shutdown().await.unwrap();
         assert_eq!(last_words(&mut client).await, "57P03", "{answer:?}");
+    }
+    // What follows the answer later, in clear, is taken for a handshake, which it is not.
+    for byte in [0, b'R', b'S', 0x15, 0x17, 0xff] {
+        let mut client = site.dial().await;
+        client.write_all(&startup()).await.unwrap();
+        let (mut server, _) = site.server.accept().await.unwrap();
+        read_packet(&mut server).await;
+        server.write_all(b"S").await.unwrap();
+        let mut hello = [0; 3];
+        server.read_exact(&mut hello).await.unwrap();
+        assert_eq!(hello[..2], [0x16, 3], "a TLS handshake begins, and no startup packet goes in clear");
+        server.write_all(&[byte; 64]).await.unwrap();
+        assert_eq!(last_words(&mut client).await, "57P03", "{byte}");
+    }
+}
+
+/// With TLS on offer, and without: any first bytes, at once or in two pieces around an answer.
+#[tokio::test]
+async fn any_bytes_before_tls_are_dropped_or_refused() {
+    let certificates = Certificates::new();
+    for tls in [None, Some(certificates.server(false))] {
+        let site = site(false, |s| s.tls = tls.clone()).await;
+        for byte in 0..=255_u8 {
+            let mut client = site.dial().await;
+            let _ = client.write_all(&[byte; 64]).await;
+            let _ = client.shutdown().await;
+            let mut said = Vec::new();
+            let _ = client.read_to_end(&mut said).await;
+            // Nothing, a FATAL error, or a TLS alert.
+            assert!(matches!(said.first(), None | Some(b'E' | 0x15)), "{byte}: {said:?}");
+        }
+        for code in [SSL_REQUEST, GSSENC_REQUEST] {
+            for extra in [&[0][..], &startup(), &request(SSL_REQUEST), &request(GSSENC_REQUEST), &cancel(1, [0; 4])] {
+                for cut in [1, 4, 7, 8] {
+                    let mut client = site.dial().await;
+                    client.set_nodelay(true).unwrap();
+                    let bytes = [&request(code)[..], extra].concat();
+                    let _ = client.write_all(&bytes[..cut]).await;
+                    tokio::task::yield_now().await;
+                    let _ = client.write_all(&bytes[cut..]).await;
+                    let _ = client.shutdown().await;
+                    let mut said = Vec::new();
+                    let _ = client.read_to_end(&mut said).await;
+                    // If the request was answered before the rest came, the rest is a handshake, a packet of its own, or
+                    // a second request; the server hears of none, or of a whole startup packet in clear.
+                    let answered = matches!(said.first(), Some(b'S' | b'N'));
+                    let rest = if answered { &said[1..] } else { &said[..] };
+                    assert!(matches!(rest.first(), None | Some(b'E' | 0x15 | b'N' | b'S')), "{code} {cut}: {said:?}");
+                    assert!(answered || said.is_empty() || said[0] == b'E', "{code} {cut}: {said:?}");
+                }
+            }
+        }
     }
 }
 
