@@ -14,7 +14,7 @@ use pgveil::audit;
 use pgveil::clock::Now;
 use pgveil::crypto::{Keyring, OrderValue, SealMode};
 use pgveil::detect::{Detector, Thresholds};
-use pgveil::event::{Access, Actor, ActorAuth, Event, EventKind, Shown, Subject, Touch};
+use pgveil::event::{Access, Action, Actor, ActorAuth, Event, EventKind, Shown, Subject, Touch};
 use pgveil::mask::Mask;
 use pgveil::plan::{Cache, Request};
 use pgveil::policy::rules::{
@@ -178,7 +178,7 @@ fn statement() -> Event {
     let mut event = Event::new(EventKind::Statement, 1_700_000_000_000_000);
     event.connection = 12;
     event.statement = 345;
-    event.actor = Some(Arc::new(Actor {
+    let actor = Actor {
         role: "app".into(),
         database: "medico".into(),
         auth: ActorAuth::ScramSha256,
@@ -186,14 +186,17 @@ fn statement() -> Event {
         application: "bench".into(),
         client: Some([127, 0, 0, 1].into()),
         purpose: None,
-    }));
-    event.text = Some("SELECT email, full_name FROM users WHERE id = ANY ($1)".into());
-    event.access = Access::Read;
+    };
+    event.actor = Some(actor.into());
+    let touch = |column: &str| Touch { relation: "public.users".into(), column: column.into(), shown: Shown::Clear };
+    let action = Action {
+        text: Some("SELECT email, full_name FROM users WHERE id = ANY ($1)".into()),
+        access: Access::Read,
+        touches: ["email", "full_name"].map(touch).to_vec(),
+        ..Action::none()
+    };
+    event.action = Some(action.into());
     event.rows = 3;
-    for column in ["email", "full_name"] {
-        let touch = Touch { relation: "public.users".into(), column: column.into(), shown: Shown::Clear };
-        event.touches.push(touch);
-    }
     for person in 0u128..3 {
         event.subjects.known.push(Subject { kind: "user".into(), pseudonym: format!("{person:032x}") });
     }

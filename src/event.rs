@@ -1,7 +1,9 @@
 //! What happened, in words that cannot hold a value: the access log's and the detector's only input.
 
+use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,50 @@ pub enum ActorAuth {
     None,
 }
 
+/// What can be part of many records.
+pub trait Told {
+    /// How each of them tells it, in JSON.
+    fn json(&self) -> Vec<u8>;
+}
+
+/// A part of many records: cheap to clone, and rendered when the first of them is written.
+#[derive(Clone)]
+pub struct Part<T>(Arc<(T, OnceLock<Box<[u8]>>)>);
+
+impl<T: Told> Part<T> {
+    fn rendered(&self) -> &[u8] {
+        self.0.1.get_or_init(|| self.0.0.json().into_boxed_slice())
+    }
+}
+
+impl<T> From<T> for Part<T> {
+    fn from(told: T) -> Self {
+        Self(Arc::new((told, OnceLock::new())))
+    }
+}
+
+impl<T> Deref for Part<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.0
+    }
+}
+
+impl<T: PartialEq> PartialEq for Part<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Eq> Eq for Part<T> {}
+
+impl<T: fmt::Debug> fmt::Debug for Part<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
 /// Who asks: the authenticated login of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -46,6 +92,12 @@ pub struct Actor {
     /// The declared purpose, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
+}
+
+impl Told for Actor {
+    fn json(&self) -> Vec<u8> {
+        json(self)
+    }
 }
 
 /// What kind of event.
@@ -181,58 +233,80 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// One event. There is no field that could hold a value: text comes from the fingerprinter with literals cut out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a statement says and touches: the same each time it runs under the same rules, and shared by the events of
+/// all these runs. Text comes from the fingerprinter with literals cut out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Hash of the statement with literals and comments cut out, 16 hex digits.
+    pub fingerprint: Option<Arc<str>>,
+    /// The statement with literals and comments cut out.
+    pub text: Option<Arc<str>>,
+    /// What was done.
+    pub access: Access,
+    /// Columns touched.
+    pub touches: Vec<Touch>,
+    /// The statement ran code we cannot see into (DO, CALL, unknown functions).
+    pub touches_unknown: bool,
+}
+
+/// The action of an event that is of no statement.
+static NO_ACTION: Action = Action::none();
+
+impl Action {
+    /// Nothing known.
+    pub const fn none() -> Self {
+        Self { fingerprint: None, text: None, access: Access::Other, touches: Vec::new(), touches_unknown: false }
+    }
+}
+
+impl Told for Action {
+    /// As members of the event's object.
+    fn json(&self) -> Vec<u8> {
+        let mut out = Object(Vec::new());
+        out.optional("fingerprint", self.fingerprint.as_ref());
+        out.optional("text", self.text.as_ref());
+        out.member("access", &self.access);
+        if !self.touches.is_empty() {
+            out.member("touches", &self.touches);
+        }
+        if self.touches_unknown {
+            out.member("touches_unknown", &true);
+        }
+        out.0
+    }
+}
+
+/// One event. There is no field that could hold a value.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Flat")]
 pub struct Event {
     /// What kind.
     pub kind: EventKind,
     /// Microseconds since the Unix epoch, UTC.
     pub at_us: i64,
     /// The proxy's connection number; 0 for the proxy itself.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub connection: u64,
     /// The statement's number within its connection, pairing an intent with its outcome; 0 if none.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub statement: u64,
     /// Who.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor: Option<Arc<Actor>>,
+    pub actor: Option<Part<Actor>>,
     /// The rules it was decided under.
     pub rules_version: u64,
-    /// Hash of the statement with literals and comments cut out, 16 hex digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<Arc<str>>,
-    /// The statement with literals and comments cut out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<Arc<str>>,
-    /// What was done.
-    pub access: Access,
-    /// Columns touched.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub touches: Vec<Touch>,
-    /// The statement ran code we cannot see into (DO, CALL, unknown functions).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub touches_unknown: bool,
+    /// The statement, if it is about one.
+    pub action: Option<Part<Action>>,
     /// Rows released to the client, or rows written.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub rows: u64,
     /// Whose.
-    #[serde(default, skip_serializing_if = "Subjects::is_empty")]
     pub subjects: Subjects,
     /// How it ended; `None` = success.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlstate: Option<String>,
     /// The PV code of a refusal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// Wall time from the statement's arrival to its end, microseconds.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub duration_us: u64,
     /// The finding, for `Alert`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<Alert>,
     /// What the proxy has to say (policy version, reason): never from client bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
@@ -246,11 +320,7 @@ impl Event {
             statement: 0,
             actor: None,
             rules_version: 0,
-            fingerprint: None,
-            text: None,
-            access: Access::Other,
-            touches: Vec::new(),
-            touches_unknown: false,
+            action: None,
             rows: 0,
             subjects: Subjects::default(),
             sqlstate: None,
@@ -265,5 +335,245 @@ impl Event {
     pub fn ended(mut self, sqlstate: SqlState) -> Self {
         self.sqlstate = Some(sqlstate.as_str().to_owned());
         self
+    }
+
+    /// The statement; one of which nothing is known if it is about none.
+    pub fn action(&self) -> &Action {
+        self.action.as_deref().unwrap_or(&NO_ACTION)
+    }
+
+    /// Appends the event as one JSON object. Members that say nothing are left out.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let mut object = Object(std::mem::take(out));
+        object.0.push(b'{');
+        object.member("kind", &self.kind);
+        object.member("at_us", &self.at_us);
+        object.count("connection", self.connection);
+        object.count("statement", self.statement);
+        if let Some(actor) = &self.actor {
+            object.raw("actor", actor.rendered());
+        }
+        object.member("rules_version", &self.rules_version);
+        match &self.action {
+            Some(action) => {
+                object.0.push(b',');
+                object.0.extend_from_slice(action.rendered());
+            }
+            None => object.member("access", &NO_ACTION.access),
+        }
+        object.count("rows", self.rows);
+        if !self.subjects.is_empty() {
+            object.member("subjects", &self.subjects);
+        }
+        object.optional("sqlstate", self.sqlstate.as_ref());
+        object.optional("code", self.code.as_ref());
+        object.count("duration_us", self.duration_us);
+        object.optional("alert", self.alert.as_ref());
+        object.optional("note", self.note.as_ref());
+        object.0.push(b'}');
+        *out = object.0;
+    }
+}
+
+/// Writing into memory cannot fail, and these types have no map with keys that are not strings.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec())
+}
+
+/// Members of a JSON object, each after a comma unless it is the first.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn name(&mut self, name: &str) {
+        if !matches!(self.0.last(), None | Some(b'{')) {
+            self.0.push(b',');
+        }
+        self.0.push(b'"');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    fn raw(&mut self, name: &str, json: &[u8]) {
+        self.name(name);
+        self.0.extend_from_slice(json);
+    }
+
+    fn member(&mut self, name: &str, value: &impl Serialize) {
+        self.name(name);
+        let before = self.0.len();
+        if serde_json::to_writer(&mut self.0, value).is_err() {
+            self.0.truncate(before);
+            self.0.extend_from_slice(b"null");
+        }
+    }
+
+    fn optional(&mut self, name: &str, value: Option<&impl Serialize>) {
+        if let Some(value) = value {
+            self.member(name, value);
+        }
+    }
+
+    fn count(&mut self, name: &str, count: u64) {
+        if count > 0 {
+            self.member(name, &count);
+        }
+    }
+}
+
+/// An event as its JSON object is read.
+#[derive(Deserialize)]
+struct Flat {
+    kind: EventKind,
+    at_us: i64,
+    #[serde(default)]
+    connection: u64,
+    #[serde(default)]
+    statement: u64,
+    #[serde(default)]
+    actor: Option<Actor>,
+    rules_version: u64,
+    #[serde(default)]
+    fingerprint: Option<Arc<str>>,
+    #[serde(default)]
+    text: Option<Arc<str>>,
+    access: Access,
+    #[serde(default)]
+    touches: Vec<Touch>,
+    #[serde(default)]
+    touches_unknown: bool,
+    #[serde(default)]
+    rows: u64,
+    #[serde(default)]
+    subjects: Subjects,
+    #[serde(default)]
+    sqlstate: Option<String>,
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    duration_us: u64,
+    #[serde(default)]
+    alert: Option<Alert>,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+impl From<Flat> for Event {
+    fn from(flat: Flat) -> Self {
+        let Flat { fingerprint, text, access, touches, touches_unknown, .. } = flat;
+        let action = Action { fingerprint, text, access, touches, touches_unknown };
+        Self {
+            kind: flat.kind,
+            at_us: flat.at_us,
+            connection: flat.connection,
+            statement: flat.statement,
+            actor: flat.actor.map(Part::from),
+            rules_version: flat.rules_version,
+            action: (action != NO_ACTION).then(|| action.into()),
+            rows: flat.rows,
+            subjects: flat.subjects,
+            sqlstate: flat.sqlstate,
+            code: flat.code,
+            duration_us: flat.duration_us,
+            alert: flat.alert,
+            note: flat.note,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Event {
+        let touch = Touch { relation: "public.users".into(), column: "é\"mail".into(), shown: Shown::Clear };
+        let subject = Subject { kind: "user".into(), pseudonym: "0123456789abcdef0123456789abcdef".to_owned() };
+        let actor = Actor {
+            role: "o'\"app".to_owned(),
+            database: "medico".to_owned(),
+            auth: ActorAuth::ScramSha256,
+            certificate: Some("cn".to_owned()),
+            application: "\\ \u{1} ü".to_owned(),
+            client: Some([127, 0, 0, 1].into()),
+            purpose: Some("care".to_owned()),
+        };
+        let action = Action {
+            fingerprint: Some("00ff".into()),
+            text: Some("select \"é\"\n from \\ users".into()),
+            access: Access::Read,
+            touches: vec![touch.clone(), touch],
+            touches_unknown: true,
+        };
+        let alert = Alert {
+            rule: "bulk".to_owned(),
+            severity: "high".to_owned(),
+            observed: 2,
+            threshold: 1,
+            window_s: 60,
+            address: None,
+            message: "much".to_owned(),
+        };
+        Event {
+            connection: 7,
+            statement: u64::MAX,
+            actor: Some(actor.into()),
+            rules_version: 3,
+            action: Some(action.into()),
+            rows: 12,
+            subjects: Subjects { known: vec![subject], unknown_rows: 1, more: 2 },
+            sqlstate: Some("42501".to_owned()),
+            code: Some("PV001".to_owned()),
+            duration_us: 9,
+            alert: Some(alert),
+            note: Some("a \"note\"".to_owned()),
+            ..Event::new(EventKind::Statement, -5)
+        }
+    }
+
+    fn line(event: &Event) -> String {
+        let mut out = b"before".to_vec();
+        event.write_json(&mut out);
+        String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_event_reads_back_whatever_it_leaves_out() {
+        let full = full();
+        let leave_out: [fn(&mut Event); 12] = [
+            |_| (),
+            |e| e.connection = 0,
+            |e| e.statement = 0,
+            |e| e.actor = None,
+            |e| e.action = None,
+            |e| e.rows = 0,
+            |e| e.subjects = Subjects::default(),
+            |e| (e.sqlstate, e.code) = (None, None),
+            |e| e.duration_us = 0,
+            |e| e.alert = None,
+            |e| e.note = None,
+            |e| e.action = Some(Action { access: Access::Export, ..Action::none() }.into()),
+        ];
+        for first in leave_out {
+            for second in leave_out {
+                let mut event = full.clone();
+                first(&mut event);
+                second(&mut event);
+                let line = line(&event);
+                assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_of_nothing_is_short_and_one_of_everything_is_in_order() {
+        let none = line(&Event::new(EventKind::Start, 7));
+        assert_eq!(none, r#"{"kind":"start","at_us":7,"rules_version":0,"access":"other"}"#);
+        let full = line(&full());
+        let names =
+            ["kind", "at_us", "connection", "statement", "actor", "rules_version", "fingerprint", "text", "access"];
+        let more =
+            ["touches", "touches_unknown", "rows", "subjects", "sqlstate", "code", "duration_us", "alert", "note"];
+        let places: Vec<_> =
+            names.iter().chain(&more).map(|name| full.find(&format!("\"{name}\":")).unwrap()).collect();
+        assert!(places.is_sorted(), "{places:?} in {full}");
     }
 }

@@ -68,7 +68,10 @@ pub(super) fn encode(seq: u64, prev: &Hash, payload: Payload<'_>, out: &mut Vec<
     out.extend_from_slice(b"\",");
     match payload {
         Payload::Segment(header) => named("segment", header, out),
-        Payload::Event(event) => named("event", event, out),
+        Payload::Event(event) => {
+            out.extend_from_slice(b"\"event\":");
+            event.write_json(out);
+        }
         Payload::Checkpoint(checkpoint) => named("checkpoint", checkpoint, out),
         Payload::Raw(bytes) => out.extend_from_slice(bytes),
     }

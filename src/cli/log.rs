@@ -155,7 +155,10 @@ fn tail(args: &Tail) -> anyhow::Result<ExitCode> {
 
 fn show(out: &mut impl Write, event: &Event, json: bool) -> std::io::Result<()> {
     if json {
-        writeln!(out, "{}", serde_json::to_string(event)?)?;
+        let mut line = Vec::new();
+        event.write_json(&mut line);
+        line.push(b'\n');
+        out.write_all(&line)?;
     } else {
         writeln!(out, "{}", sentence(event))?;
     }
@@ -174,7 +177,7 @@ fn sentence(event: &Event) -> String {
             event.connection
         ));
     }
-    if let Some(text) = &event.text {
+    if let Some(text) = &event.action().text {
         line.push_str(&format!("  {}", text.escape_debug().take(200).collect::<String>()));
     }
     for (shown, word) in [
@@ -186,6 +189,7 @@ fn sentence(event: &Event) -> String {
         (Shown::Refused, "refused"),
     ] {
         let columns: Vec<_> = event
+            .action()
             .touches
             .iter()
             .filter(|touch| touch.shown == shown)
@@ -231,14 +235,15 @@ fn kind(kind: EventKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Alert, Touch};
+    use crate::event::{Action, Alert, Touch};
 
     #[test]
     fn a_sentence_says_who_saw_what() {
         let mut event = Event::new(EventKind::Statement, 1_700_000_000_123_456);
         event.connection = 7;
-        event.text = Some("SELECT email FROM users\nWHERE id = $1".into());
-        event.touches = vec![Touch { relation: "public.users".into(), column: "email".into(), shown: Shown::Clear }];
+        let touch = Touch { relation: "public.users".into(), column: "email".into(), shown: Shown::Clear };
+        let text = Some("SELECT email FROM users\nWHERE id = $1".into());
+        event.action = Some(Action { text, touches: vec![touch], ..Action::none() }.into());
         event.rows = 3;
         event.subjects.unknown_rows = 3;
         let line = sentence(&event);

@@ -3,7 +3,7 @@
 //! In: the queue. Out: records, acknowledgements, alerts. Never: an acknowledgement before its record is as durable as
 //! the settings say.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -81,6 +81,8 @@ struct Task {
     detector: Detector,
     /// Events of this round, for the detector.
     round: Vec<Event>,
+    /// Where in this round the last outcome of a statement is, by connection and number.
+    ended: HashMap<(u64, u64), usize>,
     acks: Vec<Ack>,
     alerts: Vec<Alert>,
     synced_ns: u64,
@@ -101,6 +103,7 @@ impl Task {
             state: Arc::new(State::default()),
             detector: Detector::new(ACTORS_MAX),
             round: Vec::new(),
+            ended: HashMap::new(),
             acks: Vec::new(),
             alerts: Vec::new(),
             synced_ns: 0,
@@ -165,8 +168,13 @@ impl Task {
             } else if inbox.recv_many(&mut batch, BATCH).await == 0 {
                 break;
             }
-            for item in batch.drain(..) {
-                self.take(item, &mut inbox);
+            self.ended.clear();
+            if self.durability == Durability::Async {
+                let outcomes = batch.iter().enumerate();
+                self.ended.extend(outcomes.filter_map(|(at, item)| Some((outcome(item)?, at))));
+            }
+            for (at, item) in batch.drain(..).enumerate() {
+                self.take(item, at, &mut inbox);
             }
             self.commit();
             self.judge();
@@ -197,7 +205,8 @@ impl Task {
         }
     }
 
-    fn take(&mut self, item: Item, inbox: &mut mpsc::Receiver<Item>) {
+    /// `at` is its place in the round.
+    fn take(&mut self, item: Item, at: usize, inbox: &mut mpsc::Receiver<Item>) {
         match item {
             Item::Event(event) => {
                 if event.kind == EventKind::Policy {
@@ -213,6 +222,9 @@ impl Task {
             {
                 let _ = ack.send(Err(AuditDown));
             }
+            // Its outcome came with it, and says the same and more.
+            Item::Intent(event, None)
+                if self.ended.get(&(event.connection, event.statement)).is_some_and(|outcome| *outcome > at) => {}
             Item::Intent(event, ack) => {
                 self.log.append(&event);
                 self.acks.extend(ack);
@@ -339,6 +351,16 @@ impl Task {
         if let Err(error) = self.log.close(Now::read().unix_us) {
             tracing::error!(target: "pgveil::audit", %error, "the last records of the access log could not be written");
         }
+    }
+}
+
+/// The statement whose outcome it is.
+fn outcome(item: &Item) -> Option<(u64, u64)> {
+    match item {
+        Item::Event(event) if matches!(event.kind, EventKind::Statement | EventKind::Refused) => {
+            Some((event.connection, event.statement))
+        }
+        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::*;
 use crate::audit::Recovered;
 use crate::audit::tests::fake::{FakeDisk, Op};
 use crate::detect::Thresholds;
-use crate::event::{Actor, ActorAuth, EventKind, Shown, Touch};
+use crate::event::{Action, Actor, ActorAuth, EventKind, Part, Shown, Touch};
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -42,7 +42,7 @@ fn event(kind: EventKind, statement: u64) -> Event {
     let mut event = Event::new(kind, crate::clock::Now::read().unix_us);
     event.connection = 1;
     event.statement = statement;
-    event.actor = Some(Arc::new(Actor {
+    event.actor = Some(Part::from(Actor {
         role: "app".into(),
         database: "medico".into(),
         auth: ActorAuth::ScramSha256,
@@ -57,8 +57,8 @@ fn event(kind: EventKind, statement: u64) -> Event {
 fn read(rows: u64, statement: u64) -> Event {
     let mut read = event(EventKind::Statement, statement);
     read.rows = rows;
-    read.access = crate::event::Access::Read;
-    read.touches = vec![Touch { relation: "public.users".into(), column: "email".into(), shown: Shown::Clear }];
+    let touch = Touch { relation: "public.users".into(), column: "email".into(), shown: Shown::Clear };
+    read.action = Some(Action { access: crate::event::Access::Read, touches: vec![touch], ..Action::none() }.into());
     read
 }
 
@@ -125,7 +125,7 @@ async fn without_intent_durability_nobody_waits_until_the_log_is_down() {
     let (desk, thread) = desk(&disk, |settings| settings.durability = Durability::Async);
     assert_eq!(desk.intent(event(EventKind::Intent, 1)).done(), Some(Ok(())));
     disk.with(|inner| inner.room = Some(0));
-    desk.event(read(1, 1)).await.unwrap();
+    desk.event(read(1, 9)).await.unwrap();
     let down = async {
         while desk.writable() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -139,6 +139,33 @@ async fn without_intent_durability_nobody_waits_until_the_log_is_down() {
     assert_eq!(desk.intent(event(EventKind::Intent, 3)).done(), Some(Ok(())));
     assert!(thread.stop(PATIENCE).await);
     assert_eq!(written(&disk).iter().filter(|event| event.kind == EventKind::Intent).count(), 3);
+}
+
+#[tokio::test]
+async fn without_intent_durability_an_intent_is_written_unless_its_outcome_is_already_there() {
+    const PAIRS: u64 = 2_000;
+    let disk = FakeDisk::default();
+    let (desk, thread) = desk(&disk, |settings| settings.durability = Durability::Async);
+    for n in 1..=PAIRS {
+        // One statement in ten has a second step, which does not end.
+        desk.intent(event(EventKind::Intent, n)).await.unwrap();
+        desk.event(read(1, n)).await.unwrap();
+        if n % 10 == 0 {
+            desk.intent(event(EventKind::Intent, n)).await.unwrap();
+        }
+    }
+    assert!(thread.stop(PATIENCE).await);
+    let (mut open, mut intents, mut ends) = (std::collections::HashSet::new(), 0, 0);
+    for event in written(&disk) {
+        match event.kind {
+            EventKind::Intent => (open.insert(event.statement), intents += 1).1,
+            EventKind::Statement => (open.remove(&event.statement), ends += 1).1,
+            _ => {}
+        }
+    }
+    assert_eq!(ends, PAIRS);
+    assert_eq!(open, (1..=PAIRS).filter(|n| n % 10 == 0).collect());
+    assert!(intents < PAIRS, "{intents}");
 }
 
 #[tokio::test]

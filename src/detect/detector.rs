@@ -161,7 +161,8 @@ impl Detector {
                 if event.sqlstate.as_deref().is_some_and(is_failure) {
                     self.failed(actor, now, thresholds, out);
                 }
-                if !event.touches.is_empty() || event.touches_unknown {
+                let action = event.action();
+                if !action.touches.is_empty() || action.touches_unknown {
                     self.touched(event, actor, now, thresholds, out);
                 }
             }
@@ -178,8 +179,9 @@ impl Detector {
     }
 
     fn touched(&mut self, event: &Event, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
-        let clear = event.touches.iter().any(|touch| touch.shown == Shown::Clear);
-        let released = clear || event.touches_unknown || event.touches.iter().any(|x| x.shown == Shown::Masked);
+        let action = event.action();
+        let clear = action.touches.iter().any(|touch| touch.shown == Shown::Clear);
+        let released = clear || action.touches_unknown || action.touches.iter().any(|x| x.shown == Shown::Masked);
         let closed = t.hours.as_ref().is_some_and(|hours| self.closed(hours, event.at_us));
         let role = &actor.role;
         let state = self.actor(role, now, t);
@@ -211,7 +213,7 @@ impl Detector {
             }
         }
         // A read so large is an export whatever it was called.
-        if event.rows > 0 && (event.access == Access::Export || (released && event.rows > t.export_records)) {
+        if event.rows > 0 && (action.access == Access::Export || (released && event.rows > t.export_records)) {
             state.export.add(now, event.rows, seconds(t.export_window_s), t.export_records);
             let observed = state.export.total();
             if observed > t.export_records {

@@ -1,20 +1,19 @@
 //! The rules against brute force, alert storms, restarts and invented names.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Now;
-use crate::event::{Access, Actor, ActorAuth, Alert, Event, EventKind, Shown, Subject, Subjects, Touch};
+use crate::event::{Access, Action, Actor, ActorAuth, Alert, Event, EventKind, Part, Shown, Subject, Subjects, Touch};
 
 fn now(us: i64) -> Now {
     Now { mono_ns: u64::try_from(us).unwrap() * 1_000, unix_us: 1_800_000_000_000_000 + us }
 }
 
-fn actor(role: &str, client: Option<&str>) -> Arc<Actor> {
-    Arc::new(Actor {
+fn actor(role: &str, client: Option<&str>) -> Part<Actor> {
+    Part::from(Actor {
         role: role.into(),
         database: "medico".into(),
         auth: ActorAuth::ScramSha256,
@@ -33,10 +32,14 @@ fn event(kind: EventKind, role: &str, at: Now) -> Event {
 
 fn read(role: &str, at: Now, rows: u64, shown: Shown) -> Event {
     let mut event = event(EventKind::Statement, role, at);
-    event.access = Access::Read;
     event.rows = rows;
-    event.touches = vec![Touch { relation: "public.users".into(), column: "email".into(), shown }];
+    event.action = Some(reading(Access::Read, shown));
     event
+}
+
+fn reading(access: Access, shown: Shown) -> Part<Action> {
+    let touch = Touch { relation: "public.users".into(), column: "email".into(), shown };
+    Action { access, touches: vec![touch], ..Action::none() }.into()
 }
 
 fn person(number: u64) -> Subject {
@@ -86,7 +89,7 @@ fn step_event(step: &Step, at: Now) -> Event {
         }
         4 => {
             let mut event = read(&role, at, *rows, Shown::Sealed);
-            event.access = Access::Export;
+            event.action = Some(reading(Access::Export, Shown::Sealed));
             event
         }
         5 => event(EventKind::Refused, &role, at),
@@ -107,9 +110,10 @@ fn brute(history: &[(i64, Event)], t: &Thresholds) -> HashSet<&'static str> {
         let from = now - i64::try_from(window).unwrap() * SECOND;
         history.iter().filter(move |(at, e)| *at > from && e.actor.as_ref().unwrap().role == *role).map(|(_, e)| e)
     };
-    let released = |e: &&Event| e.touches.iter().any(|touch| matches!(touch.shown, Shown::Clear | Shown::Masked));
+    let released =
+        |e: &&Event| e.action().touches.iter().any(|touch| matches!(touch.shown, Shown::Clear | Shown::Masked));
     let failed = |e: &&Event| e.kind != EventKind::Statement || e.sqlstate.is_some();
-    let exported = |e: &&Event| e.access == Access::Export || (released(e) && e.rows > t.export_records);
+    let exported = |e: &&Event| e.action().access == Access::Export || (released(e) && e.rows > t.export_records);
     let mut broken = HashSet::new();
     if newest.rows > 0 && released(&newest) {
         if within(t.bulk_window_s).filter(released).map(|e| e.rows).sum::<u64>() > t.bulk_records {
@@ -222,7 +226,7 @@ fn two_exports_below_the_threshold_are_one_above_it() {
     let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
     for at in [0, 3_600 * SECOND] {
         let mut export = read("app", now(at), 999, Shown::Sealed);
-        export.access = Access::Export;
+        export.action = Some(reading(Access::Export, Shown::Sealed));
         detector.observe(&export, now(at), &t, &mut alerts);
     }
     assert_eq!(rules_of(&alerts), ["export"]);
@@ -238,7 +242,8 @@ fn sealed_rows_searches_and_writes_are_no_bulk_read() {
     }
     assert!(alerts.is_empty(), "{alerts:?}");
     let mut unseen = event(EventKind::Statement, "app", now(0));
-    (unseen.rows, unseen.touches_unknown) = (101, true);
+    unseen.rows = 101;
+    unseen.action = Some(Action { touches_unknown: true, ..Action::none() }.into());
     detector.observe(&unseen, now(0), &t, &mut alerts);
     assert_eq!(rules_of(&alerts), ["bulk"], "what ran out of sight counts");
 }
@@ -288,7 +293,7 @@ fn after_hours_uses_the_events_own_time_and_an_unknown_zone_is_counted() {
     night.at_us = at("2026-01-14T15:00:00Z");
     detector.observe(&night, now(0), &t, &mut alerts);
     assert_eq!((rules_of(&alerts), alerts[0].severity.as_str()), (vec!["after_hours"], "low"));
-    night.touches[0].shown = Shown::Clear;
+    night.action = Some(reading(Access::Read, Shown::Clear));
     detector.observe(&night, now(0), &t, &mut alerts);
     assert_eq!(alerts.last().unwrap().severity, "high", "clear values are worse");
     t.hours = hours("Mars/Olympus");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::assemble::Draft;
 use super::feed::fed;
@@ -97,6 +97,7 @@ fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
         fields: None,
         subject: None,
         shape,
+        action: OnceLock::new(),
     }
 }
 

@@ -27,14 +27,14 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use cache::Cache;
 pub use decide::styled;
 pub use guard::{FUNCTIONS_DENIED, FUNCTIONS_DENIED_PREFIXES, RELATIONS_DENIED};
 
 use crate::error::Refusal;
-use crate::event::Access;
+use crate::event::{Access, Action, Part};
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
 use crate::sql::parse::{NESTING_MAX, TOKENS_MAX};
 pub use crate::sql::{Shape, Span};
@@ -294,6 +294,8 @@ pub struct Step {
     pub subject: Option<SubjectPlan>,
     /// For the event.
     pub shape: Arc<Shape>,
+    /// What the events of all its runs share. A plan is one class's under one version of the rules, and so is this.
+    pub action: OnceLock<Part<Action>>,
 }
 
 /// What a statement may change for those after it.

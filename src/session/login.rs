@@ -3,10 +3,8 @@
 //! In: the startup packet, then authentication frames of both peers. Out: the packet for the server, frames passed
 //! on with the PLUS mechanisms removed. Never: a password kept, a login without proof.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-
 use bytes::{BufMut, BytesMut};
+use std::net::IpAddr;
 
 use crate::error::{Code, Refusal};
 use crate::event::{Actor, ActorAuth, Event, EventKind};
@@ -225,7 +223,7 @@ impl Session {
 
     /// Passes AuthenticationOk on.
     pub(super) fn logged_in(&mut self, auth: ActorAuth, cx: &mut Context<'_>) -> Result<(), Close> {
-        Arc::make_mut(&mut self.actor).auth = auth;
+        self.actor = Actor { auth, ..Actor::clone(&self.actor) }.into();
         self.phase = Phase::Starting;
         encode::raw(cx.to_client, b'R', &[0; 4]).map_err(|_| self.unexpected_reply(cx))
     }

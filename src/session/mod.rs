@@ -33,7 +33,7 @@ use bytes::{Buf, BytesMut};
 use crate::clock::Now;
 use crate::crypto::Keyring;
 use crate::error::{Code, Refusal};
-use crate::event::{Actor, Event};
+use crate::event::{Actor, Event, Part};
 use crate::metrics::Meters;
 use crate::plan::{self, Moves};
 use crate::policy::rules::{ActorClass, ClassId, Rules};
@@ -208,7 +208,7 @@ pub struct Session {
     legs: Legs,
     connection: u64,
     startup: Startup,
-    actor: Arc<Actor>,
+    actor: Part<Actor>,
     transparent: bool,
     phase: Phase,
     login: login::Exchange,
@@ -291,7 +291,7 @@ impl Session {
             legs,
             connection,
             startup: checked.startup,
-            actor: Arc::new(checked.actor),
+            actor: checked.actor.into(),
             transparent: checked.transparent,
             phase: Phase::Login,
             login: login::Exchange::default(),
@@ -462,7 +462,7 @@ impl Session {
     }
 
     /// Who is connected.
-    pub fn actor(&self) -> &Arc<Actor> {
+    pub fn actor(&self) -> &Part<Actor> {
         &self.actor
     }
 

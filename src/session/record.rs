@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::{Refusal, SqlState};
-use crate::event::{Access, Event, EventKind, Shown, Subject, Subjects, Touch};
+use crate::event::{Access, Action, Event, EventKind, Shown, Subject, Subjects, Touch};
 use crate::metrics::{Outcome, RowTreatment};
 use crate::plan::{How, Plan, Refused, Shape, Step, StepKind, Touched};
 use crate::policy::rules::{ActorClass, Treatment};
@@ -84,6 +84,17 @@ fn touches(touched: &[Touched], class: &ActorClass, refused: bool) -> Vec<Touch>
     touched.iter().map(|t| Touch { relation: t.relation.clone(), column: t.column.clone(), shown: shown(t) }).collect()
 }
 
+/// What every run of the step is recorded as.
+fn action(step: &Step, class: &ActorClass) -> Action {
+    Action {
+        fingerprint: Some(step.shape.fingerprint.clone()),
+        text: Some(step.shape.text.clone()),
+        access: step.access,
+        touches: touches(&step.touches, class, false),
+        touches_unknown: step.touches_unknown,
+    }
+}
+
 /// Touches of a result whose statement names no column (FETCH, EXECUTE).
 fn touches_of_fields(fields: &Fields, class: &ActorClass) -> Vec<Touch> {
     let mut found = Vec::new();
@@ -112,20 +123,17 @@ impl Session {
         let mut event = self.event(kind, cx);
         event.statement = number;
         let class = self.class(cx.rules);
-        if let Some(step) = step {
-            event.fingerprint = Some(step.shape.fingerprint.clone());
-            event.text = Some(step.shape.text.clone());
-            event.access = step.access;
-            event.touches = touches(&step.touches, class, false);
-            event.touches_unknown = step.touches_unknown;
-        }
-        if event.touches.is_empty()
+        event.action = step.map(|step| step.action.get_or_init(|| action(step, class).into()).clone());
+        if event.action().touches.is_empty()
             && let Some(fields) = fields
+            && fields.any
         {
-            event.touches = touches_of_fields(fields, class);
-            if !event.touches.is_empty() && event.access == Access::Other {
-                event.access = Access::Read;
+            let mut action = event.action().clone();
+            action.touches = touches_of_fields(fields, class);
+            if !action.touches.is_empty() && action.access == Access::Other {
+                action.access = Access::Read;
             }
+            event.action = Some(action.into());
         }
         event
     }
@@ -178,7 +186,8 @@ impl Session {
             event.subjects = tally.subjects();
             event.sqlstate = sqlstate.map(|s| SqlState(s).as_str().to_owned());
             event.duration_us = cx.now.since_us(running.started);
-            let written = step.is_some_and(|s| s.writes) && event.touches.iter().any(|t| t.shown == Shown::Written);
+            let written =
+                step.is_some_and(|s| s.writes) && event.action().touches.iter().any(|t| t.shown == Shown::Written);
             cx.meters.rows(RowTreatment::Opened, tally.clear);
             cx.meters.rows(RowTreatment::Masked, tally.masked);
             cx.meters.rows(RowTreatment::Sealed, tally.sealed);
@@ -195,9 +204,13 @@ impl Session {
     /// A statement was refused.
     pub(super) fn refused(&mut self, refused: &Refused, running: Option<&Running>, cx: &mut Context<'_>) {
         let mut event = self.event(EventKind::Refused, cx);
-        event.fingerprint = Some(refused.shape.fingerprint.clone());
-        event.text = Some(refused.shape.text.clone());
-        event.touches = touches(&refused.touches, self.class(cx.rules), true);
+        let action = Action {
+            fingerprint: Some(refused.shape.fingerprint.clone()),
+            text: Some(refused.shape.text.clone()),
+            touches: touches(&refused.touches, self.class(cx.rules), true),
+            ..Action::none()
+        };
+        event.action = Some(action.into());
         event.sqlstate = Some(refused.refusal.sqlstate.as_str().to_owned());
         event.code = Some(refused.refusal.code.as_str().to_owned());
         if let Some(running) = running {

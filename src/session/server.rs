@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::BufMut;
 
 use crate::error::{Code, Refusal};
-use crate::event::{EventKind, Subject};
+use crate::event::{Action, EventKind, Subject};
 use crate::plan::{Moves, Plan, Refused, Step, StepKind};
 use crate::wire::message::{self, Reader};
 use crate::wire::{encode, frame};
@@ -326,8 +326,10 @@ impl Session {
         }
         if fields.disagree || fields.untyped {
             let mut event = self.event(EventKind::Untyped, cx);
-            event.fingerprint = step.map(|s| s.shape.fingerprint.clone());
-            event.text = step.map(|s| s.shape.text.clone());
+            event.action = step.map(|step| {
+                let (fingerprint, text) = (Some(step.shape.fingerprint.clone()), Some(step.shape.text.clone()));
+                Action { fingerprint, text, ..Action::none() }.into()
+            });
             event.note = Some(if fields.disagree {
                 "resolver and server disagree on a sealed field: nothing is opened".to_owned()
             } else {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::error::{Code, Refusal};
+use crate::event::Actor;
 use crate::sql;
 use crate::sql::setting::{self, Change, Value};
 use crate::wire::types::{DateForm, DateOrder, IntervalForm};
@@ -113,7 +114,8 @@ impl Session {
             b"IntervalStyle" => self.style.interval = interval_style(value),
             b"TimeZone" => self.style.time_zone = Arc::from(value),
             b"application_name" => {
-                Arc::make_mut(&mut self.actor).application = super::login::printable(value.as_bytes());
+                let application = super::login::printable(value.as_bytes());
+                self.actor = Actor { application, ..Actor::clone(&self.actor) }.into();
             }
             _ => {}
         }
