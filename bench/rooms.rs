@@ -315,7 +315,7 @@ fn rules() -> Rules {
         let ids = || if may { HashSet::from([1, 2]) } else { HashSet::new() };
         ActorClass {
             role: String::new(),
-            sealed: HashMap::from([(1, treatment), (2, treatment)]),
+            sealed: [(1, treatment), (2, treatment)].into_iter().collect(),
             may_search: ids(),
             may_write: ids(),
             hidden: hidden.iter().copied().collect(),

@@ -1,5 +1,6 @@
 //! Time as an argument: floors 0–4 receive a [`Now`], only the world floor calls [`Now::read`].
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,5 +28,29 @@ impl Now {
     /// Microseconds from `earlier` to this reading on the monotonic clock; 0 if `earlier` is later.
     pub fn since_us(self, earlier: Now) -> u64 {
         self.mono_ns.saturating_sub(earlier.mono_ns) / 1_000
+    }
+}
+
+/// Where one step of work has its time from.
+pub trait Clock {
+    /// The same reading each time it is asked.
+    fn now(&self) -> Now;
+}
+
+impl Clock for Now {
+    fn now(&self) -> Now {
+        *self
+    }
+}
+
+/// The system's clocks, read when first asked: most steps never ask.
+#[derive(Debug, Default)]
+pub struct Lazy(Cell<Option<Now>>);
+
+impl Clock for Lazy {
+    fn now(&self) -> Now {
+        let now = self.0.get().unwrap_or_else(Now::read);
+        self.0.set(Some(now));
+        now
     }
 }

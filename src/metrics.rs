@@ -57,7 +57,7 @@ metrics! {
     REFUSALS Counter "pgveil_refusals_total" "Statements and connections refused, by PV code.";
     SEAL_ERRORS Counter "pgveil_seal_errors_total" "Values that could not be sealed.";
     OPEN_ERRORS Counter "pgveil_open_errors_total" "Cells of sealed columns that did not open.";
-    ADDED_LATENCY Histogram "pgveil_added_latency_seconds" "Time pgveil spent on one batch of messages, excluding waits for peers.";
+    ADDED_LATENCY Histogram "pgveil_added_latency_seconds" "Time pgveil spent on a batch of messages, one in 16 measured, excluding waits for peers.";
     PLAN_HITS Counter "pgveil_plan_cache_hits_total" "Statements whose decision was cached.";
     PLAN_MISSES Counter "pgveil_plan_cache_misses_total" "Statements that had to be analysed.";
     PLAN_ENTRIES Gauge "pgveil_plan_cache_entries" "Decisions in the plan cache.";

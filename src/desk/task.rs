@@ -82,7 +82,7 @@ struct Task {
     /// Events of this round, for the detector.
     round: Vec<Event>,
     /// Where in this round the last outcome of a statement is, by connection and number.
-    ended: HashMap<(u64, u64), usize>,
+    ended: HashMap<(u64, u64), usize, foldhash::fast::RandomState>,
     acks: Vec<Ack>,
     alerts: Vec<Alert>,
     synced_ns: u64,
@@ -103,7 +103,7 @@ impl Task {
             state: Arc::new(State::default()),
             detector: Detector::new(ACTORS_MAX),
             round: Vec::new(),
-            ended: HashMap::new(),
+            ended: HashMap::default(),
             acks: Vec::new(),
             alerts: Vec::new(),
             synced_ns: 0,

@@ -20,7 +20,7 @@ fn rules() -> Arc<Rules> {
         schema: Arc::default(),
         tables: HashMap::new(),
         sealed: HashMap::new(),
-        by_id: HashMap::new(),
+        by_id: crate::policy::rules::ByColumn::default(),
         classes: Vec::new(),
         class_of: HashMap::new(),
         names: HashSet::new(),

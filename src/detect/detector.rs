@@ -61,11 +61,14 @@ struct Door {
     seen: Time,
 }
 
+/// Seeded anew by each process, and bounded.
+type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
+
 /// The detector. One per proxy; pure.
 #[derive(Debug)]
 pub struct Detector {
-    actors: HashMap<String, State>,
-    doors: HashMap<Knock, Door>,
+    actors: Map<String, State>,
+    doors: Map<Knock, Door>,
     actors_max: usize,
     latest: Time,
     swept: Time,
@@ -89,8 +92,8 @@ impl Detector {
     /// A detector without memory that holds at most `actors_max` roles, and as many login sources.
     pub fn new(actors_max: usize) -> Self {
         Self {
-            actors: HashMap::new(),
-            doors: HashMap::new(),
+            actors: Map::default(),
+            doors: Map::default(),
             actors_max: actors_max.max(1),
             latest: Time::MIN / 2,
             swept: Time::MIN / 2,
@@ -204,9 +207,10 @@ impl Detector {
             // `more` are different from the named ones of this event, which alone are `Subjects::MAX` then.
             let observed = state.subjects.count() + event.subjects.more;
             if observed > t.subjects && !event.subjects.known.is_empty() {
-                let for_time = span(t.subjects_window_s);
-                let message =
-                    || format!("{role:?} accessed data of at least {observed} different people in {for_time}");
+                let message = || {
+                    let for_time = span(t.subjects_window_s);
+                    format!("{role:?} accessed data of at least {observed} different people in {for_time}")
+                };
                 let limit = (t.subjects, t.subjects_window_s);
                 let found = Found { rule: Rule::Subjects, severity: Severity::High, observed, limit };
                 found.say(&mut state.raised, now, t, message, out);
@@ -315,7 +319,7 @@ impl Detector {
     }
 }
 
-fn evict<K: Clone + Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, max: usize, seen: impl Fn(&V) -> Time) -> u64 {
+fn evict<K: Clone + Eq + std::hash::Hash, V>(map: &mut Map<K, V>, max: usize, seen: impl Fn(&V) -> Time) -> u64 {
     if map.len() < max {
         return 0;
     }

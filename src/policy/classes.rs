@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::checked::{Above, Policy, Role};
 use super::problem::suggest;
-use super::rules::{ActorClass, ClassId, ProtectedTable, SealedColumn, Treatment};
+use super::rules::{ActorClass, ByColumn, ClassId, ProtectedTable, SealedColumn, Treatment};
 use crate::sql::schema::{RelKind, Relation, Schema};
 
 type Tables = HashMap<u32, Arc<ProtectedTable>>;
@@ -17,7 +17,7 @@ pub(super) fn build(
     schema: &Schema,
     tables: &Tables,
     sealed: &SealedAt,
-    by_id: &HashMap<u32, Arc<SealedColumn>>,
+    by_id: &ByColumn<Arc<SealedColumn>>,
     warnings: &mut Vec<String>,
 ) -> (Vec<ActorClass>, HashMap<String, ClassId>) {
     let mut classes = vec![class(&policy.default_role, schema, tables, sealed, by_id)];
@@ -68,7 +68,7 @@ fn class(
     schema: &Schema,
     tables: &Tables,
     sealed: &SealedAt,
-    by_id: &HashMap<u32, Arc<SealedColumn>>,
+    by_id: &ByColumn<Arc<SealedColumn>>,
 ) -> ActorClass {
     let cleared = |column: &SealedColumn| column.level <= role.clearance;
     let treatment = |column: &SealedColumn| match role.above {

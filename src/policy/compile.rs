@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::checked::{Column as Listed, Policy, Sealing, Table};
 use super::problem::{Place, Problem, suggest};
-use super::rules::{Level, Mode, ProtectedTable, Rules, SealedColumn, SubjectKey};
+use super::rules::{ByColumn, Level, Mode, ProtectedTable, Rules, SealedColumn, SubjectKey};
 use super::types;
 use super::words::{level_name, mode_name};
 use super::{classes, code};
@@ -29,7 +29,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         warnings: policy.warnings.clone(),
         tables: HashMap::new(),
         sealed: HashMap::new(),
-        by_id: HashMap::new(),
+        by_id: ByColumn::default(),
         owners: HashMap::new(),
     };
     for table in &policy.tables {
@@ -88,7 +88,7 @@ struct Build<'a> {
     warnings: Vec<String>,
     tables: HashMap<u32, Arc<ProtectedTable>>,
     sealed: HashMap<(u32, i16), Arc<SealedColumn>>,
-    by_id: HashMap<u32, Arc<SealedColumn>>,
+    by_id: ByColumn<Arc<SealedColumn>>,
     /// Without those that share another's id by `same_as`.
     owners: HashMap<u32, Arc<SealedColumn>>,
 }

@@ -8,6 +8,9 @@ use crate::mask::Mask;
 use crate::sql::schema::Schema;
 use crate::wire::types::SqlType;
 
+/// By column id, as every cell is looked up: ids are the catalog's, so that no client can choose them to collide.
+pub type ByColumn<V> = HashMap<u32, V, foldhash::fast::RandomState>;
+
 /// Classification levels, ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names are the founding documents'")]
@@ -113,7 +116,7 @@ pub struct ActorClass {
     /// The `[roles.…]` entry it came from; empty for `default_role`.
     pub role: String,
     /// Sealed column id → what is seen. An id that is not here is `Null`.
-    pub sealed: HashMap<u32, Treatment>,
+    pub sealed: ByColumn<Treatment>,
     /// Sealed column ids this class may search and write.
     pub may_search: HashSet<u32>,
     /// Sealed column ids this class may store into.
@@ -146,7 +149,7 @@ pub struct Rules {
     /// By (relation oid, attnum).
     pub sealed: HashMap<(u32, i16), Arc<SealedColumn>>,
     /// By column id.
-    pub by_id: HashMap<u32, Arc<SealedColumn>>,
+    pub by_id: ByColumn<Arc<SealedColumn>>,
     /// All classes; index = `ClassId`. The first is `default_role`.
     pub classes: Vec<ActorClass>,
     /// Login role → class, for logins with an entry of their own or through `member_of`.
@@ -170,7 +173,7 @@ impl Rules {
             schema: Arc::default(),
             tables: HashMap::new(),
             sealed: HashMap::new(),
-            by_id: HashMap::new(),
+            by_id: ByColumn::default(),
             classes: Vec::new(),
             class_of: HashMap::new(),
             names: HashSet::new(),

@@ -3,7 +3,7 @@
 //! In: decoded messages. Out: their rewritten forms, map changes that a refusal undoes. Never: a parameter of a
 //! sealed column in clear.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{BufMut, BytesMut};
 
@@ -89,6 +89,7 @@ impl Session {
             names: self.names,
             plan,
             fields: OnceLock::new(),
+            described: Mutex::default(),
             types: OnceLock::new(),
         });
         self.open_pipeline = true;
@@ -122,6 +123,7 @@ impl Session {
                 names: self.names,
                 plan,
                 fields: OnceLock::new(),
+                described: Mutex::default(),
                 types: OnceLock::new(),
             };
             made.push((index, name.clone(), Arc::new(prepared)));
@@ -158,21 +160,21 @@ impl Session {
                 return Ok(Flow::Next);
             }
         };
-        let mut out = BytesMut::with_capacity(body.len() + 64);
+        self.describe_first(&statement, bind.statement, cx);
+        let mark = cx.to_server.len();
         let written = match self.name_objection_of_portal(bind.portal) {
             Some(refusal) => Err(refusal),
-            None => self.write_bind(&bind, &statement, &mut out, cx),
+            None => self.write_bind(&bind, body, &statement, cx),
         };
         match written {
             Ok(()) => {
                 let subjects = self.subjects_of_parameters(&bind, &statement, cx);
                 let portal = Arc::new(Portal { statement, result_formats: bind.result_formats.into(), subjects });
-                self.describe_first(&portal.statement, bind.statement, cx);
                 let undo = self.portal_changed(bind.portal, Some(portal));
                 self.pending.push_back(Pending::Bind { undo: Some(undo), refused: None });
-                cx.to_server.extend_from_slice(&out);
             }
             Err(mut refusal) => {
+                cx.to_server.truncate(mark);
                 cx.meters.seal_error();
                 // The server looks at the portal's name before it reads values, and counts them before.
                 let counted = refusal.code != crate::error::Code::Protocol;
@@ -266,14 +268,14 @@ impl Session {
     fn write_bind(
         &mut self,
         bind: &Bind<'_>,
+        body: &[u8],
         statement: &Prepared,
-        out: &mut BytesMut,
         cx: &mut Context<'_>,
     ) -> Result<(), Refusal> {
         let mut plain = std::mem::take(&mut self.scratch.plain);
         let mut sealer =
             Sealer { keyring: cx.keyring, entropy: &mut *cx.entropy, style: &self.style, plain: &mut plain };
-        let result = write_bind(&mut sealer, bind, statement, out);
+        let result = write_bind(&mut sealer, bind, body, statement, cx.to_server);
         self.scratch.plain = plain;
         result
     }
@@ -462,6 +464,7 @@ fn first_word(sql: &str) -> String {
 fn write_bind(
     sealer: &mut Sealer<'_>,
     bind: &Bind<'_>,
+    body: &[u8],
     statement: &Prepared,
     out: &mut BytesMut,
 ) -> Result<(), Refusal> {
@@ -470,17 +473,20 @@ fn write_bind(
         Some(Parameter::Sealed(target)) => Some(target),
         _ => None,
     };
+    if plan.hidden.is_empty() && !(0..bind.values).any(|i| sealed(i).is_some()) {
+        no_envelopes(sealer, bind)?;
+        return encode::raw(out, b'B', body).map_err(|_| too_long());
+    }
     let total = bind.values + plan.hidden.len();
     let count = u16::try_from(total).map_err(|_| too_long())?;
-    let rewritten = !plan.hidden.is_empty() || (0..bind.values).any(|i| sealed(i).is_some());
     let formats = bind.formats.len() / 2;
-    if rewritten && formats > 1 && formats != bind.values {
+    if formats > 1 && formats != bind.values {
         let what = format!("bind message has {formats} parameter formats but {} parameters", bind.values);
         return Err(Refusal::new(crate::error::Code::Protocol, what, ""));
     }
     // Counted before any value is looked at, as the server does.
     let expected = plan.parameters.len().max(statement.oids.len());
-    if rewritten && bind.values != expected {
+    if bind.values != expected {
         let what =
             format!("bind message supplies {} parameters, but prepared statement requires {expected}", bind.values);
         return Err(Refusal::new(crate::error::Code::Protocol, what, ""));
@@ -491,16 +497,10 @@ fn write_bind(
     out.put_slice(bind.statement);
     out.put_u8(0);
     let format = |i: usize| message::format_at(bind.formats, i);
-    if rewritten {
-        out.put_u16(count);
-        for i in 0..total {
-            let binary = i >= bind.values || sealed(i).is_some() || format(i) == Some(Format::Binary);
-            out.put_u16(u16::from(binary));
-        }
-    } else {
-        // As many as came in, at most 65,535.
-        out.put_u16((bind.formats.len() / 2) as u16);
-        out.put_slice(bind.formats);
+    out.put_u16(count);
+    for i in 0..total {
+        let binary = i >= bind.values || sealed(i).is_some() || format(i) == Some(Format::Binary);
+        out.put_u16(u16::from(binary));
     }
     out.put_u16(count);
     let mut r = Reader::new(bind.value_bytes);
@@ -537,6 +537,19 @@ fn write_bind(
     out.put_u16((bind.result_formats.len() / 2) as u16);
     out.put_slice(bind.result_formats);
     frame::finish(out, mark).map_err(|_| too_long())
+}
+
+/// A client that could write envelopes could move a value to where another policy opens it.
+fn no_envelopes(sealer: &Sealer<'_>, bind: &Bind<'_>) -> Result<(), Refusal> {
+    let mut r = Reader::new(bind.value_bytes);
+    for i in 0..bind.values {
+        let value = r.value().map_err(|_| too_long())?;
+        let format = message::format_at(bind.formats, i).unwrap_or_default();
+        if value.is_some_and(|bytes| carries_envelope(sealer.keyring, bytes, format)) {
+            return Err(envelope_inbound());
+        }
+    }
+    Ok(())
 }
 
 fn seal_one(

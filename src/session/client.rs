@@ -271,7 +271,7 @@ impl Session {
 
     pub(super) fn next_running(&mut self, plan: Option<Arc<Plan>>, cx: &Context<'_>) -> Box<Running> {
         self.statement_number += 1;
-        Box::new(Running::new(plan, cx.now, self.statement_number))
+        Box::new(Running::new(plan, cx.clock.now(), self.statement_number))
     }
 
     fn query(&mut self, body: &[u8], cx: &mut Context<'_>) -> Result<Flow, Close> {

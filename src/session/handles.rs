@@ -20,7 +20,8 @@ pub(super) struct Entry<T> {
     pipeline: u64,
 }
 
-pub(super) type Names<T> = HashMap<Box<[u8]>, Entry<T>>;
+/// A client that makes its own names collide slows down nobody else.
+pub(super) type Names<T> = HashMap<Box<[u8]>, Entry<T>, foldhash::fast::RandomState>;
 
 /// What the server knows a statement or portal by: it cuts their names, at any byte (`string_hash` and `strlcpy` of
 /// dynahash.c, with `keysize = NAMEDATALEN`), so that longer ones may stand for the same thing.

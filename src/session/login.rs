@@ -289,7 +289,7 @@ impl Session {
 
     /// An event of this connection.
     pub(super) fn event(&self, kind: EventKind, cx: &Context<'_>) -> Event {
-        let mut event = Event::new(kind, cx.now.unix_us);
+        let mut event = Event::new(kind, cx.clock.now().unix_us);
         event.connection = self.connection;
         event.actor = Some(self.actor.clone());
         event.rules_version = self.rules_version;

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
-use crate::clock::Now;
+use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::error::{Code, Refusal};
 use crate::event::{Actor, Event, Part};
@@ -156,7 +156,7 @@ pub struct Context<'a> {
     pub rules: &'a Arc<Rules>,
     pub plans: &'a plan::Cache,
     pub keyring: &'a Keyring,
-    pub now: Now,
+    pub clock: &'a dyn Clock,
     pub entropy: &'a mut dyn Entropy,
     pub to_client: &'a mut BytesMut,
     pub to_server: &'a mut BytesMut,
@@ -166,6 +166,12 @@ pub struct Context<'a> {
     pub catalog_deadline_passed: bool,
     /// What the look-up that [`Session::waiting_for_credential`] asks for has brought.
     pub credential: Option<Result<Credential, Refusal>>,
+}
+
+impl std::fmt::Debug for dyn Clock + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
 }
 
 impl std::fmt::Debug for dyn Entropy + '_ {
@@ -308,8 +314,8 @@ impl Session {
             moving: Moves::default(),
             handles: Moves::default(),
             pending: VecDeque::new(),
-            statements: HashMap::new(),
-            portals: HashMap::new(),
+            statements: handles::Names::default(),
+            portals: handles::Names::default(),
             pipelines: handles::Pipelines::default(),
             cursors: HashMap::new(),
             skipping: false,

@@ -3,7 +3,9 @@
 //! In: what was forwarded. Out: whose reply a reply is. Never: a guess; statement and portal maps change when the
 //! message is forwarded and are put back when the server refuses or skips it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::BytesMut;
 
 use crate::clock::Now;
 use crate::error::Refusal;
@@ -31,11 +33,43 @@ pub(super) struct Prepared {
     pub plan: Arc<Plan>,
     /// Its output columns, once the server has described them.
     pub fields: OnceLock<Option<Arc<Fields>>>,
+    /// The newest description of its result.
+    pub described: Mutex<Option<Described>>,
     /// Its parameters' types as the server described them, hidden ones included.
     pub types: OnceLock<Box<[u32]>>,
 }
 
+/// A result as the server described it, and as the client was told: the same again each time a portal is described.
+#[derive(Debug)]
+pub(super) struct Described {
+    by_server: Box<[u8]>,
+    to_client: Box<[u8]>,
+    rules_version: u64,
+}
+
+impl Described {
+    /// Longer descriptions are not kept.
+    const MAX: usize = 4 * 1024;
+}
+
 impl Prepared {
+    /// Appends what the client is told, if that description is the one of last time.
+    pub(super) fn tell_again(&self, by_server: &[u8], rules_version: u64, to_client: &mut BytesMut) -> bool {
+        let described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |d: &&Described| d.rules_version == rules_version && *d.by_server == *by_server;
+        let Some(known) = described.as_ref().filter(same) else { return false };
+        to_client.extend_from_slice(&known.to_client);
+        true
+    }
+
+    /// For the next [`Prepared::tell_again`].
+    pub(super) fn told(&self, by_server: &[u8], rules_version: u64, to_client: &[u8]) {
+        if by_server.len() <= Described::MAX {
+            let described = Described { by_server: by_server.into(), to_client: to_client.into(), rules_version };
+            *self.described.lock().unwrap_or_else(PoisonError::into_inner) = Some(described);
+        }
+    }
+
     /// The type of the client's parameter `index`, whose value is also sealed for `target`: what the server says where
     /// it keeps the parameter itself, else what the plan settled.
     pub(super) fn type_of(&self, index: usize, target: &Target) -> u32 {

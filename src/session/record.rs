@@ -24,7 +24,7 @@ pub(super) struct Tally {
     pub masked: u64,
     pub sealed: u64,
     /// Distinct people, bounded.
-    pub people: HashSet<String>,
+    pub people: HashSet<String, foldhash::fast::RandomState>,
     pub kind: Option<Arc<str>>,
     pub more_people: u64,
     pub unknown_rows: u64,
@@ -185,7 +185,7 @@ impl Session {
             }
             event.subjects = tally.subjects();
             event.sqlstate = sqlstate.map(|s| SqlState(s).as_str().to_owned());
-            event.duration_us = cx.now.since_us(running.started);
+            event.duration_us = cx.clock.now().since_us(running.started);
             let written =
                 step.is_some_and(|s| s.writes) && event.action().touches.iter().any(|t| t.shown == Shown::Written);
             cx.meters.rows(RowTreatment::Opened, tally.clear);
@@ -215,7 +215,7 @@ impl Session {
         event.code = Some(refused.refusal.code.as_str().to_owned());
         if let Some(running) = running {
             event.statement = running.number;
-            event.duration_us = cx.now.since_us(running.started);
+            event.duration_us = cx.clock.now().since_us(running.started);
         }
         cx.meters.refusal(refused.refusal.code);
         cx.meters.statement(Access::Other, Outcome::Refused);

@@ -260,12 +260,16 @@ impl Session {
                 Ok(())
             }
             Some(Pending::DescribeStatement { statement, own }) => {
-                let fields = self.understand(body, statement.as_deref(), cx)?;
-                if own { Ok(()) } else { self.append_description(message, body, &fields, cx) }
+                let mark = cx.to_client.len();
+                self.understand(message, body, statement.as_deref(), cx)?;
+                if own {
+                    cx.to_client.truncate(mark);
+                }
+                Ok(())
             }
             // DECLAREd: FETCH opens its rows by their origin, and so does Execute from here on.
             Some(Pending::DescribePortal { portal: None, cursor: Some(name) }) => {
-                let fields = self.describe_fields(body, None, cx)?;
+                let (fields, _) = self.describe_fields(body, None, cx)?;
                 if self.cursors.len() >= self.settings.portals {
                     self.cursors.clear();
                 }
@@ -273,12 +277,10 @@ impl Session {
                 self.append_description(message, body, &fields, cx)
             }
             Some(Pending::DescribePortal { portal, .. }) => {
-                let statement = portal.as_ref().map(|p| p.statement.clone());
-                let fields = self.understand(body, statement.as_deref(), cx)?;
-                self.append_description(message, body, &fields, cx)
+                self.understand(message, body, portal.as_ref().map(|p| &*p.statement), cx)
             }
             Some(Pending::Query(mut running)) => {
-                let fields = self.describe_fields(body, running.current(), cx)?;
+                let (fields, _) = self.describe_fields(body, running.current(), cx)?;
                 running.fields = Some(fields.clone());
                 if fields.disagree {
                     self.fail_running(&mut running, disagreement(), cx);
@@ -297,26 +299,36 @@ impl Session {
         }
     }
 
-    /// Describes a prepared statement's result and remembers it.
+    /// Describes a prepared statement's result to the client and remembers it.
     fn understand(
         &mut self,
+        message: &[u8],
         body: &[u8],
         statement: Option<&Prepared>,
         cx: &mut Context<'_>,
-    ) -> Result<Arc<Fields>, Close> {
-        let fields = self.describe_fields(body, statement.and_then(|s| s.plan.steps.first()), cx)?;
-        if let Some(statement) = statement {
-            let _ = statement.fields.set(Some(fields.clone()));
+    ) -> Result<(), Close> {
+        if statement.is_some_and(|s| s.tell_again(body, cx.rules.version, cx.to_client)) {
+            return Ok(());
         }
-        Ok(fields)
+        let (fields, plain) = self.describe_fields(body, statement.and_then(|s| s.plan.steps.first()), cx)?;
+        let mark = cx.to_client.len();
+        self.append_description(message, body, &fields, cx)?;
+        if let Some(statement) = statement {
+            if plain {
+                statement.told(body, cx.rules.version, &cx.to_client[mark..]);
+            }
+            let _ = statement.fields.set(Some(fields));
+        }
+        Ok(())
     }
 
+    /// The flag: nothing about it has to be said or asked.
     fn describe_fields(
         &mut self,
         body: &[u8],
         step: Option<&Step>,
         cx: &mut Context<'_>,
-    ) -> Result<Arc<Fields>, Close> {
+    ) -> Result<(Arc<Fields>, bool), Close> {
         let Ok((fields, unknown)) = fields::describe(body, step, self.class(cx.rules), cx.rules) else {
             return Err(self.unexpected_reply(cx));
         };
@@ -337,7 +349,8 @@ impl Session {
             });
             cx.effects.push(Effect::Event(Box::new(event)));
         }
-        Ok(Arc::new(fields))
+        let plain = !(unknown || fields.disagree || fields.untyped);
+        Ok((Arc::new(fields), plain))
     }
 
     fn append_description(

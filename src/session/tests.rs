@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 
 use super::*;
+use crate::clock::Now;
 use crate::detect::Thresholds;
 use crate::event::{ActorAuth, EventKind};
-use crate::policy::rules::ActorClass;
+use crate::policy::rules::{ActorClass, ByColumn};
 use crate::sql::schema::Schema;
 use crate::wire::message;
 
@@ -25,7 +26,7 @@ impl Entropy for Fixed {
 fn rules() -> Arc<Rules> {
     let class = ActorClass {
         role: String::new(),
-        sealed: HashMap::new(),
+        sealed: ByColumn::default(),
         may_search: HashSet::new(),
         may_write: HashSet::new(),
         hidden: HashSet::new(),
@@ -35,7 +36,7 @@ fn rules() -> Arc<Rules> {
         schema: Arc::new(Schema { database: "app".to_owned(), ..Schema::default() }),
         tables: HashMap::new(),
         sealed: HashMap::new(),
-        by_id: HashMap::new(),
+        by_id: ByColumn::default(),
         classes: vec![class],
         class_of: HashMap::new(),
         names: HashSet::new(),
@@ -94,7 +95,7 @@ impl Desk {
             rules: &self.rules,
             plans: &self.plans,
             keyring: &self.keyring,
-            now: Now::default(),
+            clock: &Now { mono_ns: 0, unix_us: 0 },
             entropy: &mut self.entropy,
             to_client: &mut self.to_client,
             to_server: &mut self.to_server,

@@ -7,7 +7,7 @@ use crate::detect::Thresholds;
 use crate::mask::Mask;
 use crate::policy::code::{Reached, UsersCode};
 use crate::policy::rules::{
-    ActorClass, Level, Mode, OnFailure, ProtectedTable, Rules, SealedColumn, SubjectKey, Treatment,
+    ActorClass, ByColumn, Level, Mode, OnFailure, ProtectedTable, Rules, SealedColumn, SubjectKey, Treatment,
 };
 use crate::sql::schema::{Column, RelKind, Relation, Schema};
 use crate::wire::types::{Kind, SqlType};
@@ -118,7 +118,7 @@ struct Built {
     schema: Schema,
     tables: HashMap<u32, Arc<ProtectedTable>>,
     sealed: HashMap<(u32, i16), Arc<SealedColumn>>,
-    by_id: HashMap<u32, Arc<SealedColumn>>,
+    by_id: ByColumn<Arc<SealedColumn>>,
 }
 
 impl Built {
@@ -173,7 +173,7 @@ fn class(role: &str, treatment: Treatment, search: bool, write: bool, hidden: &[
 
 fn build() -> Rules {
     let schema = Schema { database: "clinic".to_owned(), server_version: 150_000, ..Schema::default() };
-    let mut built = Built { schema, tables: HashMap::new(), sealed: HashMap::new(), by_id: HashMap::new() };
+    let mut built = Built { schema, tables: HashMap::new(), sealed: HashMap::new(), by_id: ByColumn::default() };
     for spec in TABLES {
         built.table(*spec);
     }

@@ -1,6 +1,6 @@
 //! Logins that end here, with a client and a server that follow a script.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -41,7 +41,7 @@ impl Play {
     fn new(settings: Settings, legs: Legs) -> Self {
         let class = ActorClass {
             role: String::new(),
-            sealed: HashMap::new(),
+            sealed: crate::policy::rules::ByColumn::default(),
             may_search: HashSet::new(),
             may_write: HashSet::new(),
             hidden: HashSet::new(),
@@ -68,7 +68,7 @@ impl Play {
             rules: &self.rules,
             plans: &self.plans,
             keyring: &self.keyring,
-            now: Now::default(),
+            clock: &Now { mono_ns: 0, unix_us: 0 },
             entropy: &mut Fixed,
             to_client: &mut self.to_client,
             to_server: &mut self.to_server,

@@ -8,7 +8,7 @@ use pgveil::detect::Thresholds;
 use pgveil::mask::Mask;
 use pgveil::policy::code::UsersCode;
 use pgveil::policy::rules::{
-    ActorClass, ClassId, Level, Mode, OnFailure, ProtectedTable, Rules, SealedColumn, Treatment,
+    ActorClass, ByColumn, ClassId, Level, Mode, OnFailure, ProtectedTable, Rules, SealedColumn, Treatment,
 };
 use pgveil::sql::schema::{Column, RelKind, Relation, Schema};
 use pgveil::wire::types::{Kind, SqlType};
@@ -46,7 +46,7 @@ pub static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| Arc::new(rules()));
 
 fn rules() -> Rules {
     let mut schema = Schema { database: "app".into(), server_version: 150_000, ..Schema::default() };
-    let (mut tables, mut sealed, mut by_id) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let (mut tables, mut sealed, mut by_id) = (HashMap::new(), HashMap::new(), ByColumn::default());
     for (oid, table, specs) in TABLES {
         let name: Arc<str> = format!("public.{table}").into();
         let mut columns = Vec::new();

@@ -188,7 +188,7 @@ impl Play {
             rules: &RULES,
             plans: &self.plans,
             keyring: &RING,
-            now: Now::default(),
+            clock: &Now { mono_ns: 0, unix_us: 0 },
             entropy: &mut self.entropy,
             to_client: &mut self.to_client,
             to_server: &mut self.to_server,
