@@ -14,7 +14,7 @@ use pgveil::audit;
 use pgveil::clock::Now;
 use pgveil::crypto::{Keyring, OrderValue, SealMode};
 use pgveil::detect::{Detector, Thresholds};
-use pgveil::event::{Access, Action, Actor, ActorAuth, Event, EventKind, Shown, Subject, Touch};
+use pgveil::event::{Access, Action, Actor, ActorAuth, Event, EventKind, Pseudonym, Shown, Subject, Touch};
 use pgveil::mask::Mask;
 use pgveil::plan::{Cache, Request};
 use pgveil::policy::rules::{
@@ -198,7 +198,7 @@ fn statement() -> Event {
     event.action = Some(action.into());
     event.rows = 3;
     for person in 0u128..3 {
-        event.subjects.known.push(Subject { kind: "user".into(), pseudonym: format!("{person:032x}") });
+        event.subjects.known.push(Subject { kind: "user".into(), pseudonym: Pseudonym(person) });
     }
     event
 }

@@ -175,13 +175,43 @@ pub struct Touch {
     pub shown: Shown,
 }
 
-/// A person, as a keyed pseudonym: HMAC-SHA-256 over kind and key, first 128 bits, lower-case hex.
+/// Stands for a person to whoever holds the keyring: HMAC-SHA-256 over kind and key, first 128 bits. Written as 32
+/// lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pseudonym(pub u128);
+
+impl fmt::Display for Pseudonym {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl Serialize for Pseudonym {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut digits = [0; 32];
+        match hex::encode_to_slice(self.0.to_be_bytes(), &mut digits) {
+            Ok(()) => serializer.serialize_str(std::str::from_utf8(&digits).unwrap_or_default()),
+            Err(_) => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Pseudonym {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(&*digits, &mut bytes).map_err(|_| serde::de::Error::custom("not 32 hex digits"))?;
+        Ok(Self(u128::from_be_bytes(bytes)))
+    }
+}
+
+/// A person, as a pseudonym.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Subject {
     /// The policy's `subject.kind`.
     pub kind: Arc<str>,
-    /// 32 hex digits.
-    pub pseudonym: String,
+    /// Of that kind.
+    pub pseudonym: Pseudonym,
 }
 
 /// Whose data it was.
@@ -486,7 +516,7 @@ mod tests {
 
     fn full() -> Event {
         let touch = Touch { relation: "public.users".into(), column: "é\"mail".into(), shown: Shown::Clear };
-        let subject = Subject { kind: "user".into(), pseudonym: "0123456789abcdef0123456789abcdef".to_owned() };
+        let subject = Subject { kind: "user".into(), pseudonym: Pseudonym(0x0123_4567_89ab_cdef) };
         let actor = Actor {
             role: "o'\"app".to_owned(),
             database: "medico".to_owned(),

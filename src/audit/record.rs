@@ -62,7 +62,7 @@ pub(super) enum Payload<'a> {
 pub(super) fn encode(seq: u64, prev: &Hash, payload: Payload<'_>, out: &mut Vec<u8>) -> Hash {
     let start = out.len();
     out.extend_from_slice(b"{\"v\":1,\"seq\":");
-    out.extend_from_slice(seq.to_string().as_bytes());
+    decimal(seq, out);
     out.extend_from_slice(b",\"prev\":\"");
     push_hex(prev, out);
     out.extend_from_slice(b"\",");
@@ -94,12 +94,16 @@ fn named<T: Serialize>(name: &str, value: &T, out: &mut Vec<u8>) {
     }
 }
 
-fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
-    }
+fn push_hex(hash: &Hash, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.resize(at + 2 * hash.len(), b'0');
+    // Twice as long as what is written there.
+    let _ = hex::encode_to_slice(hash, &mut out[at..]);
+}
+
+fn decimal(number: u64, out: &mut Vec<u8>) {
+    // Writing into memory cannot fail.
+    let _ = serde_json::to_writer(out, &number);
 }
 
 /// Why a line is not a record.

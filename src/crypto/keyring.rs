@@ -4,6 +4,7 @@ use super::derive::{Prf, Purpose, commitment, derive};
 use super::envelope::{AadPrefix, Cell, CellKey, aad_prefix};
 use super::header::{Header, SealMode, flags};
 use super::token::{self, OrderToken, OrderValue, TOKEN_LEN};
+use crate::event::Pseudonym;
 use crate::secret::{Entropy, Key, same};
 
 /// Why a cell was not sealed.
@@ -223,8 +224,9 @@ impl Keyring {
     /// A person's name in the access log: 32 hex digits, the same for the same person, linkable to them only with
     /// this keyring. HMAC-SHA-256 under the index secret's `subject` key of `kind` ‖ 00 ‖ `key`, first 16 bytes. `kind`
     /// is an identifier and holds no zero byte, so no two (kind, key) pairs are one input.
-    pub fn subject_pseudonym(&self, kind: &str, key: &[u8]) -> String {
-        hex::encode(&self.subject.compute(&[kind.as_bytes(), &[0], key])[..16])
+    pub fn subject_pseudonym(&self, kind: &str, key: &[u8]) -> Pseudonym {
+        let mac = self.subject.compute(&[kind.as_bytes(), &[0], key]);
+        Pseudonym(mac[..16].iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte)))
     }
 
     /// The key of the access log's checkpoints and head.

@@ -391,7 +391,7 @@ fn is_failure(sqlstate: &str) -> bool {
 /// The pseudonym's 128 bits with the kind folded in; two kinds never share a pseudonym but by chance (2⁻¹²⁸).
 fn identity(subject: &Subject) -> u128 {
     let kind = subject.kind.bytes().fold(0u128, |hash, byte| hash.rotate_left(9) ^ u128::from(byte));
-    u128::from_str_radix(&subject.pseudonym, 16).unwrap_or_default() ^ kind
+    subject.pseudonym.0 ^ kind
 }
 
 fn mono_us(now: Now) -> Time {

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Now;
-use crate::event::{Access, Action, Actor, ActorAuth, Alert, Event, EventKind, Part, Shown, Subject, Subjects, Touch};
+use crate::event::{
+    Access, Action, Actor, ActorAuth, Alert, Event, EventKind, Part, Pseudonym, Shown, Subject, Subjects, Touch,
+};
 
 fn now(us: i64) -> Now {
     Now { mono_ns: u64::try_from(us).unwrap() * 1_000, unix_us: 1_800_000_000_000_000 + us }
@@ -43,7 +45,7 @@ fn reading(access: Access, shown: Shown) -> Part<Action> {
 }
 
 fn person(number: u64) -> Subject {
-    Subject { kind: "user".into(), pseudonym: format!("{number:032x}") }
+    Subject { kind: "user".into(), pseudonym: Pseudonym(number.into()) }
 }
 
 fn rules_of(alerts: &[Alert]) -> Vec<&str> {

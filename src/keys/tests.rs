@@ -422,7 +422,7 @@ fn the_frozen_file_loads() {
     let mut out = Vec::new();
     ring.open(&hex::decode(FROZEN_CELL).unwrap(), &mut out).unwrap();
     assert_eq!(out, b"Ada Lovelace");
-    assert_eq!(ring.subject_pseudonym("user", b"1"), FROZEN_PSEUDONYM);
+    assert_eq!(ring.subject_pseudonym("user", b"1").to_string(), FROZEN_PSEUDONYM);
 }
 
 const FROZEN_DEPLOYMENT: &str = "1055750f9021dfcdf483e1dd4188d3f0";

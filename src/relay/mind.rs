@@ -55,8 +55,8 @@ pub(crate) trait Mind: Send {
     fn backend_key(&self) -> Option<&BackendKey>;
     /// Tell the desk. A receipt: its queue is full, and nothing new is to be taken on until the receipt is in.
     fn record(&mut self, event: Box<Event>) -> Option<Receipt>;
-    /// Tell the desk, and say when it is on disk.
-    fn intend(&mut self, event: Box<Event>) -> Receipt;
+    /// Tell the desk. A receipt: the bytes it speaks of must wait for it.
+    fn intend(&mut self, event: Box<Event>) -> Option<Receipt>;
     /// The access log is down: appends what the client is told.
     fn log_down(&mut self, out: &mut Out) -> Close;
     /// The connection is over: appends the last events. For [`conclude`].

@@ -350,7 +350,7 @@ impl<M: Mind> Pump<M> {
                 Effect::RefreshCatalog => self.mind.refresh(),
                 Effect::ForgetCredential => self.mind.forget_credential(),
                 Effect::Intent { event, side, from } => {
-                    let receipt = self.mind.intend(event);
+                    let Some(receipt) = self.mind.intend(event) else { continue };
                     let lane = match side {
                         Side::Client => &mut self.to_client,
                         Side::Server => &mut self.to_server,

@@ -211,8 +211,9 @@ impl Mind for Live {
         })
     }
 
-    fn intend(&mut self, event: Box<Event>) -> Receipt {
-        Box::pin(self.world.desk.intent(event))
+    fn intend(&mut self, event: Box<Event>) -> Option<Receipt> {
+        let receipt = self.world.desk.intent(event);
+        (receipt.done() != Some(Ok(()))).then(|| Box::pin(receipt) as Receipt)
     }
 
     fn log_down(&mut self, out: &mut Out) -> Close {

@@ -356,7 +356,7 @@ impl Opener<'_> {
         if !expected || header.type_code != ty.kind.code() {
             return self.broken(column, row);
         }
-        let by_id = self.rules.by_id.get(&header.column_id);
+        let by_id = || self.rules.by_id.get(&header.column_id).map(|column| &**column);
         let treatment = self.class.treatment(header.column_id);
         if matches!(treatment, Treatment::Null | Treatment::Deny | Treatment::Sealed) {
             row.note(Shown::Masked);
@@ -364,7 +364,7 @@ impl Opener<'_> {
         }
         self.plain.clear();
         if self.keyring.open(raw, self.plain).is_err() {
-            return self.broken(column.or(by_id.map(|c| &**c)), row);
+            return self.broken(column.or_else(by_id), row);
         }
         if treatment == Treatment::Clear {
             row.note(Shown::Clear);
@@ -379,7 +379,7 @@ impl Opener<'_> {
             };
         }
         row.note(Shown::Masked);
-        Ok(by_id.is_some_and(|c| self.mask(c, ty, format)))
+        Ok(by_id().is_some_and(|c| self.mask(c, ty, format)))
     }
 
     /// Masks the opened plaintext into `shown`. `false`: the mask has no value of the column's type.
@@ -391,7 +391,7 @@ impl Opener<'_> {
         let Ok(text) = std::str::from_utf8(&text) else { return false };
         let masked = if column.mask == crate::mask::Mask::Id {
             let pseudonym = self.keyring.subject_pseudonym(&column.column, self.plain);
-            crate::mask::apply_id(ty.kind, &pseudonym)
+            crate::mask::apply_id(ty.kind, pseudonym)
         } else {
             crate::mask::apply(&column.mask, ty.kind, text)
         };

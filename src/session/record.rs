@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::{Refusal, SqlState};
-use crate::event::{Access, Action, Event, EventKind, Shown, Subject, Subjects, Touch};
+use crate::event::{Access, Action, Event, EventKind, Pseudonym, Shown, Subject, Subjects, Touch};
 use crate::metrics::{Outcome, RowTreatment};
 use crate::plan::{How, Plan, Refused, Shape, Step, StepKind, Touched};
 use crate::policy::rules::{ActorClass, Treatment};
@@ -24,7 +24,7 @@ pub(super) struct Tally {
     pub masked: u64,
     pub sealed: u64,
     /// Distinct people, bounded.
-    pub people: HashSet<String, foldhash::fast::RandomState>,
+    pub people: HashSet<Pseudonym, foldhash::fast::RandomState>,
     pub kind: Option<Arc<str>>,
     pub more_people: u64,
     pub unknown_rows: u64,
@@ -59,9 +59,10 @@ impl Tally {
     }
 
     fn subjects(&mut self) -> Subjects {
-        let kind = self.kind.clone().unwrap_or_else(|| Arc::from(""));
-        let mut known: Vec<Subject> =
-            self.people.drain().map(|pseudonym| Subject { kind: kind.clone(), pseudonym }).collect();
+        let mut known = Vec::with_capacity(self.people.len());
+        if let Some(kind) = &self.kind {
+            known.extend(self.people.drain().map(|pseudonym| Subject { kind: kind.clone(), pseudonym }));
+        }
         known.sort();
         Subjects { known, unknown_rows: self.unknown_rows, more: self.more_people }
     }

@@ -162,10 +162,10 @@ impl Mind for DoubleMind {
         None
     }
 
-    fn intend(&mut self, _: Box<Event>) -> Receipt {
+    fn intend(&mut self, _: Box<Event>) -> Option<Receipt> {
         let (sender, receipt) = oneshot::channel();
         self.world.intents.lock().unwrap().push(sender);
-        Box::pin(async move { if receipt.await == Ok(true) { Ok(()) } else { Err(AuditDown) } })
+        Some(Box::pin(async move { if receipt.await == Ok(true) { Ok(()) } else { Err(AuditDown) } }))
     }
 
     fn log_down(&mut self, out: &mut Out) -> Close {
