@@ -342,9 +342,11 @@ def read(rig, count):
 def insert(rig):
     for port, role, database in ((rig.direct, "bench", "plain"), (rig.direct, "pgveil", "app")):
         rig.sql(port, role, database, f"alter sequence ids restart {PEOPLE + 1}")
-    values = "'person@example.com', 'Person Number', '1 Long Street', '+49 30 1', 'a note'"
-    path = rig.script("insert5", f"insert into people values (nextval('ids'), {values});\n")
-    against_pass(rig, "INSERT of five sealed columns", "Against the same columns in clear.", lambda t: ("-f", path),
+    values = ["person@example.com", "Person Number", "1 Long Street", "+49 30 1", "a note"]
+    given = [word for column, value in zip(COLUMNS, values) for word in ("-D", f"{column}={value}")]
+    path = rig.script("insert5", f"insert into people values (nextval('ids'), :{', :'.join(COLUMNS)});\n")
+    against_pass(rig, "INSERT of five sealed columns", "Against the same columns in clear.",
+                 lambda t: ("-f", path, *given),
                  [*rig.on("plain")[:1], rig.passed(), *sealed(rig)], ["prepared"])
     for port, role, database in ((rig.direct, "bench", "plain"), (rig.direct, "pgveil", "app")):
         rig.sql(port, role, database, f"delete from people where id > {PEOPLE}", "vacuum people")

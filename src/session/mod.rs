@@ -425,6 +425,13 @@ impl Session {
                     break;
                 }
             };
+            if bytes[at] == b'D' && self.phase == Phase::Ready {
+                let rows = self.data_rows(&bytes[at..], cx);
+                at += rows;
+                if rows > 0 {
+                    continue;
+                }
+            }
             if let Err(close) = self.server_frame(&bytes[at..at + size], cx) {
                 result = Err(close);
                 break;

@@ -13,7 +13,7 @@ use crate::wire::message::{self, Reader};
 use crate::wire::{encode, frame};
 
 use super::fields::{self, Fields, Opener, subject_key};
-use super::pending::{Own, Pending, Prepared, Running};
+use super::pending::{Own, Pending, Portal, Prepared, Running};
 use super::{Close, Context, Effect, Phase, Session, redact};
 
 impl Session {
@@ -42,7 +42,6 @@ impl Session {
             b'N' => self.notice(message, body, cx),
             b'E' if redact::fatal(body) => cx.to_client.extend_from_slice(message),
             _ if matches!(self.pending.front(), Some(Pending::Own(_))) => return self.own_reply(message, body, cx),
-            b'D' => return self.data_row(message, body, cx),
             b'C' | b'I' | b's' => self.completed(message, body, cx),
             b'Z' => return self.ready(message, body, cx),
             b'E' => self.error(message, body, cx),
@@ -83,31 +82,45 @@ impl Session {
         self.pending.push_front(if simple { Pending::Query(running) } else { Pending::Execute(running) });
     }
 
-    fn data_row(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
-        let Some((mut running, simple)) = self.take_running() else { return Err(self.unexpected_reply(cx)) };
+    /// The whole DataRows that `bytes` begins with: their size. 0: nothing runs whose rows they could be.
+    pub(super) fn data_rows(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> usize {
+        let Some((mut running, simple)) = self.take_running() else { return 0 };
         if running.fields.is_none() && !simple {
             // A Describe of the cursor may have been answered since the Execute was forwarded.
             let described = |cursor: &[u8]| self.cursors.get(cursor).cloned();
             let bound = running.formats.as_ref().and_then(|p| p.statement.fields.get().cloned().flatten());
             running.fields = bound.or_else(|| running.cursor.as_deref().and_then(described));
         }
-        let interesting = running.fields.as_ref().is_some_and(|f| f.any || f.subject.is_some())
-            || running.fields.as_ref().is_some_and(|f| f.disagree)
+        let (fields, portal) = (running.fields.clone(), running.formats.clone());
+        let protected = fields.as_ref().is_some_and(|f| f.any || f.disagree || f.subject.is_some())
             || running.current().is_some_and(|s| !s.touches.is_empty());
-        if !self.muted {
-            if interesting {
-                self.protected_row(&mut running, message, body, cx);
-            } else {
-                cx.to_client.extend_from_slice(message);
+        let mut end = 0;
+        while let Ok(Some((b'D', size))) = frame::peek(&bytes[end..], self.settings.message_bytes)
+            && size <= bytes.len() - end
+        {
+            if protected && !self.muted {
+                let row = &bytes[end..end + size];
+                self.protected_row(&mut running, fields.as_deref(), portal.as_deref(), row, cx);
             }
+            end += size;
+        }
+        if !protected && !self.muted {
+            cx.to_client.extend_from_slice(&bytes[..end]);
         }
         self.put_back(running, simple);
-        Ok(())
+        end
     }
 
-    fn protected_row(&mut self, running: &mut Running, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
+    fn protected_row(
+        &mut self,
+        running: &mut Running,
+        fields: Option<&Fields>,
+        portal: Option<&Portal>,
+        message: &[u8],
+        cx: &mut Context<'_>,
+    ) {
         self.intend_read(running, cx);
-        let Some(fields) = running.fields.clone() else {
+        let Some(fields) = fields else {
             running.tally.rows += 1;
             running.tally.unknown_rows += 1;
             cx.to_client.extend_from_slice(message);
@@ -116,9 +129,9 @@ impl Session {
         if fields.disagree {
             return self.fail_running(running, disagreement(), cx);
         }
-        let portal = running.formats.clone();
-        let formats = portal.as_ref().map_or(fields.formats.as_slice(), |p| &p.result_formats);
-        self.note_subject(running, &fields, body, formats, cx);
+        let body = &message[frame::HEADER..];
+        let formats = portal.map_or(fields.formats.as_slice(), |p| &p.result_formats);
+        self.note_subject(running, fields, body, formats, cx);
         if !fields.any {
             running.tally.rows += 1;
             cx.to_client.extend_from_slice(message);
@@ -136,7 +149,7 @@ impl Session {
             bytes_max: self.settings.message_bytes,
         };
         let mark = cx.to_client.len();
-        match opener.row(body, &fields, formats, cx.to_client) {
+        match opener.row(body, fields, formats, cx.to_client) {
             Ok(shown) => {
                 running.tally.row(shown);
                 if shown.tampered {
