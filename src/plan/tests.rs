@@ -2,7 +2,7 @@
 
 mod acts;
 mod copies;
-mod fixture;
+pub(crate) mod fixture;
 mod passes;
 mod random;
 mod refusals;

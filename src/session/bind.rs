@@ -15,10 +15,10 @@ use crate::wire::types::Format;
 use crate::wire::{encode, frame};
 
 use super::client::{Decided, too_long};
+use super::failing::Unbound;
 use super::fields::subject_key;
-use super::handles::{Known, known_as};
+use super::handles::Known;
 use super::pending::{Pending, Portal, Prepared, Running};
-use super::record::refused_step;
 use super::write::{Sealer, carries_envelope, envelope_inbound, put_parameter};
 use super::{Close, Context, Flow, Session, Side};
 
@@ -160,29 +160,23 @@ impl Session {
                 return Ok(Flow::Next);
             }
         };
+        if let Some(refusal) = self.name_objection_of_portal(bind.portal) {
+            self.refuse_bind(Some(&statement.plan), refusal, cx);
+            return Ok(Flow::Next);
+        }
         self.describe_first(&statement, bind.statement, cx);
         let mark = cx.to_server.len();
-        let written = match self.name_objection_of_portal(bind.portal) {
-            Some(refusal) => Err(refusal),
-            None => self.write_bind(&bind, body, &statement, cx),
-        };
-        match written {
+        match self.write_bind(&bind, body, &statement, cx) {
             Ok(()) => {
                 let subjects = self.subjects_of_parameters(&bind, &statement, cx);
                 let portal = Arc::new(Portal { statement, result_formats: bind.result_formats.into(), subjects });
                 let undo = self.portal_changed(bind.portal, Some(portal));
                 self.pending.push_back(Pending::Bind { undo: Some(undo), refused: None });
             }
-            Err(mut refusal) => {
+            Err(unbound) => {
                 cx.to_server.truncate(mark);
                 cx.meters.seal_error();
-                // The server looks at the portal's name before it reads values, and counts them before.
-                let counted = refusal.code != crate::error::Code::Protocol;
-                if counted && !bind.portal.is_empty() && matches!(self.portal(bind.portal), Known::Is(_)) {
-                    refusal = Refusal::new(crate::error::Code::Protocol, "the portal exists already", "")
-                        .with_sqlstate(crate::error::SqlState(*b"42P03"));
-                }
-                self.refuse_bind(Some(&statement.plan), refusal, cx);
+                self.fail_bind(&bind, &statement.plan, unbound, cx);
             }
         }
         Ok(Flow::Next)
@@ -251,27 +245,13 @@ impl Session {
         })
     }
 
-    fn refuse_bind(&mut self, plan: Option<&Plan>, refusal: Refusal, cx: &mut Context<'_>) {
-        let refused = refused_step(plan, refusal);
-        self.pending.push_back(Pending::Bind { undo: None, refused: Some(refused) });
-        self.skipping = true;
-        let mut random = [0; 16];
-        cx.entropy.fill(&mut random);
-        let mut body = vec![0];
-        body.extend_from_slice(b"pgveil_");
-        body.extend_from_slice(hex::encode(random).as_bytes());
-        body.extend_from_slice(&[0; 7]);
-        // Shorter than any limit.
-        let _ = encode::raw(cx.to_server, b'B', &body);
-    }
-
     fn write_bind(
         &mut self,
         bind: &Bind<'_>,
         body: &[u8],
         statement: &Prepared,
         cx: &mut Context<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Unbound> {
         let mut plain = std::mem::take(&mut self.scratch.plain);
         let mut sealer =
             Sealer { keyring: cx.keyring, entropy: &mut *cx.entropy, style: &self.style, plain: &mut plain };
@@ -317,12 +297,12 @@ impl Session {
             },
             Ok((_, name)) => match self.portal(name) {
                 Known::Later => return Flow::Hold,
-                Known::Is(portal) => Pending::DescribePortal { portal: Some(portal), cursor: None },
-                Known::Nothing => Pending::DescribePortal { portal: None, cursor: Some(known_as(name).into()) },
+                Known::Is(portal) => Pending::DescribePortal { portal: Some(portal), own: false },
+                Known::Nothing => Pending::DescribePortal { portal: None, own: false },
             },
             Err(_) => {
                 self.open_pipeline = true;
-                self.forward_malformed(b'D', Pending::DescribePortal { portal: None, cursor: None }, cx);
+                self.forward_malformed(b'D', Pending::DescribePortal { portal: None, own: false }, cx);
                 return Flow::Next;
             }
         };
@@ -355,9 +335,12 @@ impl Session {
             }
             running.formats = Some(portal);
         } else {
-            running.cursor = Some(known_as(name).into());
+            // Made by SQL, if it is there at all: nobody else knows what its rows are.
+            self.pending.push_back(Pending::DescribePortal { portal: None, own: true });
+            // Shorter than the Execute.
+            let _ = encode::raw(cx.to_server, b'D', &[b"P", name, b"\0"].concat());
         }
-        if running.plan.as_ref().is_some_and(|p| protected_read(p)) {
+        if running.plan.as_ref().is_none_or(|p| protected_read(p)) {
             self.pipeline_opens = true;
         }
         if running.plan.as_ref().is_some_and(|p| p.steps.iter().any(|s| s.writes)) {
@@ -467,7 +450,7 @@ fn write_bind(
     body: &[u8],
     statement: &Prepared,
     out: &mut BytesMut,
-) -> Result<(), Refusal> {
+) -> Result<(), Unbound> {
     let plan = &*statement.plan;
     let sealed = |i: usize| match plan.parameters.get(i) {
         Some(Parameter::Sealed(target)) => Some(target),
@@ -475,21 +458,21 @@ fn write_bind(
     };
     if plan.hidden.is_empty() && !(0..bind.values).any(|i| sealed(i).is_some()) {
         no_envelopes(sealer, bind)?;
-        return encode::raw(out, b'B', body).map_err(|_| too_long());
+        return Ok(encode::raw(out, b'B', body).map_err(|_| too_long())?);
     }
     let total = bind.values + plan.hidden.len();
     let count = u16::try_from(total).map_err(|_| too_long())?;
     let formats = bind.formats.len() / 2;
     if formats > 1 && formats != bind.values {
         let what = format!("bind message has {formats} parameter formats but {} parameters", bind.values);
-        return Err(Refusal::new(crate::error::Code::Protocol, what, ""));
+        return Err(Refusal::new(crate::error::Code::Protocol, what, "").into());
     }
     // Counted before any value is looked at, as the server does.
     let expected = plan.parameters.len().max(statement.oids.len());
     if bind.values != expected {
         let what =
             format!("bind message supplies {} parameters, but prepared statement requires {expected}", bind.values);
-        return Err(Refusal::new(crate::error::Code::Protocol, what, ""));
+        return Err(Refusal::new(crate::error::Code::Protocol, what, "").into());
     }
     let mark = frame::begin(out, b'B');
     out.put_slice(bind.portal);
@@ -505,6 +488,7 @@ fn write_bind(
     out.put_u16(count);
     let mut r = Reader::new(bind.value_bytes);
     let mut cell = Vec::new();
+    let blamed = |at: usize| move |refusal: Refusal| Unbound { refusal, at: Some(at) };
     let mut values: Vec<Option<&[u8]>> = Vec::with_capacity(if plan.hidden.is_empty() { 0 } else { bind.values });
     for i in 0..bind.values {
         let value = r.value().map_err(|_| too_long())?;
@@ -514,21 +498,22 @@ fn write_bind(
         match (sealed(i), value) {
             (Some(target), Some(bytes)) => {
                 cell.clear();
-                seal_one(sealer, target, target.told(), format(i), bytes, &mut cell)?;
+                seal_one(sealer, target, target.told(), format(i), bytes, &mut cell).map_err(blamed(i))?;
                 put_parameter(out, Some(&cell))?;
             }
             (None, Some(bytes)) if carries_envelope(sealer.keyring, bytes, format(i).unwrap_or_default()) => {
-                return Err(envelope_inbound());
+                return Err(blamed(i)(envelope_inbound()));
             }
             (_, value) => put_parameter(out, value)?,
         }
     }
-    for hidden in &plan.hidden {
+    for (at, hidden) in (bind.values..).zip(&plan.hidden) {
         let i = usize::from(hidden.source);
         match values.get(i).copied().flatten() {
             Some(bytes) => {
                 cell.clear();
-                seal_one(sealer, &hidden.target, statement.type_of(i, &hidden.target), format(i), bytes, &mut cell)?;
+                let declared = statement.type_of(i, &hidden.target);
+                seal_one(sealer, &hidden.target, declared, format(i), bytes, &mut cell).map_err(blamed(at))?;
                 put_parameter(out, Some(&cell))?;
             }
             None => put_parameter(out, None)?,
@@ -536,17 +521,17 @@ fn write_bind(
     }
     out.put_u16((bind.result_formats.len() / 2) as u16);
     out.put_slice(bind.result_formats);
-    frame::finish(out, mark).map_err(|_| too_long())
+    Ok(frame::finish(out, mark).map_err(|_| too_long())?)
 }
 
 /// A client that could write envelopes could move a value to where another policy opens it.
-fn no_envelopes(sealer: &Sealer<'_>, bind: &Bind<'_>) -> Result<(), Refusal> {
+fn no_envelopes(sealer: &Sealer<'_>, bind: &Bind<'_>) -> Result<(), Unbound> {
     let mut r = Reader::new(bind.value_bytes);
     for i in 0..bind.values {
         let value = r.value().map_err(|_| too_long())?;
         let format = message::format_at(bind.formats, i).unwrap_or_default();
         if value.is_some_and(|bytes| carries_envelope(sealer.keyring, bytes, format)) {
-            return Err(envelope_inbound());
+            return Err(Unbound { refusal: envelope_inbound(), at: Some(i) });
         }
     }
     Ok(())

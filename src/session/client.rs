@@ -12,7 +12,7 @@ use crate::plan::{Decision, Moves, Plan, Refused, Request, Step, StepKind};
 use crate::policy::rules::Rules;
 use crate::wire::{encode, frame, message};
 
-use super::pending::{Pending, Running};
+use super::pending::{Failing, Pending, Running};
 use super::record::refused_step;
 use super::write::{Sealer, envelope_inbound, sql_carries_envelope};
 use super::{Close, Context, Effect, Flow, Phase, Session, Side};
@@ -393,7 +393,7 @@ impl Session {
         self.open_pipeline = true;
         // Under the client's own name: a Parse of the unnamed statement drops the one before, a named one does not.
         let undo = parse.name.is_empty().then(|| self.statement_changed(b"", None));
-        self.pending.push_back(Pending::Parse { undo, refused: Some(refused) });
+        self.pending.push_back(Pending::Parse { undo, refused: Some(Failing { refused, expected: b"42601" }) });
         self.skipping = true;
         let mut failing = parse.name.to_vec();
         failing.extend_from_slice(b"\0\"\0\0\0");

@@ -122,9 +122,10 @@ impl Session {
     pub(super) fn copy_awaited(&self) -> bool {
         // Of the COPY in front nothing more can come.
         let over = usize::from(matches!(self.copy, Copying::Refused | Copying::Done));
-        let into = |running: &Running, from: usize| match &running.plan {
-            Some(plan) => plan.steps.iter().skip(from).any(|step| matches!(step.kind, StepKind::CopyIn(_))),
-            None => true,
+        // A portal that nobody saw being made is of a cursor, or of a statement that SQL prepared: neither takes rows.
+        let into = |running: &Running, from: usize| {
+            let mut steps = running.plan.iter().flat_map(|plan| plan.steps.iter().skip(from));
+            steps.any(|step| matches!(step.kind, StepKind::CopyIn(_)))
         };
         !self.copy.inbound()
             && self.pending.iter().enumerate().any(|(at, pending)| match pending {

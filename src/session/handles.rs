@@ -25,7 +25,7 @@ pub(super) type Names<T> = HashMap<Box<[u8]>, Entry<T>, foldhash::fast::RandomSt
 
 /// What the server knows a statement or portal by: it cuts their names, at any byte (`string_hash` and `strlcpy` of
 /// dynahash.c, with `keysize = NAMEDATALEN`), so that longer ones may stand for the same thing.
-pub(super) fn known_as(name: &[u8]) -> &[u8] {
+fn known_as(name: &[u8]) -> &[u8] {
     &name[..name.len().min(NAME_MAX)]
 }
 

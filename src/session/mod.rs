@@ -11,6 +11,7 @@ mod bind;
 mod call;
 mod client;
 mod copy;
+mod failing;
 mod fields;
 mod handles;
 mod login;
@@ -24,7 +25,7 @@ mod terminate;
 mod tests;
 mod write;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -239,8 +240,6 @@ pub struct Session {
     statements: handles::Names<Prepared>,
     portals: handles::Names<Portal>,
     pipelines: handles::Pipelines,
-    /// Described cursors that SQL made, until the transaction ends.
-    cursors: HashMap<Box<[u8]>, Arc<fields::Fields>>,
     /// The server ignores everything until the client's next Sync, or will: what comes is not even forwarded.
     skipping: bool,
     /// Transaction status of the last ReadyForQuery: `I`, `T` or `E`.
@@ -317,7 +316,6 @@ impl Session {
             statements: handles::Names::default(),
             portals: handles::Names::default(),
             pipelines: handles::Pipelines::default(),
-            cursors: HashMap::new(),
             skipping: false,
             transaction: b'I',
             unsettled: true,

@@ -96,21 +96,21 @@ pub(super) enum Pending {
     Query(Box<Running>),
     Parse {
         undo: Option<Undo>,
-        refused: Option<Box<Refused>>,
+        refused: Option<Failing>,
     },
     Bind {
         undo: Option<Undo>,
-        refused: Option<Box<Refused>>,
+        refused: Option<Failing>,
     },
     /// `own`: we asked, the client must not see the answer.
     DescribeStatement {
         statement: Option<Arc<Prepared>>,
         own: bool,
     },
+    /// Without a portal it is of one that SQL made; `own`: for the Execute behind it.
     DescribePortal {
         portal: Option<Arc<Portal>>,
-        /// Its name, when it was made by SQL (DECLARE).
-        cursor: Option<Box<[u8]>>,
+        own: bool,
     },
     Execute(Box<Running>),
     Close {
@@ -158,6 +158,14 @@ impl Pending {
     }
 }
 
+/// A message in whose place the server was made to fail.
+#[derive(Debug)]
+pub(super) struct Failing {
+    pub refused: Box<Refused>,
+    /// The SQLSTATE of that failure; with any other, the server has found something of its own before.
+    pub expected: &'static [u8; 5],
+}
+
 /// Why we asked the server something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Own {
@@ -186,8 +194,6 @@ pub(super) struct Running {
     pub fields: Option<Arc<Fields>>,
     /// Result format codes of the Bind; `None`: those of the RowDescription count.
     pub formats: Option<Arc<Portal>>,
-    /// The portal it runs, when SQL made that (DECLARE).
-    pub cursor: Option<Box<[u8]>>,
     /// When it came.
     pub started: Now,
     /// Its number in this connection.
@@ -210,7 +216,6 @@ impl Running {
             failed: None,
             fields: None,
             formats: None,
-            cursor: None,
             started,
             number,
             tally: Tally::default(),

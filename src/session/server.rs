@@ -86,10 +86,7 @@ impl Session {
     pub(super) fn data_rows(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> usize {
         let Some((mut running, simple)) = self.take_running() else { return 0 };
         if running.fields.is_none() && !simple {
-            // A Describe of the cursor may have been answered since the Execute was forwarded.
-            let described = |cursor: &[u8]| self.cursors.get(cursor).cloned();
-            let bound = running.formats.as_ref().and_then(|p| p.statement.fields.get().cloned().flatten());
-            running.fields = bound.or_else(|| running.cursor.as_deref().and_then(described));
+            running.fields = running.formats.as_ref().and_then(|p| p.statement.fields.get().cloned().flatten());
         }
         let (fields, portal) = (running.fields.clone(), running.formats.clone());
         let protected = fields.as_ref().is_some_and(|f| f.any || f.disagree || f.subject.is_some())
@@ -264,14 +261,6 @@ impl Session {
 
     fn row_description(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
         match self.pending.pop_front() {
-            // Made by SQL: its rows are not followed, so its bytes keep their type.
-            Some(
-                Pending::DescribeStatement { statement: None, own: false }
-                | Pending::DescribePortal { portal: None, cursor: None },
-            ) => {
-                cx.to_client.extend_from_slice(message);
-                Ok(())
-            }
             Some(Pending::DescribeStatement { statement, own }) => {
                 let mark = cx.to_client.len();
                 self.understand(message, body, statement.as_deref(), cx)?;
@@ -280,14 +269,13 @@ impl Session {
                 }
                 Ok(())
             }
-            // DECLAREd: FETCH opens its rows by their origin, and so does Execute from here on.
-            Some(Pending::DescribePortal { portal: None, cursor: Some(name) }) => {
+            // DECLAREd, for instance: its rows are opened by their origin, as FETCH opens them.
+            Some(Pending::DescribePortal { own: true, .. }) => {
                 let (fields, _) = self.describe_fields(body, None, cx)?;
-                if self.cursors.len() >= self.settings.portals {
-                    self.cursors.clear();
+                if let Some(Pending::Execute(running)) = self.pending.front_mut() {
+                    running.fields = Some(fields);
                 }
-                self.cursors.insert(name, fields.clone());
-                self.append_description(message, body, &fields, cx)
+                Ok(())
             }
             Some(Pending::DescribePortal { portal, .. }) => {
                 self.understand(message, body, portal.as_ref().map(|p| &*p.statement), cx)
@@ -420,6 +408,7 @@ impl Session {
                     return;
                 }
             }
+            Some(Pending::DescribePortal { own: true, .. }) => return,
             Some(Pending::DescribePortal { .. }) | None => {}
             Some(other) => self.pending.push_front(other),
         }
@@ -429,8 +418,8 @@ impl Session {
     fn acknowledged(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
         let matches = matches!(
             (message[0], self.pending.front()),
-            (b'1', Some(Pending::Parse { .. }))
-                | (b'2', Some(Pending::Bind { .. }))
+            (b'1', Some(Pending::Parse { refused: None, .. }))
+                | (b'2', Some(Pending::Bind { refused: None, .. }))
                 | (b'3', Some(Pending::Close { .. }))
         );
         if !matches {
@@ -463,9 +452,8 @@ impl Session {
                 self.answer_error(message, body, refused, None, sqlstate, cx);
             }
             Some(Pending::Parse { refused, .. } | Pending::Bind { refused, .. }) => {
-                let expected = matches!(&sqlstate, b"42601" | b"26000");
-                let refused = refused.take().filter(|_| expected);
-                self.answer_error(message, body, refused, None, sqlstate, cx);
+                let failed = refused.take().filter(|failing| sqlstate == *failing.expected);
+                self.answer_error(message, body, failed.map(|failing| failing.refused), None, sqlstate, cx);
                 self.skip_to_sync();
             }
             Some(
@@ -581,7 +569,6 @@ impl Session {
             self.pipelines.no_transaction();
             if self.pending.is_empty() && !self.open_pipeline {
                 self.portals.clear();
-                self.cursors.clear();
             }
         }
         if status == b'I' && std::mem::take(&mut self.in_block).settings {

@@ -1,5 +1,6 @@
 //! Scripts of protocol messages against the session alone, bytes split at every boundary.
 
+mod failing;
 mod skipped;
 
 use std::collections::{HashMap, HashSet};
@@ -170,6 +171,52 @@ fn logged_in(piece: usize) -> (Session, Desk) {
     }
     assert!(input.is_empty());
     (session, desk)
+}
+
+/// What nobody else may see.
+const VALUE: &[u8] = b"kanarienvogel";
+
+fn parse(name: &str, sql: &str) -> Vec<u8> {
+    message(b'P', &[name.as_bytes(), b"\0", sql.as_bytes(), b"\0\0\0"].concat())
+}
+
+fn query(sql: &str) -> Vec<u8> {
+    message(b'Q', &[sql.as_bytes(), b"\0"].concat())
+}
+
+fn error(sqlstate: &str) -> Vec<u8> {
+    message(b'E', format!("SERROR\0VERROR\0C{sqlstate}\0Mno\0\0").as_bytes())
+}
+
+/// A session that is logged in, and what it has put out since.
+struct Idle(Session, Desk);
+
+impl Idle {
+    fn new() -> Self {
+        let (session, mut desk) = logged_in(usize::MAX);
+        desk.to_client.clear();
+        desk.to_server.clear();
+        Self(session, desk)
+    }
+
+    /// What is left of the input.
+    fn client(&mut self, messages: &[Vec<u8>]) -> BytesMut {
+        let mut input = BytesMut::from(&messages.concat()[..]);
+        let mut cx = Context { catalog_deadline_passed: true, ..self.1.cx() };
+        self.0.client(&mut input, &mut cx).unwrap();
+        // Held for the catalog, which has been looked up.
+        let mut cx = Context { catalog_deadline_passed: true, ..self.1.cx() };
+        self.0.client(&mut input, &mut cx).unwrap();
+        input
+    }
+
+    fn server(&mut self, messages: &[Vec<u8>]) {
+        self.0.server(&mut BytesMut::from(&messages.concat()[..]), &mut self.1.cx()).unwrap();
+    }
+
+    fn leaked(&self) -> bool {
+        memchr::memmem::find(&self.1.to_server, VALUE).is_some()
+    }
 }
 
 #[test]

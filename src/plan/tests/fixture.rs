@@ -243,7 +243,7 @@ fn code() -> UsersCode {
     code
 }
 
-pub(super) fn rules() -> &'static Rules {
+pub(crate) fn rules() -> &'static Rules {
     static RULES: OnceLock<Rules> = OnceLock::new();
     RULES.get_or_init(build)
 }
