@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::BytesMut;
+use pgveil::wire::types::Format;
 use pgveil::wire::{encode, frame, message};
 
 /// One frame.
@@ -145,6 +146,9 @@ impl Server {
             },
             b'B' => match message::bind(body) {
                 Ok(bind) => match self.statements.get(bind.statement).cloned() {
+                    // It counts strictly; here only a Bind that cannot be meant.
+                    Some(sql) if bind.values == 0 && sql.contains(&b'$') => self.fails("08P01"),
+                    Some(_) if !texts_are_utf8(&bind) => self.fails("22021"),
                     Some(sql) if taste & 0x80 == 0 => {
                         self.portals.insert(bind.portal.to_vec(), sql);
                         message(b'2', b"")
@@ -288,6 +292,14 @@ impl Server {
         self.gone = true;
         error("08P01", "FATAL")
     }
+}
+
+fn texts_are_utf8(bind: &message::Bind<'_>) -> bool {
+    let mut values = message::Reader::new(bind.value_bytes);
+    (0..bind.values).all(|at| {
+        let text = message::format_at(bind.formats, at) == Some(Format::Text);
+        values.value().is_ok_and(|value| !text || std::str::from_utf8(value.unwrap_or_default()).is_ok())
+    })
 }
 
 /// The statement ends a transaction.
