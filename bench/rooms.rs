@@ -153,7 +153,9 @@ fn values(c: &mut Criterion) {
             let mut splitter = Splitter::new(layout.clone(), 1 << 20);
             splitter.feed(black_box(&rows));
             while let Some(row) = splitter.next().unwrap() {
-                row.rewrite(&[(1, Some(b"x"))], &mut out);
+                let mut rewriter = row.rewriter();
+                rewriter.replace(1, Some(b"x"), &mut out);
+                rewriter.finish(&mut out);
             }
         });
     });

@@ -3,11 +3,11 @@
 //! In: CopyData of either peer and the plan's layout. Out: CopyData with some fields replaced. Never: a row whose
 //! fields do not match the plan (the server would quote it in its log), an unsealed cell of a sealed column.
 
-use bytes::BufMut;
+use bytes::{BufMut, BytesMut};
 
 use crate::error::{Code, Refusal, SqlState};
 use crate::event::Subject;
-use crate::plan::{CopyPlan, StepKind, SubjectFrom, Target};
+use crate::plan::{CopyPlan, StepKind, SubjectFrom, SubjectPlan, Target};
 use crate::policy::rules::Treatment;
 use crate::wire::copy::{CopyError, Row, RowFormat, RowKind, Splitter};
 use crate::wire::types::Format;
@@ -177,50 +177,44 @@ impl Session {
         }
         let Some((mut running, simple)) = self.take_running() else { return };
         self.intend(&mut running, Side::Server, cx);
-        let mut out = Vec::new();
-        let result = self.seal_rows(&mut stream, &mut running, &mut out, cx);
+        let mark = cx.to_server.len();
+        let result = self.seal_rows(&mut stream, &mut running, cx);
         self.copy = Copying::In(stream);
-        match result {
-            Ok(()) => {
-                if !out.is_empty() && encode::raw(cx.to_server, b'd', &out).is_err() {
-                    self.refuse_copy(&mut running, super::client::too_long(), cx);
-                }
-            }
-            Err(refusal) => {
-                cx.meters.seal_error();
-                self.refuse_copy(&mut running, refusal, cx);
-            }
+        if let Err(refusal) = result {
+            cx.to_server.truncate(mark);
+            cx.meters.seal_error();
+            self.refuse_copy(&mut running, refusal, cx);
         }
         self.put_back(running, simple);
     }
 
-    fn seal_rows(
-        &mut self,
-        stream: &mut Stream,
-        running: &mut Running,
-        out: &mut Vec<u8>,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Refusal> {
+    fn seal_rows(&mut self, stream: &mut Stream, running: &mut Running, cx: &mut Context<'_>) -> Result<(), Refusal> {
+        // The rows that one message of the client completes are one of ours.
+        let mark = frame::begin(cx.to_server, b'd');
+        let begun = cx.to_server.len();
+        let subject = running.current().and_then(|step| step.subject.clone());
+        let mut cell = Cell::default();
         while let Some(row) = stream.splitter.next().map_err(bad_rows)? {
             if row.kind() != RowKind::Data {
-                out.extend_from_slice(row.raw());
+                cx.to_server.put_slice(row.raw());
                 continue;
             }
             if row.len() != stream.plan.columns.len() {
                 return Err(wrong_columns());
             }
-            note_subject(running, &stream.plan, &row, cx);
-            let mut plain = std::mem::take(&mut self.scratch.plain);
-            let mut sealer =
-                Sealer { keyring: cx.keyring, entropy: &mut *cx.entropy, style: &self.style, plain: &mut plain };
-            let result = seal_row(&mut sealer, &stream.plan, &row, out);
-            self.scratch.plain = plain;
-            result?;
-            if out.len() > frame::LENGTH_MAX {
+            note_subject(running, subject.as_ref(), &stream.plan, &row, cx);
+            let (keyring, plain) = (cx.keyring, &mut self.scratch.plain);
+            let mut sealer = Sealer { keyring, entropy: &mut *cx.entropy, style: &self.style, plain };
+            seal_row(&mut sealer, &stream.plan, &row, &mut cell, cx.to_server)?;
+            if cx.to_server.len() - begun > frame::LENGTH_MAX {
                 return Err(super::client::too_long());
             }
         }
-        Ok(())
+        if cx.to_server.len() == begun {
+            cx.to_server.truncate(mark);
+            return Ok(());
+        }
+        frame::finish(cx.to_server, mark).map_err(|_| super::client::too_long())
     }
 
     /// The server is told to fail the COPY; its error becomes ours on the way back.
@@ -274,6 +268,7 @@ impl Session {
         // One message of the server is one of ours, whatever rows are in it.
         let mark = frame::begin(cx.to_client, b'd');
         let begun = cx.to_client.len();
+        let subject = running.current().and_then(|step| step.subject.clone());
         while let Some(row) = stream.splitter.next().map_err(|e| (bad_rows(e), false))? {
             if row.kind() != RowKind::Data {
                 cx.to_client.put_slice(row.raw());
@@ -282,7 +277,7 @@ impl Session {
             if row.len() != stream.plan.columns.len() {
                 return Err((wrong_columns(), false));
             }
-            note_subject(running, &stream.plan, &row, cx);
+            note_subject(running, subject.as_ref(), &stream.plan, &row, cx);
             let scratch = &mut self.scratch;
             let mut opener = Opener {
                 keyring: cx.keyring,
@@ -294,8 +289,7 @@ impl Session {
                 shown: &mut scratch.shown,
                 bytes_max: self.settings.message_bytes,
             };
-            let (line, shown) = open_row(&mut opener, &stream.plan, &row)?;
-            cx.to_client.put_slice(&line);
+            let shown = open_row(&mut opener, &stream.plan, &row, cx.to_client)?;
             running.tally.row(shown);
             if shown.tampered {
                 self.tampered(running, None, cx);
@@ -314,9 +308,37 @@ fn cells(plan: &CopyPlan) -> Format {
     if plan.layout.format == RowFormat::Binary { Format::Binary } else { Format::Text }
 }
 
-fn seal_row(sealer: &mut Sealer<'_>, plan: &CopyPlan, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+/// Room for one sealed cell and its text form.
+#[derive(Default)]
+struct Cell {
+    envelope: Vec<u8>,
+    text: Vec<u8>,
+}
+
+impl Cell {
+    /// As COPY carries it: the envelope, or bytea's hex form.
+    fn carried(&mut self, format: Format) -> &[u8] {
+        if format == Format::Binary {
+            return &self.envelope;
+        }
+        self.text.clear();
+        self.text.extend_from_slice(b"\\x");
+        self.text.resize(2 + 2 * self.envelope.len(), 0);
+        // Twice as long as what is written there.
+        let _ = hex::encode_to_slice(&self.envelope, &mut self.text[2..]);
+        &self.text
+    }
+}
+
+fn seal_row(
+    sealer: &mut Sealer<'_>,
+    plan: &CopyPlan,
+    row: &Row<'_>,
+    cell: &mut Cell,
+    out: &mut BytesMut,
+) -> Result<(), Refusal> {
     let format = cells(plan);
-    let mut replaced: Vec<(usize, Option<Vec<u8>>)> = Vec::new();
+    let mut rewriter = row.rewriter();
     for (i, column) in plan.columns.iter().enumerate() {
         let Some(value) = row.field(i) else { continue };
         let Some(column) = column else {
@@ -326,23 +348,22 @@ fn seal_row(sealer: &mut Sealer<'_>, plan: &CopyPlan, row: &Row<'_>, out: &mut V
             continue;
         };
         let target = Target::stored(column.clone());
-        let mut cell = Vec::new();
-        sealer.value(&target, 0, format, &value, &mut cell)?;
-        replaced.push((i, Some(if format == Format::Text { text_of(&cell) } else { cell })));
+        cell.envelope.clear();
+        sealer.value(&target, 0, format, &value, &mut cell.envelope)?;
+        rewriter.replace(i, Some(cell.carried(format)), out);
     }
-    let replacements: Vec<(usize, Option<&[u8]>)> = replaced.iter().map(|(i, v)| (*i, v.as_deref())).collect();
-    row.rewrite(&replacements, out);
+    rewriter.finish(out);
     Ok(())
 }
 
-/// bytea's hex form.
-fn text_of(cell: &[u8]) -> Vec<u8> {
-    format!("\\x{}", hex::encode(cell)).into_bytes()
-}
-
-fn open_row(opener: &mut Opener<'_>, plan: &CopyPlan, row: &Row<'_>) -> Result<(Vec<u8>, RowShown), (Refusal, bool)> {
+fn open_row(
+    opener: &mut Opener<'_>,
+    plan: &CopyPlan,
+    row: &Row<'_>,
+    out: &mut BytesMut,
+) -> Result<RowShown, (Refusal, bool)> {
     let mut shown = RowShown::default();
-    let mut replaced: Vec<(usize, Option<Vec<u8>>)> = Vec::new();
+    let (mut rewriter, begun) = (row.rewriter(), out.len());
     for (i, column) in plan.columns.iter().enumerate() {
         let (Some(column), Some(value)) = (column, row.field(i)) else { continue };
         if opener.class.treatment(column.id) == Treatment::Sealed {
@@ -353,29 +374,31 @@ fn open_row(opener: &mut Opener<'_>, plan: &CopyPlan, row: &Row<'_>) -> Result<(
         let opened = opener
             .cell(&value, Some(column), column.ty, cells(plan), &mut shown)
             .map_err(|broken| (broken.refusal, broken.tamper))?;
-        replaced.push((i, opened.then(|| opener.shown.clone())));
+        rewriter.replace(i, opened.then_some(opener.shown.as_slice()), out);
+        if out.len() - begun > opener.bytes_max {
+            return Err((super::fields::row_too_long(), false));
+        }
     }
-    let replacements: Vec<(usize, Option<&[u8]>)> = replaced.iter().map(|(i, v)| (*i, v.as_deref())).collect();
-    let size: usize = replaced.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum();
-    if size > opener.bytes_max {
-        return Err((super::fields::row_too_long(), false));
-    }
-    let mut line = Vec::with_capacity(row.raw().len());
-    row.rewrite(&replacements, &mut line);
-    Ok((line, shown))
+    rewriter.finish(out);
+    Ok(shown)
 }
 
 /// The person a row is about, if the COPY has the key's column.
-fn note_subject(running: &mut Running, plan: &CopyPlan, row: &Row<'_>, cx: &Context<'_>) {
-    let subject = running.current().and_then(|s| s.subject.clone());
-    let key = subject.as_ref().and_then(|s| match s.from {
+fn note_subject(
+    running: &mut Running,
+    subject: Option<&SubjectPlan>,
+    plan: &CopyPlan,
+    row: &Row<'_>,
+    cx: &Context<'_>,
+) {
+    let key = subject.and_then(|s| match s.from {
         SubjectFrom::Field(index) => subject_key(&row.field(usize::from(index))?, plan.subject_type, cells(plan)),
         _ => None,
     });
     match (subject, key) {
         (Some(subject), Some(key)) => {
             let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, &key);
-            running.tally.person(Subject { kind: subject.kind, pseudonym });
+            running.tally.person(Subject { kind: subject.kind.clone(), pseudonym });
         }
         _ => running.tally.unknown_rows += 1,
     }

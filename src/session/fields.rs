@@ -256,30 +256,28 @@ impl Opener<'_> {
         }
         let mut shown = RowShown::default();
         let mark = frame::begin(out, b'D');
-        out.put_slice(&body[..2]);
+        // What lies between opened cells leaves in one piece.
+        let mut passed = 0;
         for (i, cell) in fields.cells.iter().enumerate() {
-            let before = r.rest();
+            let at = body.len() - r.rest().len();
             let value = r.value().map_err(|_| malformed())?;
-            match (cell, value) {
-                (Cell::Open { column, ty, array }, Some(bytes)) => {
-                    let format = message::format_at(formats, i).ok_or_else(malformed)?;
-                    let at = out.len();
-                    out.put_i32(0);
-                    self.shown.clear();
-                    let done = if *array {
-                        self.array(bytes, column.as_deref(), *ty, format, &mut shown)?
-                    } else {
-                        self.cell(bytes, column.as_deref(), *ty, format, &mut shown)?
-                    };
-                    put_value(out, at, done.then_some(self.shown.as_slice()));
-                    if out.len() - mark > self.bytes_max {
-                        return Err(too_long());
-                    }
-                }
-                _ => out.put_slice(&before[..before.len() - r.rest().len()]),
+            let (Cell::Open { column, ty, array }, Some(bytes)) = (cell, value) else { continue };
+            let format = message::format_at(formats, i).ok_or_else(malformed)?;
+            self.shown.clear();
+            let done = if *array {
+                self.array(bytes, column.as_deref(), *ty, format, &mut shown)?
+            } else {
+                self.cell(bytes, column.as_deref(), *ty, format, &mut shown)?
+            };
+            out.put_slice(&body[passed..at]);
+            put_value(out, done.then_some(self.shown.as_slice()));
+            passed = body.len() - r.rest().len();
+            if out.len() - mark > self.bytes_max {
+                return Err(too_long());
             }
         }
         r.end().map_err(|_| malformed())?;
+        out.put_slice(&body[passed..]);
         frame::finish(out, mark).map_err(|_| too_long())?;
         Ok(shown)
     }
@@ -425,15 +423,14 @@ impl Opener<'_> {
     }
 }
 
-fn put_value(out: &mut BytesMut, at: usize, value: Option<&[u8]>) {
+fn put_value(out: &mut BytesMut, value: Option<&[u8]>) {
     match value {
         Some(value) => {
             // A value is shorter than its frame, whose length is checked at the end.
-            let length = i32::try_from(value.len()).unwrap_or(i32::MAX);
-            out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+            out.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
             out.put_slice(value);
         }
-        None => out[at..at + 4].copy_from_slice(&(-1i32).to_be_bytes()),
+        None => out.put_i32(-1),
     }
 }
 

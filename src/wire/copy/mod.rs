@@ -12,7 +12,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use row::{Row, put_field, put_null};
+pub use row::{Rewriter, Row, put_field, put_null};
 pub use split::Splitter;
 
 use crate::error::SqlState;

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use bytes::BufMut;
+
 use super::{CopyError, Layout, RowFormat, RowKind};
 
 /// Where a field stands in its row, and how it is to be read.
@@ -85,26 +87,41 @@ impl<'a> Row<'a> {
         (!null).then_some(value)
     }
 
-    /// Appends the row with some fields replaced: `replacements` are (field, value or NULL), by ascending field. All
-    /// other bytes, the line end included, are copied.
-    pub fn rewrite(&self, replacements: &[(usize, Option<&[u8]>)], out: &mut Vec<u8>) {
-        let mut copied = 0;
-        for (i, value) in replacements {
-            let Some(span) = self.spans.get(*i) else { continue };
-            let prefix = if self.layout.format == RowFormat::Binary { PREFIX } else { 0 };
-            out.extend_from_slice(&self.raw[copied..span.start - prefix]);
-            match value {
-                Some(value) => put_field(self.layout, *i, self.spans.len(), value, out),
-                None => put_null(self.layout, out),
-            }
-            copied = span.end;
-        }
-        out.extend_from_slice(&self.raw[copied..]);
+    /// To write the row again with some fields replaced.
+    pub fn rewriter(&self) -> Rewriter<'_, 'a> {
+        Rewriter { row: self, copied: 0 }
     }
 
     /// The bytes of the row without its line end.
     pub fn line(&self) -> &'a [u8] {
         &self.raw[..self.length]
+    }
+}
+
+/// Writes a row again: all bytes but those of replaced fields are copied, the line end included.
+#[derive(Debug)]
+pub struct Rewriter<'r, 'a> {
+    row: &'r Row<'a>,
+    copied: usize,
+}
+
+impl Rewriter<'_, '_> {
+    /// Appends the row up to field `i` and that field with another value, or NULL. By ascending field.
+    pub fn replace(&mut self, i: usize, value: Option<&[u8]>, out: &mut impl BufMut) {
+        let Row { layout, raw, spans, .. } = self.row;
+        let Some(span) = spans.get(i) else { return };
+        let prefix = if layout.format == RowFormat::Binary { PREFIX } else { 0 };
+        out.put_slice(&raw[self.copied..span.start - prefix]);
+        match value {
+            Some(value) => put_field(layout, i, spans.len(), value, out),
+            None => put_null(layout, out),
+        }
+        self.copied = span.end;
+    }
+
+    /// Appends what is left.
+    pub fn finish(self, out: &mut impl BufMut) {
+        out.put_slice(&self.row.raw[self.copied..]);
     }
 }
 
@@ -249,28 +266,42 @@ fn decode_csv(layout: &Layout, raw: &[u8]) -> Vec<u8> {
 }
 
 /// Appends NULL.
-pub fn put_null(layout: &Layout, out: &mut Vec<u8>) {
+pub fn put_null(layout: &Layout, out: &mut impl BufMut) {
     match layout.format {
-        RowFormat::Binary => out.extend_from_slice(&(-1_i32).to_be_bytes()),
-        RowFormat::Text | RowFormat::Csv => out.extend_from_slice(layout.null.as_bytes()),
+        RowFormat::Binary => out.put_i32(-1),
+        RowFormat::Text | RowFormat::Csv => out.put_slice(layout.null.as_bytes()),
     }
 }
 
 /// Appends `value` as field `i` of a row of `count`, as COPY TO writes it.
-pub fn put_field(layout: &Layout, i: usize, count: usize, value: &[u8], out: &mut Vec<u8>) {
+pub fn put_field(layout: &Layout, i: usize, count: usize, value: &[u8], out: &mut impl BufMut) {
     match layout.format {
         RowFormat::Text => put_text(layout, value, out),
         RowFormat::Csv => put_csv(layout, i, count, value, out),
         RowFormat::Binary => {
             // A value is shorter than its frame, whose length is checked at the end.
-            let length = i32::try_from(value.len()).unwrap_or(i32::MAX);
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(value);
+            out.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
+            out.put_slice(value);
         }
     }
 }
 
-fn put_text(layout: &Layout, value: &[u8], out: &mut Vec<u8>) {
+fn put_text(layout: &Layout, value: &[u8], out: &mut impl BufMut) {
+    // Without an early end, so that the compiler looks at many bytes at once.
+    let controls = value.iter().fold(false, |found, byte| found | (byte.wrapping_sub(8) < 6));
+    if controls {
+        return put_controls(layout, value, out);
+    }
+    let mut rest = value;
+    while let Some(at) = memchr::memchr2(b'\\', layout.delimiter, rest) {
+        out.put_slice(&rest[..at]);
+        out.put_slice(&[b'\\', rest[at]]);
+        rest = &rest[at + 1..];
+    }
+    out.put_slice(rest);
+}
+
+fn put_controls(layout: &Layout, value: &[u8], out: &mut impl BufMut) {
     for &byte in value {
         let escape = match byte {
             8 => b'b',
@@ -282,15 +313,15 @@ fn put_text(layout: &Layout, value: &[u8], out: &mut Vec<u8>) {
             b'\\' => b'\\',
             _ if byte == layout.delimiter => byte,
             _ => {
-                out.push(byte);
+                out.put_u8(byte);
                 continue;
             }
         };
-        out.extend_from_slice(&[b'\\', escape]);
+        out.put_slice(&[b'\\', escape]);
     }
 }
 
-fn put_csv(layout: &Layout, i: usize, count: usize, value: &[u8], out: &mut Vec<u8>) {
+fn put_csv(layout: &Layout, i: usize, count: usize, value: &[u8], out: &mut impl BufMut) {
     let (quote, escape) = (layout.quote, layout.escape);
     let special = |&b: &u8| b == layout.delimiter || b == quote || b == b'\n' || b == b'\r';
     let quoted = layout.force_quote.get(i).copied().unwrap_or(false)
@@ -298,15 +329,16 @@ fn put_csv(layout: &Layout, i: usize, count: usize, value: &[u8], out: &mut Vec<
         || (count == 1 && value == b"\\.")
         || value.iter().any(special);
     if !quoted {
-        out.extend_from_slice(value);
+        out.put_slice(value);
         return;
     }
-    out.push(quote);
-    for &byte in value {
-        if byte == quote || byte == escape {
-            out.push(escape);
-        }
-        out.push(byte);
+    out.put_u8(quote);
+    let mut rest = value;
+    while let Some(at) = memchr::memchr2(quote, escape, rest) {
+        out.put_slice(&rest[..at]);
+        out.put_slice(&[escape, rest[at]]);
+        rest = &rest[at + 1..];
     }
-    out.push(quote);
+    out.put_slice(rest);
+    out.put_u8(quote);
 }

@@ -35,12 +35,14 @@ fn rows(layout: &Arc<Layout>, chunks: &[&[u8]]) -> (Vec<Seen>, Option<CopyError>
                 Err(error) => return (rows, Some(error)),
             };
             let mut same = Vec::new();
-            row.rewrite(&[], &mut same);
+            row.rewriter().finish(&mut same);
             assert_eq!(same, row.raw());
             let fields: Fields = (0..row.len()).map(|i| row.field(i).map(|f| f.into_owned())).collect();
-            let all: Vec<(usize, Option<&[u8]>)> = fields.iter().map(Option::as_deref).enumerate().collect();
-            let mut rewritten = Vec::new();
-            row.rewrite(&all, &mut rewritten);
+            let (mut rewritten, mut rewriter) = (Vec::new(), row.rewriter());
+            for (i, field) in fields.iter().enumerate() {
+                rewriter.replace(i, field.as_deref(), &mut rewritten);
+            }
+            rewriter.finish(&mut rewritten);
             rows.push(Seen { kind: row.kind(), raw: same, fields, rewritten });
         }
         let longest = chunks.iter().map(|chunk| chunk.len()).max().unwrap_or(0);
