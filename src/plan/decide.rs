@@ -1,5 +1,6 @@
 //! A text → a decision: which statements it holds, which of them must be read, what follows.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -68,11 +69,16 @@ fn unprotected(request: &Request<'_>, tokens: &[Token]) -> Decision {
     Decision::Pass(plan)
 }
 
-/// PostgreSQL cannot cut the text into tokens either, unless a limit was met.
+/// PostgreSQL cannot cut the text into tokens either, unless a limit was met. `$65536` and above it reads, and fails only
+/// when it comes to that statement: the ones before may have run by then.
 fn without_tokens(request: &Request<'_>, error: LexError) -> Decision {
     if matches!(error, LexError::TooLong | LexError::TooManyTokens) {
         let hint = "Send the statements one by one, or load data with COPY.";
         return beyond(Refusal::new(Code::Limit, "the text has too many tokens", hint));
+    }
+    if error == LexError::ParameterNumber {
+        let hint = "The protocol carries 65535 parameters; send more values as arrays, or load them with COPY.";
+        return refuse(Refusal::new(Code::Limit, "a parameter's number is above 65535", hint));
     }
     let lower = request.sql.to_lowercase();
     let named = request.rules.names.iter().any(|name| lower.contains(name.as_str()));
@@ -139,23 +145,24 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     let sql = request.sql;
     let own = &tokens[range.clone()];
     let mut kind = kind::kind(sql, tokens, range.clone());
+    let mut made = kind::created(sql, tokens, range.clone());
     if kind == Kind::Explain {
-        let inner = kind::inner(sql, tokens, range.clone());
-        kind = match inner {
-            Some(inner) if inner.runs => kind::kind(sql, tokens, inner.range),
-            _ => Kind::Show,
+        (kind, made) = match kind::inner(sql, tokens, range.clone()) {
+            Some(inner) if inner.runs => {
+                (kind::kind(sql, tokens, inner.range.clone()), kind::created(sql, tokens, inner.range))
+            }
+            _ => (Kind::Show, None),
         };
     }
     let named = handle(sql, tokens, range.clone());
-    let temporary = kind::temporary(sql, tokens, range.clone()).map(Arc::from);
+    let into = made.is_some() && matches!(kind, Kind::Query | Kind::With);
+    let temporary = made.filter(|made| made.temporary).map(|made| made.name.into());
     let calls = guard::calls_of(sql, own, &request.rules.schema.user_functions);
-    let into = matches!(kind, Kind::Query | Kind::With) && own.iter().any(|token| token.is_word(sql, "into"));
     let changes =
         own.iter().any(|token| ["insert", "update", "delete", "merge"].iter().any(|word| token.is_word(sql, word)));
     let (step_kind, access, writes) = match kind {
         _ if kind.is_transaction() => (StepKind::Transaction, Access::Other, false),
-        Kind::Query if into => (StepKind::Ddl { temporary, protected: false }, Access::Write, true),
-        Kind::With if into && !changes => (StepKind::Ddl { temporary, protected: false }, Access::Write, true),
+        Kind::Query | Kind::With if into => (StepKind::Ddl { temporary, protected: false }, Access::Write, true),
         Kind::Query => (StepKind::Ordinary, Access::Read, false),
         Kind::With if changes => (StepKind::Ordinary, Access::Write, true),
         Kind::With => (StepKind::Ordinary, Access::Read, false),
@@ -228,7 +235,7 @@ fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<StepKind> 
 /// A domain of ours is named: a column may become a sealed one.
 fn names_seal(sql: &str, own: &[Token]) -> bool {
     own.iter().any(|token| {
-        let text = token.text(sql).to_ascii_lowercase();
+        let text = written(sql, token).to_ascii_lowercase();
         text.contains("pgveil") || text.contains("sealed_")
     })
 }
@@ -252,10 +259,20 @@ fn quiet(kind: Kind) -> bool {
 fn moves(sql: &str, own: &[Token], settings: &[&str], words: &[&str]) -> bool {
     let computed = |name: &Option<String>| name.as_ref().is_none_or(|name| settings.contains(&name.as_str()));
     let named = |token: &Token| {
-        let text = token.text(sql).to_ascii_lowercase();
+        let text = written(sql, token).to_ascii_lowercase();
         settings.iter().any(|setting| text.contains(setting)) || text == "all" || words.contains(&text.as_str())
     };
     own.iter().any(named) || setting::set_config(sql, own).iter().any(computed)
+}
+
+/// What a token says: a name unescaped, a string decoded.
+fn written<'a>(sql: &'a str, token: &Token) -> Cow<'a, str> {
+    match token.kind {
+        TokenKind::String | TokenKind::DollarString => {
+            string_value(sql, token).unwrap_or_else(|_| Cow::Borrowed(token.text(sql)))
+        }
+        _ => ident(sql, token),
+    }
 }
 
 /// One text being decided.

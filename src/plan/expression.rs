@@ -10,7 +10,7 @@ use super::refuse;
 use super::typing::{Type, together};
 use super::value::Value;
 use crate::error::Refusal;
-use crate::sql::resolve::Lookup;
+use crate::sql::resolve::{Lookup, names_nothing};
 use crate::wire::types::Kind;
 
 /// Stack that one level of an unoptimised build may need.
@@ -171,11 +171,17 @@ impl Reader<'_> {
         if ident.quote_style.is_none() && keyword_value(&name) {
             return Ok(if name == "default" { self.default_word(ident)? } else { Value::Plain });
         }
+        if names_nothing(ident) {
+            return Err(refuse::unreadable("a reserved word as a name"));
+        }
         let found = scope.unqualified(&name);
         self.lookup(found)
     }
 
     fn compound(&mut self, scope: &Sc<'_>, idents: &[Ident]) -> Result<Value, Refusal> {
+        if idents.first().is_some_and(names_nothing) {
+            return Err(refuse::unreadable("a reserved word as a name"));
+        }
         let names: Vec<String> = idents.iter().map(folded).collect();
         let found = match names.as_slice() {
             [relation, column] => scope.qualified(None, relation, column),
@@ -207,7 +213,8 @@ impl Reader<'_> {
                 Ok(Value::Whole { relation: rel.name.clone(), above })
             }
             Lookup::Whole(rel) => {
-                let columns: Vec<Value> = rel.columns.iter().map(|column| column.value.clone()).collect();
+                let columns = self.used_all(&rel.columns)?;
+                let columns = columns.into_iter().map(|column| column.value).collect();
                 self.plain(&Value::Row(columns), "a row").map(|()| Value::Plain)
             }
             Lookup::NoColumn(rel) if rel.guarded => Err(refuse::no_column(&rel.name)),
@@ -405,6 +412,21 @@ impl Reader<'_> {
 
     /// `(row).column`, `array[1]`.
     fn access(&mut self, scope: &Sc<'_>, root: &Expr, chain: &[AccessExpr]) -> Result<Value, Refusal> {
+        // `u.tags[1]`: the names before the first subscript are one dotted name.
+        let written = match root {
+            Expr::Identifier(ident) => std::slice::from_ref(ident),
+            Expr::CompoundIdentifier(idents) => idents.as_slice(),
+            _ => &[],
+        };
+        let dotted = chain.iter().map_while(|step| match step {
+            AccessExpr::Dot(Expr::Identifier(ident)) => Some(ident),
+            _ => None,
+        });
+        let names: Vec<Ident> = written.iter().chain(dotted).cloned().collect();
+        if !written.is_empty() && names.len() > 1 {
+            let value = self.compound(scope, &names)?;
+            return self.access_rest(scope, value, &chain[names.len() - written.len()..]);
+        }
         let mut value = match (root, chain) {
             // `(u).email` is u.email.
             (Expr::Nested(inner), [AccessExpr::Dot(Expr::Identifier(column)), ..])

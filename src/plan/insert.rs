@@ -101,6 +101,7 @@ impl Reader<'_> {
             if target.guarded || output.columns.iter().any(|column| column.value.guarded()) {
                 return Err(refuse::unreadable("the number of columns that INSERT fills"));
             }
+            self.written(places);
             return Ok(());
         }
         if target.guarded && output.columns.len() > places.len() {
@@ -115,7 +116,17 @@ impl Reader<'_> {
                 _ => self.plain(&column.value, "INSERT")?,
             }
         }
+        if !unlisted {
+            self.written(places);
+        }
         Ok(())
+    }
+
+    /// Columns are filled with values that nobody looks at one by one.
+    pub(super) fn written(&mut self, places: &[Option<Col>]) {
+        for place in places.iter().flatten() {
+            self.touch(place.base, How::Written);
+        }
     }
 
     /// A value is stored in a column. `own`: it comes from the same row, so nothing is copied.
@@ -172,7 +183,7 @@ impl Reader<'_> {
                 let name = folded(ident);
                 match target.columns.iter().find(|column| *column.name == *name) {
                     Some(column) => {
-                        let value = column.value.clone();
+                        let value = self.using(How::Searched, |reader| reader.used(column))?;
                         self.grouped(&value, "ON CONFLICT")?;
                     }
                     None => self.unknown |= !target.open,

@@ -148,6 +148,7 @@ impl Reader<'_> {
                         return Err(refuse::unreadable("the values of a row assignment"));
                     }
                     self.plain(&value, "SET")?;
+                    self.written(&places);
                     continue;
                 }
             };

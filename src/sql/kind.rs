@@ -309,9 +309,10 @@ fn explain_options(cursor: &mut Cursor<'_>) -> Option<bool> {
         let options = cursor.group()?;
         let mut option = Cursor::new(cursor.sql, cursor.tokens, options);
         while !option.done() {
-            let analyze = option.word(&["analyze"]) || option.word(&["analyse"]);
+            // `"analyze"` is the same option; the keyword may be spelt ANALYSE.
+            let name = option.name();
             let value = option.peek(0).filter(|token| !token.is_punct(b','));
-            if analyze {
+            if matches!(name.as_deref(), Some("analyze" | "analyse")) {
                 let text = value.map_or("", |token| token.text(option.sql)).to_ascii_lowercase();
                 runs = !matches!(text.trim_matches('\''), "off" | "false" | "0");
             }
@@ -343,11 +344,6 @@ pub fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<String
     cursor.name()
 }
 
-/// The name of the temporary table, view or sequence that the statement creates, if it does.
-pub fn temporary(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<String> {
-    created(sql, tokens, range).filter(|made| made.temporary).map(|made| made.name)
-}
-
 /// What a statement creates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
@@ -375,24 +371,41 @@ pub fn created(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<Creat
             cursor.word(&["if", "not", "exists"]);
             named(&mut cursor, word)
         }
-        // SELECT … INTO [TEMP] name.
-        Kind::Query | Kind::With => {
-            while !cursor.done() {
-                if cursor.word(&["into"]) {
-                    let word = created_temporary(&mut cursor);
-                    cursor.word(&["unlogged"]);
-                    cursor.word(&["table"]);
-                    if let Some(made) = named(&mut cursor, word) {
-                        return Some(made);
-                    }
-                } else {
-                    cursor.at += 1;
-                }
-            }
-            None
-        }
+        Kind::Query | Kind::With => select_into(cursor),
         _ => None,
     }
+}
+
+/// SELECT … INTO [TEMP] name. INTO also stands in data changes of WITH and as a label; a column may be labelled `insert`.
+fn select_into(mut cursor: Cursor<'_>) -> Option<Created> {
+    let start = cursor.at;
+    let (mut depth, mut body) = (0usize, false);
+    while let Some(token) = cursor.next() {
+        let word = |token: &Token, words: &[&str]| words.iter().any(|word| token.is_word(cursor.sql, word));
+        match token.kind {
+            TokenKind::Punct(b'(') => depth += 1,
+            TokenKind::Punct(b')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        body |= depth == 0 && word(token, &["select", "values", "table"]);
+        if !word(token, &["into"]) {
+            continue;
+        }
+        let before = |back: usize| cursor.at.checked_sub(back).filter(|at| *at >= start).map(|at| &cursor.tokens[at]);
+        let label = before(2).is_some_and(|token| word(token, &["as"]) || token.is_punct(b'.'));
+        let change = before(2).is_some_and(|token| word(token, &["insert", "merge"]))
+            && before(3).is_none_or(|token| token.is_punct(b'(') || (token.is_punct(b')') && !body));
+        if label || change {
+            continue;
+        }
+        let temporary = created_temporary(&mut cursor);
+        cursor.word(&["unlogged"]);
+        cursor.word(&["table"]);
+        if let Some(made) = named(&mut cursor, temporary) {
+            return Some(made);
+        }
+    }
+    None
 }
 
 fn created_temporary(cursor: &mut Cursor<'_>) -> bool {

@@ -27,6 +27,23 @@ pub fn is_ident(token: &Token) -> bool {
     matches!(token.kind, TokenKind::Ident | TokenKind::QuotedIdent | TokenKind::UnicodeIdent)
 }
 
+/// Reserved words of PostgreSQL 15 to 17 that stand for no value. Not ARRAY: sqlparser has a function `array(SELECT …)`.
+#[rustfmt::skip]
+const RESERVED: &[&str] = &[
+    "all", "analyse", "analyze", "and", "any", "as", "asc", "asymmetric", "both", "case", "cast", "check",
+    "collate", "column", "constraint", "create", "deferrable", "desc", "distinct", "do", "else", "end", "except", "fetch",
+    "for", "foreign", "from", "grant", "group", "having", "in", "initially", "intersect", "into", "lateral", "leading",
+    "limit", "not", "offset", "on", "only", "or", "order", "placing", "primary", "references", "returning", "select",
+    "some", "symmetric", "table", "then", "to", "trailing", "union", "unique", "using", "variadic", "when", "where",
+    "window", "with",
+];
+
+/// Whether the word, in lower case, names no column, relation or function while it is not quoted. Behind AS or a dot, or
+/// as the label of an output (`SELECT a OR FROM t`), it may.
+pub fn is_reserved(word: &str) -> bool {
+    RESERVED.binary_search(&word).is_ok()
+}
+
 /// Refuses a `U&"…"` whose escapes name no character, so that [`ident`] cannot fail.
 pub(super) fn check_unicode(text: &[u8]) -> Result<(), LexError> {
     let text = std::str::from_utf8(text).map_err(|_| LexError::Escape)?;
@@ -100,6 +117,12 @@ mod tests {
         assert_eq!(name(&format!("{}é", "x".repeat(62))), "x".repeat(62));
         assert_eq!(name(&format!("\"{}\"", "é".repeat(40))), "é".repeat(31));
         assert_eq!(name(&format!("{}é", "x".repeat(61))), format!("{}é", "x".repeat(61)));
+    }
+
+    #[test]
+    fn reserved_words() {
+        assert!(RESERVED.is_sorted());
+        assert!(is_reserved("from") && is_reserved("or") && !is_reserved("users") && !is_reserved("user"));
     }
 
     #[test]

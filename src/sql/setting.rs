@@ -103,7 +103,8 @@ fn set(cursor: &mut Cursor<'_>) -> Option<Change> {
             return of("session_authorization", value);
         }
         if cursor.word(&["xml", "option"]) {
-            return of("xmloption", one(cursor)?);
+            let option = cursor.name()?.to_ascii_uppercase();
+            return of("xmloption", Value::List(vec![option]));
         }
     }
     let name = variable(cursor)?;
@@ -249,6 +250,7 @@ mod tests {
             ("set x y", Some(Change::Unknown)),
             ("set x = 1 2", Some(Change::Unknown)),
             ("set", Some(Change::Unknown)),
+            ("set xml option document", list("xmloption", false, &["DOCUMENT"])),
             ("set transaction read only", Some(Change::Transaction)),
             ("reset all", Some(Change::ResetAll)),
             ("reset Search_path", Some(Change::Reset("search_path".into()))),

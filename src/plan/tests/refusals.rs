@@ -77,6 +77,8 @@ const APPS: &[(&str, &str)] = &[
     ("select full_name from users except select null", "PV011 …EXCEPT"),
     ("select nullif(full_name, '') from users", "PV011 …NULLIF"),
     ("insert into users (full_name) values (nullif($1, ''))", "PV011 …NULLIF"),
+    ("select email[1] from users", "PV011 …a subscript"),
+    ("select u.email[1] from users u", "PV011 …a subscript"),
     // Mixing.
     ("select email from users union all select nickname from users", "PV011 …UNION…mixes"),
     ("select email from users union all select code from orders", "PV011 …different column ids"),
@@ -97,6 +99,10 @@ const APPS: &[(&str, &str)] = &[
     ("select array[email, nickname] from users", "PV011 …ARRAY[]"),
     ("select u.id from users u join (values ('a')) v(e) on u.email = v.e and u.nickname = v.e", "PV011 …and elsewhere"),
     ("select v.e from users u join (values ('a')) v(e) on u.email = v.e", "PV011 …and elsewhere"),
+    // Reserved words are no names: the first of these has a label `or`.
+    ("select id or from users", "PV014"),
+    ("select id from users where id = 1 or from.id = 2", "PV014"),
+    ("insert into users (id, from) values (1, 2)", "PV014"),
     // Whole rows.
     ("select u from users u", "PV011 a row of u"),
     ("select users from users", "PV011 a row of users"),
@@ -250,6 +256,10 @@ const OTHERS: &[(ClassId, &str, &str)] = &[
     (ANALYST, "select * from v_users", "PV013"),
     (ANALYST, "create table t as select note from users", "PV013"),
     (ANALYST, "explain select note from users", "PV013"),
+    (ANALYST, "select u.note[1] from users u", "PV013"),
+    (ANALYST, "select (u).note[1] from users u", "PV013"),
+    (APP, "select 1; select $65536", "PV009"),
+    (APP, "select id from U&\"us\\0065rs\"; select $65536", "PV009"),
     (ANALYST, "declare c cursor for select note from users", "PV013"),
     (ANALYST, "prepare p as select nickname from users", "PV018 PREPARE"),
     (ANALYST, "execute p(1)", "PV018 PREPARE"),

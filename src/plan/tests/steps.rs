@@ -95,6 +95,9 @@ fn what_a_statement_moves() {
         ("update pg_settings set setting = 'b' where name = 'work_mem'", "snf"),
         ("update pg_catalog.\"pg_settings\" set setting = 'b'", "snf"),
         ("select * from pg_settings", ""),
+        ("set U&\"search\\005fpath\" = x", "sn"),
+        ("set U&\"date!0053tyle\" uescape '!' = 'iso'", "sf"),
+        ("select set_config(E'search\\x5fpath', 'b', false)", "sn"),
     ] {
         assert_eq!(of(sql), moved, "{sql}");
     }
@@ -114,6 +117,17 @@ fn kinds_and_access() {
     assert!(!first("select now()").touches_unknown);
     assert_eq!(kind("create table t (a int)"), StepKind::Ddl { temporary: None, protected: false });
     assert_eq!(kind("create temp table T (a int)"), StepKind::Ddl { temporary: Some("t".into()), protected: false });
+    assert_eq!(kind("select 1 into temp t"), StepKind::Ddl { temporary: Some("t".into()), protected: false });
+    let changes = "with x as (insert into a values (1) returning *)";
+    assert_eq!(kind(&format!("{changes} select * from x")), StepKind::Ordinary);
+    assert_eq!(
+        kind(&format!("{changes} select * into temp t from x")),
+        StepKind::Ddl { temporary: Some("t".into()), protected: false }
+    );
+    assert_eq!(
+        kind("explain (\"analyze\") select 1 into temp t"),
+        StepKind::Ddl { temporary: Some("t".into()), protected: false }
+    );
     assert_eq!(kind("drop table users"), StepKind::Ddl { temporary: None, protected: true });
     assert_eq!(kind("alter table users rename to people"), StepKind::Ddl { temporary: None, protected: true });
     assert_eq!(kind("grant select on users to x"), StepKind::Ddl { temporary: None, protected: false });
@@ -208,6 +222,20 @@ fn touches_name_every_protected_column() {
         assert_eq!(touched(sql), erased, "{sql}");
     }
     assert_eq!(touched("delete from users where id = 1"), erased.replace("id:w0", "id:s0 public.users.id:w0"));
+    // Names before a subscript, rows, and columns whose values nobody looks at one by one.
+    assert_eq!(
+        touched("select u.nickname[1], (u).note[2:3] from users u"),
+        "public.users.nickname:r0 public.users.note:r0"
+    );
+    assert_eq!(touched("select public.users.nickname[1] from users"), "public.users.nickname:r0");
+    assert_eq!(touched("select c from clients c"), "public.clients.id:r0 public.clients.name:r0");
+    let filled = "public.clients.id:w0 public.clients.name:w0";
+    assert_eq!(touched("insert into clients (id, name) select * from json_to_record('{}') as j"), filled);
+    assert_eq!(
+        touched("insert into clients (id, name) values (1) on conflict (id) do nothing"),
+        format!("public.clients.id:s0 {filled}")
+    );
+    assert_eq!(touched("update clients set (id, name) = (select 1, 'x')"), filled);
     assert_eq!(touched("select mail from v_users"), "public.users.email:r1");
     assert_eq!(touched("select shout from v_users"), "public.v_users.shout:r0");
 }

@@ -62,6 +62,7 @@ fn statements_inside_statements() {
         ("explain (analyze, buffers) select 1", Some(("select 1", true))),
         ("explain (costs off, analyze off) select 1", Some(("select 1", false))),
         ("explain (analyze 'false') select 1", Some(("select 1", false))),
+        ("explain (\"analyze\", costs off) select 1", Some(("select 1", true))),
         ("explain (select 1)", Some(("(select 1)", false))),
         ("explain ((select 1))", Some(("((select 1))", false))),
         ("prepare p as select $1", Some(("select $1", true))),
@@ -119,9 +120,18 @@ fn temporary_relations() {
         ("select 1 into t", None),
         ("create temp sequence s", Some("s")),
         ("create index i on t (a)", None),
+        ("with x as (insert into pg_temp.t values (1) returning *) select * from x", None),
+        ("with x as (select 1) insert into pg_temp.t select * from x", None),
+        ("with x as (insert into t values (1) returning *) select * into temp u from x", Some("u")),
+        ("with x as (merge into pg_temp.t using u on true when matched then delete) select 1", None),
+        ("with x as (select 1) select (1) insert into temp t", Some("t")),
+        ("select 1 merge into temp t", Some("t")),
+        ("select 1 as into, x.into into temp t from x", Some("t")),
+        ("(select 1 into temp t) union select 2", Some("t")),
     ] {
         let (tokens, range) = one(sql);
-        assert_eq!(temporary(sql, &tokens, range).as_deref(), expected, "{sql}");
+        let made = created(sql, &tokens, range).filter(|made| made.temporary);
+        assert_eq!(made.map(|made| made.name).as_deref(), expected, "{sql}");
     }
 }
 

@@ -214,7 +214,7 @@ proptest! {
             prop_assert!(!range.is_empty());
             let _ = crate::sql::kind::inner(&text, &tokens, range.clone());
             let _ = crate::sql::kind::handle(&text, &tokens, range.clone());
-            let _ = crate::sql::kind::temporary(&text, &tokens, range.clone());
+            let _ = crate::sql::kind::created(&text, &tokens, range.clone());
             let _ = crate::sql::setting::change(&text, &tokens, range.clone());
             let _ = crate::sql::copy_stmt::copy(&text, &tokens, range.clone());
             let _ = crate::sql::parse::parse_statement(&text, &tokens, range);

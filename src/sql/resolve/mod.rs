@@ -8,6 +8,6 @@ pub mod names;
 pub mod scope;
 pub mod types;
 
-pub use names::{Found, Names, folded, parts};
+pub use names::{Found, Names, folded, names_nothing, parts};
 pub use scope::{Column, Lookup, Rel, Scope};
 pub use types::{Family, TypeText, type_at};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 
+use crate::sql::name::is_reserved;
 use crate::sql::schema::{Relation, Schema};
 
 /// `NAMEDATALEN - 1`.
@@ -24,8 +25,17 @@ pub fn folded(ident: &Ident) -> String {
     name
 }
 
+/// Whether PostgreSQL's grammar has a keyword there, where sqlparser sees a name: `SELECT a OR FROM t` has a label `or`,
+/// and no column `from`.
+pub fn names_nothing(ident: &Ident) -> bool {
+    ident.quote_style.is_none() && is_reserved(&folded(ident))
+}
+
 /// The names of a dotted name; `None` if a part is not an identifier.
 pub fn parts(name: &ObjectName) -> Option<Vec<String>> {
+    if matches!(name.0.first(), Some(ObjectNamePart::Identifier(first)) if names_nothing(first)) {
+        return None;
+    }
     name.0
         .iter()
         .map(|part| match part {

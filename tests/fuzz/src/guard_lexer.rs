@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) {
 fn per_statement(sql: &str, tokens: &[Token], range: std::ops::Range<usize>) {
     kind::inner(sql, tokens, range.clone());
     kind::handle(sql, tokens, range.clone());
-    kind::temporary(sql, tokens, range.clone());
+    kind::created(sql, tokens, range.clone());
     setting::change(sql, tokens, range.clone());
     copy_stmt::copy(sql, tokens, range.clone());
     for index in range.clone() {
