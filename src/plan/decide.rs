@@ -78,7 +78,7 @@ fn without_tokens(request: &Request<'_>, error: LexError) -> Decision {
     }
     if error == LexError::ParameterNumber {
         let hint = "The protocol carries 65535 parameters; send more values as arrays, or load them with COPY.";
-        return refuse(Refusal::new(Code::Limit, "a parameter's number is above 65535", hint));
+        return beyond(Refusal::new(Code::Limit, "a parameter's number is above 65535", hint));
     }
     let lower = request.sql.to_lowercase();
     let named = request.rules.names.iter().any(|name| lower.contains(name.as_str()));
