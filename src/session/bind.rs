@@ -152,14 +152,15 @@ impl Session {
             Known::Is(statement) => statement,
             Known::Nothing => return self.bind_unknown(body, &bind, cx),
         };
-        let statement = match self.current(statement, cx) {
-            Ok(Some(statement)) => statement,
-            Ok(None) => return Ok(Flow::Hold),
+        match self.current(&statement, cx) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Flow::Hold),
             Err(refusal) => {
-                self.refuse_bind(None, refusal, cx);
+                let at = (bind.values > 0).then_some(0);
+                self.fail_bind(&bind, &statement.plan, Unbound { refusal, at }, cx);
                 return Ok(Flow::Next);
             }
-        };
+        }
         if let Some(refusal) = self.name_objection_of_portal(bind.portal) {
             self.refuse_bind(Some(&statement.plan), refusal, cx);
             return Ok(Flow::Next);
@@ -205,22 +206,23 @@ impl Session {
         Ok(Flow::Next)
     }
 
-    /// The statement as the rules are now. A different decision means that the client must prepare again.
-    fn current(&mut self, statement: Arc<Prepared>, cx: &mut Context<'_>) -> Result<Option<Arc<Prepared>>, Refusal> {
+    /// The statement is as the rules are now; `false`: they are being looked up. A different decision means that the
+    /// client must prepare again.
+    fn current(&mut self, statement: &Prepared, cx: &mut Context<'_>) -> Result<bool, Refusal> {
         let same = statement.rules_version == cx.rules.version && statement.names == self.names;
         let stale = self.stale && (!statement.plan.edits.is_empty() || protected_read(&statement.plan));
         if same && !stale && !self.moving.names && !self.moving.style {
-            return Ok(Some(statement));
+            return Ok(true);
         }
         match self.decide(&statement.sql, &statement.oids, true, cx) {
-            Decided::Wait => Ok(None),
+            Decided::Wait => Ok(false),
             Decided::Refuse(refused) => Err(refused.refusal),
             Decided::Go { plan, .. } => {
                 let same = plan.edits == statement.plan.edits
                     && plan.parameters == statement.plan.parameters
                     && plan.hidden == statement.plan.hidden;
                 // PostgreSQL's own words when a prepared statement has to be made again; drivers know them.
-                same.then_some(Some(statement)).ok_or_else(|| {
+                same.then_some(true).ok_or_else(|| {
                     Refusal::new(
                         crate::error::Code::CatalogStale,
                         "cached plan must not change result type",

@@ -7,7 +7,7 @@ use crate::plan::Refused;
 use crate::wire::message::{self, FunctionCall, Reader};
 use crate::wire::{encode, frame};
 
-use super::pending::Pending;
+use super::pending::{ABORTED, Pending};
 use super::record::refused_step;
 use super::write::{carries_envelope, envelope_inbound};
 use super::{Context, Session};
@@ -53,5 +53,5 @@ fn refused() -> Refusal {
 
 /// The refusal belongs to the error of the function that does not exist.
 pub(super) fn answered(refused: &mut Option<Box<Refused>>, sqlstate: [u8; 5]) -> Option<Box<Refused>> {
-    refused.take().filter(|_| sqlstate == *b"42883")
+    refused.take().filter(|_| [*b"42883", ABORTED].contains(&sqlstate))
 }

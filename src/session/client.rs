@@ -17,8 +17,9 @@ use super::record::refused_step;
 use super::write::{Sealer, envelope_inbound, sql_carries_envelope};
 use super::{Close, Context, Effect, Flow, Phase, Session, Side};
 
-/// An unterminated identifier: it must fail, and no value stands in it.
-const FAILING_SQL: &str = "\"";
+/// It must fail, with 42703, and no value stands in it. Its grammar is right, so that the server gets as far as with any
+/// statement: where the transaction has failed, perhaps only in this pipeline, it says so instead.
+const FAILING_SQL: &str = "select \"refused by pgveil\"";
 
 /// What the planner said, with a refusal of ours possible.
 pub(super) enum Decided {
@@ -393,10 +394,9 @@ impl Session {
         self.open_pipeline = true;
         // Under the client's own name: a Parse of the unnamed statement drops the one before, a named one does not.
         let undo = parse.name.is_empty().then(|| self.statement_changed(b"", None));
-        self.pending.push_back(Pending::Parse { undo, refused: Some(Failing { refused, expected: b"42601" }) });
+        self.pending.push_back(Pending::Parse { undo, refused: Some(Failing { refused, expected: b"42703" }) });
         self.skipping = true;
-        let mut failing = parse.name.to_vec();
-        failing.extend_from_slice(b"\0\"\0\0\0");
+        let failing = [parse.name, b"\0", FAILING_SQL.as_bytes(), b"\0\0\0"].concat();
         if encode::raw(cx.to_server, b'P', &failing).is_err() {
             return Err(Close { reason: "a message grew beyond its limit" });
         }

@@ -13,7 +13,7 @@ use crate::wire::message::{self, Reader};
 use crate::wire::{encode, frame};
 
 use super::fields::{self, Fields, Opener, subject_key};
-use super::pending::{Own, Pending, Portal, Prepared, Running};
+use super::pending::{ABORTED, Own, Pending, Portal, Prepared, Running};
 use super::{Close, Context, Effect, Phase, Session, redact};
 
 impl Session {
@@ -452,7 +452,7 @@ impl Session {
                 self.answer_error(message, body, refused, None, sqlstate, cx);
             }
             Some(Pending::Parse { refused, .. } | Pending::Bind { refused, .. }) => {
-                let failed = refused.take().filter(|failing| sqlstate == *failing.expected);
+                let failed = refused.take().filter(|failing| [*failing.expected, ABORTED].contains(&sqlstate));
                 self.answer_error(message, body, failed.map(|failing| failing.refused), None, sqlstate, cx);
                 self.skip_to_sync();
             }
@@ -488,7 +488,7 @@ impl Session {
         sqlstate: [u8; 5],
         cx: &mut Context<'_>,
     ) {
-        let expected = sqlstate == *running.expected;
+        let expected = [*running.expected, ABORTED].contains(&sqlstate);
         let refused = running.refused.take().filter(|_| expected);
         let was_refused = refused.is_some();
         self.answer_error(message, body, refused, Some(running), sqlstate, cx);
@@ -508,15 +508,11 @@ impl Session {
         cx: &mut Context<'_>,
     ) {
         if let Some(refused) = refused {
-            // The server misses a statement, and counts parameters, before it looks at the transaction.
-            let before = matches!(&refused.refusal.sqlstate.0, b"26000" | b"08P01");
-            if self.transaction == b'E' && !before {
-                encode::error(cx.to_client, "ERROR", &aborted());
-            } else {
-                encode::error(cx.to_client, "ERROR", &refused.refusal);
-            }
             self.refused(&refused, running, cx);
-            return;
+            if sqlstate != ABORTED {
+                encode::error(cx.to_client, "ERROR", &refused.refusal);
+                return;
+            }
         }
         let denied = running.is_none() && sqlstate == *b"42501";
         if denied {
@@ -646,9 +642,4 @@ fn disagreement() -> Refusal {
         "pgveil and the server disagree on which output column is sealed; nothing is opened",
         "name the columns one by one",
     )
-}
-
-fn aborted() -> Refusal {
-    Refusal::new(Code::Protocol, "current transaction is aborted, commands ignored until end of transaction block", "")
-        .with_sqlstate(crate::error::SqlState(*b"25P02"))
 }

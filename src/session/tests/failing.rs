@@ -54,6 +54,11 @@ fn sqlstates(idle: &Idle) -> Vec<String> {
     found
 }
 
+fn refusals(idle: &Idle) -> usize {
+    let refused = |effect: &&Effect| matches!(effect, Effect::Event(event) if event.kind == EventKind::Refused);
+    idle.1.effects.iter().filter(refused).count()
+}
+
 #[test]
 fn a_bad_value_is_replaced_by_one_of_no_type_behind_the_plain_ones_before_it() {
     for codes in [&[][..], &[1, 0, 0]] {
@@ -79,7 +84,28 @@ fn what_the_server_finds_before_a_bad_value_is_its_own_to_say() {
         idle.client(&[bind(&[], &[Some(b"x"), Some(VALUE), None])]);
         idle.server(&[error(sqlstate)]);
         assert_eq!(sqlstates(&idle), [sqlstate]);
-        assert!(idle.1.effects.iter().all(|e| !matches!(e, Effect::Event(e) if e.kind == EventKind::Refused)));
+        // It was refused where the server, too, would have refused any value.
+        assert_eq!(refusals(&idle), usize::from(sqlstate == "25P02"), "{sqlstate}");
+    }
+}
+
+#[test]
+fn whether_the_transaction_has_failed_is_the_servers_to_say() {
+    for (sqlstate, told) in [("25P02", "25P02"), ("42703", "22P02")] {
+        let mut idle = inserting();
+        idle.client(&[query("begin"), query("select 1/0")]);
+        let failed = [error("22012"), message(b'Z', b"E")].concat();
+        idle.server(&[message(b'C', b"BEGIN\0"), message(b'Z', b"T"), failed]);
+        idle.1.to_client.clear();
+        // A ROLLBACK in the same pipeline may have ended it.
+        let bad = "insert into accounts (pin) values ('kanarienvogel')";
+        idle.client(&[parse("", bad), message(b'S', b"")]);
+        idle.server(&[error(sqlstate), message(b'Z', b"E")]);
+        idle.client(&[query(bad)]);
+        idle.server(&[error(sqlstate), message(b'Z', b"E")]);
+        assert!(!idle.leaked());
+        assert_eq!(sqlstates(&idle), [told, told]);
+        assert_eq!(refusals(&idle), 2);
     }
 }
 

@@ -33,7 +33,7 @@ fn behind_a_refusal_nothing_but_sync_is_forwarded() {
     assert!(!idle.leaked());
     idle.client(&[message(b'S', b"")]);
     assert_eq!(tags(&idle.1.to_server), "PSPS");
-    idle.server(&[message(b'Z', b"I"), error("42601"), message(b'Z', b"I")]);
+    idle.server(&[message(b'Z', b"I"), error("42703"), message(b'Z', b"I")]);
     assert_eq!(tags(&idle.1.to_client), "EZEZ");
     assert!(idle.0.idle());
 }

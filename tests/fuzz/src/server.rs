@@ -32,6 +32,9 @@ fn authentication(code: u32, rest: &[u8]) -> Vec<u8> {
 /// One int4 field of no relation.
 const ONE_FIELD: &[u8] = b"\0\x01n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
 
+/// What a session sends in the place of a statement that it refuses.
+const FAILING: &[u8] = b"select \"refused by pgveil\"";
+
 /// See the module.
 #[derive(Debug)]
 pub struct Server {
@@ -138,6 +141,9 @@ impl Server {
             },
             b'P' => match message::parse(body) {
                 Ok(parse) if parse.sql == b"\"" || taste & 0x80 != 0 => self.fails("42601"),
+                Ok(parse) if parse.sql == FAILING => {
+                    self.fails(if self.transaction == b'E' { "25P02" } else { "42703" })
+                }
                 Ok(parse) => {
                     self.statements.insert(parse.name.to_vec(), parse.sql.to_ascii_lowercase());
                     message(b'1', b"")
@@ -202,11 +208,14 @@ impl Server {
         if sql.is_empty() {
             return [message(b'I', b""), self.ready_for_query()].concat();
         }
-        if sql == b"\"" || taste & 0x80 != 0 {
+        if taste & 0x80 != 0 {
             return self.fails_simply("42601");
         }
         if self.transaction == b'E' && !ends(sql) {
             return self.fails_simply("25P02");
+        }
+        if sql == FAILING {
+            return self.fails_simply("42703");
         }
         let begins = self.runs(sql, true, taste);
         if self.copying.is_some() {
