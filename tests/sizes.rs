@@ -141,7 +141,7 @@ fn a_hundred_thousand_elements() {
             case("… in one array", query("select array_agg(email order by id) from people"), &[], 256 * MIB),
             case(
                 "a list of nothing known",
-                query(&format!("select id from people where note in ({list})")),
+                query(&format!("select id from people where note in ({})", list.replace("kanarie", "ente"))),
                 &[],
                 1024 * MIB,
             ),
