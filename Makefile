@@ -9,12 +9,13 @@
 # make scripts  20,000 random scripts of protocol messages, direct and through pgveil; SCRIPTS=n SEED=n
 # make properties  10,000 random values of every type through pgveil and an unsealed twin, byte by byte; VALUES=n
 # make gigabyte  the longest message PostgreSQL takes, about something sealed, in every form; needs 16 GiB of memory; MIB=n
+# make simulations  simulated networks, hosts, disks and clients that fail, SEEDS=n of them or the one of SEED=n
 CARGO ?= cargo
 SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance clients fuzz scripts properties gigabyte
+.PHONY: demo test lint fmt bench conformance clients fuzz scripts properties gigabyte simulations
 
 demo:
 	@.ci/needs demo
@@ -64,3 +65,7 @@ properties:
 gigabyte:
 	@.ci/needs demo
 	@PGVEIL_TEST_MIB=$(or $(MIB),1024) $(CARGO) test --locked --release --test main gigabyte
+
+simulations:
+	@PGVEIL_TEST_SIM_SEEDS=$(or $(SEEDS),2000) $(if $(SEED),PGVEIL_TEST_SIM_SEED=$(SEED)) \
+	    $(CARGO) test --locked --lib simulation::whatever -- --nocapture

@@ -24,6 +24,10 @@
 //! - No value, key or parameter reaches a log, metric, error or event: the types have no field for one.
 //! - Nothing is dropped silently, nothing is unbounded, nothing falls back to plaintext.
 
+// The simulations use the fuzz targets' scripted server and rules as they are.
+#[cfg(test)]
+extern crate self as pgveil;
+
 pub mod clock;
 pub mod error;
 pub mod event;

@@ -18,7 +18,7 @@ use super::network::{self, Entry, Visitor};
 use super::pump::{self, Pump};
 use super::reactor::Socket;
 use super::splice::{self, Splice};
-use super::stream::Stream;
+use super::stream::{Leg, Stream};
 use crate::error::Refusal;
 use crate::metrics::Meters;
 use crate::session::Legs;

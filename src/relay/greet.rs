@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use super::reactor::Socket;
-use super::stream::{Stream, Tls};
+use super::stream::{Leg, Stream, Tls};
 use super::tls::{ALPN, ServerTls};
 use crate::error::{Code, Refusal};
 use crate::wire::certificate::common_name;

@@ -11,14 +11,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep};
 
 use super::drain::{Drain, Ear, Phase};
 use super::farewell::{draining, lost};
 use super::mind::{LookUp, Mind, Out, Receipt};
 use super::scratch;
-use super::stream::Stream;
+use super::stream::{Leg, Stream};
 use crate::error::Refusal;
 use crate::session::{Effect, Side};
 use crate::wire::{encode, frame};
@@ -58,7 +58,7 @@ impl Lane {
     }
 
     /// Writes what may leave. `true` if something moved.
-    fn write(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut, to: &mut Stream) -> bool {
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut, to: &mut impl Leg) -> bool {
         if self.gone {
             self.held = None;
             bytes.clear();
@@ -107,7 +107,7 @@ struct Inlet {
 
 impl Inlet {
     /// Reads once. `true` if something came, the end included.
-    fn read(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> bool {
+    fn read(&mut self, cx: &mut Context<'_>, from: &mut impl Leg) -> bool {
         let polled = scratch::with(|room| {
             let mut read = ReadBuf::new(room);
             let polled = Pin::new(from).poll_read(cx, &mut read);
@@ -135,10 +135,10 @@ impl Inlet {
 }
 
 /// One connection between accept and close.
-pub(crate) struct Pump<M> {
+pub(crate) struct Pump<M, L = Stream> {
     pub(crate) mind: M,
-    pub(crate) client: Stream,
-    pub(crate) server: Stream,
+    pub(crate) client: L,
+    pub(crate) server: L,
     from_client: Inlet,
     from_server: Inlet,
     out: Out,
@@ -155,12 +155,12 @@ pub(crate) struct Pump<M> {
     ear: Ear,
 }
 
-impl<M: Mind> Pump<M> {
+impl<M: Mind, L: Leg> Pump<M, L> {
     /// Sends the upstream StartupMessage. `early` came from the client together with its own.
     pub(crate) fn new(
         mut mind: M,
-        client: Stream,
-        server: Stream,
+        client: L,
+        server: L,
         early: BytesMut,
         login_deadline: Instant,
         drain: Arc<Drain>,
@@ -193,7 +193,7 @@ impl<M: Mind> Pump<M> {
     }
 
     /// Both legs, each with the bytes that are on their way to it. For [`End::Transparent`].
-    pub(crate) fn into_legs(mut self) -> (M, (Stream, BytesMut), (Stream, BytesMut)) {
+    pub(crate) fn into_legs(mut self) -> (M, (L, BytesMut), (L, BytesMut)) {
         self.out.to_client.extend_from_slice(&self.from_server.bytes);
         self.out.to_server.extend_from_slice(&self.from_client.bytes);
         (self.mind, (self.client, self.out.to_client), (self.server, self.out.to_server))

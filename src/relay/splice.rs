@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::drain::{Drain, Ear, Phase};
 use super::scratch;
-use super::stream::Stream;
+use super::stream::{Leg, Stream};
 
 /// How a spliced connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,14 @@ use tokio_rustls::TlsStream;
 use super::reactor::Socket;
 use crate::wire::certificate::EndPoint;
 
+/// What the pump needs of a leg.
+pub(crate) trait Leg: AsyncRead + AsyncWrite + Unpin {
+    /// Bytes on this leg are encrypted: what is written may have to be flushed.
+    fn is_tls(&self) -> bool;
+    /// What SCRAM can be bound to on this leg.
+    fn end_point(&self) -> Option<EndPoint>;
+}
+
 /// A connected leg.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -31,24 +39,25 @@ pub(crate) struct Tls {
 }
 
 impl Stream {
-    /// Bytes on this leg are encrypted.
-    pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Stream::Tls(_))
-    }
-
-    /// What SCRAM can be bound to on this leg.
-    pub(crate) fn end_point(&self) -> Option<EndPoint> {
-        match self {
-            Stream::Plain(_) => None,
-            Stream::Tls(tls) => tls.end_point,
-        }
-    }
-
     /// In whose name the client's certificate is.
     pub(crate) fn certificate(&self) -> Option<Arc<str>> {
         match self {
             Stream::Plain(_) => None,
             Stream::Tls(tls) => tls.certificate.clone(),
+        }
+    }
+}
+
+impl Leg for Stream {
+    #[inline]
+    fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    fn end_point(&self) -> Option<EndPoint> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => tls.end_point,
         }
     }
 }

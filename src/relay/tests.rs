@@ -3,3 +3,4 @@
 mod double;
 mod flow;
 mod hostile;
+mod simulation;

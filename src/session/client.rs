@@ -357,6 +357,7 @@ impl Session {
         if let Some(step) = first {
             let at = std::mem::replace(&mut running.step, step);
             self.intend(running, Side::Server, cx);
+            running.intended = std::mem::take(&mut running.tally.intent).then_some(step);
             running.step = at;
             self.pipeline_writes = true;
         }

@@ -197,6 +197,8 @@ pub(super) struct Running {
     pub fields: Option<Arc<Fields>>,
     /// Result format codes of the Bind; `None`: those of the RowDescription count.
     pub formats: Option<Arc<Portal>>,
+    /// The step, a protected write, whose intent was recorded before all was forwarded.
+    pub intended: Option<usize>,
     /// When it came.
     pub started: Now,
     /// Its number in this connection.
@@ -219,12 +221,23 @@ impl Running {
             failed: None,
             fields: None,
             formats: None,
+            intended: None,
             started,
             number,
             tally: Tally::default(),
             prepares: Vec::new(),
             undo: Vec::new(),
         }
+    }
+
+    /// The intent of the step that answers now has been recorded.
+    pub(super) fn has_intent(&self) -> bool {
+        self.tally.intent || self.intended == Some(self.step)
+    }
+
+    /// An intent has been recorded whose step has not ended.
+    pub(super) fn owes_outcome(&self) -> bool {
+        self.tally.intent || self.intended.is_some_and(|step| step >= self.step)
     }
 
     /// The step that answers now.

@@ -141,7 +141,7 @@ impl Session {
 
     /// An intent in front of what is appended to `side` from here on.
     pub(super) fn intend(&self, running: &mut Running, side: Side, cx: &mut Context<'_>) {
-        if running.tally.intent || !self.settings.intent {
+        if running.has_intent() || !self.settings.intent {
             return;
         }
         running.tally.intent = true;
@@ -197,9 +197,30 @@ impl Session {
             }
             cx.effects.push(Effect::Event(Box::new(event)));
         }
+        if let (Some(sqlstate), Some(later)) = (sqlstate, running.intended.filter(|later| *later > running.step)) {
+            self.not_run(running, later, sqlstate, cx);
+        }
         running.step += 1;
         running.fields = None;
         running.tally = Tally::default();
+    }
+
+    /// A step whose intent is recorded will not run: one before it has failed.
+    fn not_run(&self, running: &Running, step: usize, sqlstate: [u8; 5], cx: &mut Context<'_>) {
+        let step = running.plan.as_ref().and_then(|plan| plan.steps.get(step));
+        let mut event = self.step_event(EventKind::Statement, step, None, running.number, cx);
+        event.sqlstate = Some(SqlState(sqlstate).as_str().to_owned());
+        event.duration_us = cx.clock.now().since_us(running.started);
+        cx.effects.push(Effect::Event(Box::new(event)));
+    }
+
+    /// The server skips these, or nobody will tell how they end: those whose intent is recorded have an outcome.
+    pub(super) fn record_unfinished(&mut self, pending: &mut Pending, sqlstate: [u8; 5], cx: &mut Context<'_>) {
+        if let Pending::Query(running) | Pending::Execute(running) = pending
+            && (running.owes_outcome() || running.tally.rows > 0)
+        {
+            self.step_ended(running, Some(sqlstate), 0, cx);
+        }
     }
 
     /// A statement was refused.
@@ -237,12 +258,8 @@ impl Session {
 
     /// What was still running, and the logout.
     pub(super) fn record_end(&mut self, cx: &mut Context<'_>) {
-        for pending in std::mem::take(&mut self.pending) {
-            if let Pending::Query(mut running) | Pending::Execute(mut running) = pending
-                && (running.tally.intent || running.tally.rows > 0)
-            {
-                self.step_ended(&mut running, Some(*b"08006"), 0, cx);
-            }
+        for mut pending in std::mem::take(&mut self.pending) {
+            self.record_unfinished(&mut pending, *b"08006", cx);
         }
         if self.authenticated() {
             let event = self.event(EventKind::Logout, cx);

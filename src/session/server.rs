@@ -14,6 +14,7 @@ use crate::wire::{encode, frame};
 
 use super::fields::{self, Fields, Opener, subject_key};
 use super::pending::{ABORTED, Own, Pending, Portal, Prepared, Running};
+use super::record::Tally;
 use super::{Close, Context, Effect, Phase, Session, redact};
 
 impl Session {
@@ -445,7 +446,7 @@ impl Session {
                     self.running_error(&mut running, message, body, sqlstate, cx);
                     self.put_back(running, simple);
                 }
-                self.skip_to_sync();
+                self.skip_to_sync(sqlstate, cx);
             }
             Some(Pending::Call { refused }) => {
                 let refused = super::call::answered(refused, sqlstate);
@@ -454,7 +455,7 @@ impl Session {
             Some(Pending::Parse { refused, .. } | Pending::Bind { refused, .. }) => {
                 let failed = refused.take().filter(|failing| [*failing.expected, ABORTED].contains(&sqlstate));
                 self.answer_error(message, body, failed.map(|failing| failing.refused), None, sqlstate, cx);
-                self.skip_to_sync();
+                self.skip_to_sync(sqlstate, cx);
             }
             Some(
                 Pending::DescribeStatement { .. }
@@ -463,7 +464,7 @@ impl Session {
                 | Pending::Flush,
             ) => {
                 self.answer_error(message, body, None, None, sqlstate, cx);
-                self.skip_to_sync();
+                self.skip_to_sync(sqlstate, cx);
             }
             None | Some(Pending::Sync | Pending::Own(_)) => {
                 self.answer_error(message, body, None, None, sqlstate, cx);
@@ -472,11 +473,12 @@ impl Session {
     }
 
     /// The server ignores everything up to Sync: what was forwarded since has not happened.
-    fn skip_to_sync(&mut self) {
+    fn skip_to_sync(&mut self, sqlstate: [u8; 5], cx: &mut Context<'_>) {
         let end = self.pending.iter().position(|p| matches!(p, Pending::Sync));
         // What is refused here is known to fail before the server has said so.
         self.skipping |= end.is_none();
-        let undone: Vec<Pending> = self.pending.drain(..end.unwrap_or(self.pending.len())).collect();
+        let mut undone: Vec<Pending> = self.pending.drain(..end.unwrap_or(self.pending.len())).collect();
+        undone.iter_mut().for_each(|pending| self.record_unfinished(pending, sqlstate, cx));
         self.take_back(undone);
     }
 
@@ -492,7 +494,10 @@ impl Session {
         let refused = running.refused.take().filter(|_| expected);
         let was_refused = refused.is_some();
         self.answer_error(message, body, refused, Some(running), sqlstate, cx);
-        if running.plan.is_some() && !was_refused {
+        if was_refused {
+            // That was the outcome.
+            (running.tally, running.intended) = (Tally::default(), None);
+        } else if running.plan.is_some() {
             self.step_ended(running, Some(sqlstate), 0, cx);
         }
     }

@@ -20,8 +20,8 @@ fn error(sqlstate: &str, severity: &str) -> Vec<u8> {
     message(b'E', format!("S{severity}\0V{severity}\0C{sqlstate}\0Mno\0\0").as_bytes())
 }
 
-/// Values of one text column each.
-fn row(value: &[u8]) -> Vec<u8> {
+/// A row of one text column.
+pub fn row(value: &[u8]) -> Vec<u8> {
     message(b'D', &[&[0, 1], &(value.len() as u32).to_be_bytes()[..], value].concat())
 }
 
@@ -35,9 +35,14 @@ const ONE_FIELD: &[u8] = b"\0\x01n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff
 /// What a session sends in the place of a statement that it refuses.
 const FAILING: &[u8] = b"select \"refused by pgveil\"";
 
+/// A result: the body of its RowDescription, and its rows as messages.
+pub type Shown = (Vec<u8>, Vec<Vec<u8>>);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Server {
+    /// What a statement, in lower case, answers; `None`: something invented.
+    shows: fn(&str) -> Option<Shown>,
     login: VecDeque<Vec<u8>>,
     frames: VecDeque<Vec<u8>>,
     /// A COPY FROM STDIN runs; `true`: of a simple Query.
@@ -52,16 +57,22 @@ pub struct Server {
 impl Server {
     /// Before a login with SCRAM.
     pub fn new() -> Self {
+        Self::showing([0, 0, 0, 5, 1, 2, 3, 4], |_| None)
+    }
+
+    /// The same, with that cancel key and those results.
+    pub fn showing(key: [u8; 8], shows: fn(&str) -> Option<Shown>) -> Self {
         let login = [
             authentication(10, b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"),
             authentication(11, b"r=x,s=y,i=4096"),
             authentication(12, b"v=z"),
             authentication(0, b""),
             message(b'S', b"client_encoding\0UTF8\0"),
-            message(b'K', &[0, 0, 0, 5, 1, 2, 3, 4]),
+            message(b'K', &key),
             message(b'Z', b"I"),
         ];
         Self {
+            shows,
             login: login.into(),
             frames: VecDeque::new(),
             copying: None,
@@ -217,16 +228,23 @@ impl Server {
         if sql == FAILING {
             return self.fails_simply("42703");
         }
-        let begins = self.runs(sql, true, taste);
-        if self.copying.is_some() {
-            return begins;
+        let mut answered = Vec::new();
+        for (at, part) in statements(sql).into_iter().enumerate() {
+            if at > 0 && taste & 0x40 != 0 {
+                return [answered, self.fails_simply("22012")].concat();
+            }
+            answered.extend(self.runs(part, true, taste));
+            if self.copying.is_some() {
+                return answered;
+            }
         }
-        [begins, self.ready_for_query()].concat()
+        [answered, self.ready_for_query()].concat()
     }
 
     /// What a statement answers, up to its completion.
     fn runs(&mut self, sql: &[u8], simple: bool, taste: u8) -> Vec<u8> {
         let text = String::from_utf8_lossy(sql);
+        let shown = (self.shows)(&text);
         let first: String = text.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
         match first.as_str() {
             "begin" => self.transaction = if self.transaction == b'E' { b'E' } else { b'T' },
@@ -241,10 +259,13 @@ impl Server {
                 let rows = message(b'd', b"1\t\\N\n");
                 return [message(b'H', &shape), rows, message(b'c', b""), message(b'C', b"COPY 1\0")].concat();
             }
-            "select" | "show" | "fetch" | "table" | "values" | "with" | "execute" => {
-                let described = if simple { message(b'T', ONE_FIELD) } else { Vec::new() };
+            "select" | "show" | "fetch" | "table" | "values" | "with" | "execute" | "insert" | "update"
+                if shown.is_some() || !matches!(first.as_str(), "insert" | "update") =>
+            {
+                let (fields, rows) = shown.unwrap_or_else(|| (ONE_FIELD.to_vec(), vec![row(b"7")]));
+                let described = if simple { message(b'T', &fields) } else { Vec::new() };
                 let end = if !simple && taste & 1 != 0 { message(b's', b"") } else { message(b'C', b"SELECT 1\0") };
-                return [described, row(b"7"), end].concat();
+                return [described, rows.concat(), end].concat();
             }
             _ => {}
         }
@@ -260,16 +281,19 @@ impl Server {
 
     fn describes(&mut self, body: &[u8], taste: u8) -> Vec<u8> {
         let known = match message::target(body) {
-            Ok((b'S', name)) => self.statements.contains_key(name),
-            Ok((b'P', name)) => self.portals.contains_key(name),
-            _ => false,
+            Ok((b'S', name)) => self.statements.get(name),
+            Ok((b'P', name)) => self.portals.get(name),
+            _ => None,
         };
-        if !known || taste & 0x80 != 0 {
-            return self.fails("26000");
-        }
+        let Some(sql) = known.filter(|_| taste & 0x80 == 0) else { return self.fails("26000") };
+        let shown = (self.shows)(&String::from_utf8_lossy(sql));
         let parameters = [0, 2, 0, 0, 0, 17, 0, 0, 0, 23];
         let parameters = if body[0] == b'S' { message(b't', &parameters) } else { Vec::new() };
-        let fields = if taste & 1 != 0 { message(b'T', ONE_FIELD) } else { message(b'n', b"") };
+        let fields = match shown {
+            Some((fields, _)) => message(b'T', &fields),
+            None if taste & 1 != 0 => message(b'T', ONE_FIELD),
+            None => message(b'n', b""),
+        };
         [parameters, fields].concat()
     }
 
@@ -309,6 +333,16 @@ fn texts_are_utf8(bind: &message::Bind<'_>) -> bool {
         let text = message::format_at(bind.formats, at) == Some(Format::Text);
         values.value().is_ok_and(|value| !text || std::str::from_utf8(value.unwrap_or_default()).is_ok())
     })
+}
+
+/// The statements of a text, as far as semicolons tell. One that may wait for the client is taken as a whole.
+fn statements(sql: &[u8]) -> Vec<&[u8]> {
+    let whole = |sql: &[u8]| sql.windows(5).any(|word| word == b"stdin") || sql.iter().any(|b| b"'$\"".contains(b));
+    if whole(sql) {
+        return vec![sql];
+    }
+    let parts: Vec<&[u8]> = sql.split(|b| *b == b';').map(<[u8]>::trim_ascii).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { vec![sql] } else { parts }
 }
 
 /// The statement ends a transaction.
