@@ -29,7 +29,7 @@ exempt = [\"app\", \"analyst\"]
 fn pair(name: &str) -> Pair {
     let pair = Pair::start(Site::new(name).policy(POLICY), SCHEMA);
     let rows =
-        "insert into people values (1, 'person1@example.org', 'person one', 1.5, 'n'), (2, 'x', 'person', 2, 'm')";
+        "insert into people values (1, 'kanarie1@example.org', 'kanarie one', 1.5, 'n'), (2, 'x', 'kanarie', 2, 'm')";
     for mut wire in pair.wires() {
         assert_eq!(ask(&mut wire, &query(rows), 1).errors, [""; 0]);
     }
@@ -116,12 +116,12 @@ fn a_hundred_thousand_elements() {
     const MANY: usize = 100_000;
     let pair = pair("elements");
     let numbers: Vec<String> = (0..MANY).map(|n| n.to_string()).collect();
-    let words: Vec<String> = (0..MANY).map(|n| format!("'person{n}@example.org'")).collect();
+    let words: Vec<String> = (0..MANY).map(|n| format!("'kanarie{n}@example.org'")).collect();
     let (numbers, list) = (numbers.join(","), words.join(","));
     let array = format!("{{{}}}", list.replace('\'', ""));
     let sealed = format!("select id, name from people where email in ({list})");
     let any = format!("select id, name from people where email = any('{array}')");
-    let rows: Vec<String> = (10..20_010).map(|n| format!("({n},'person{n}@e.org')")).collect();
+    let rows: Vec<String> = (10..20_010).map(|n| format!("({n},'kanarie{n}@e.org')")).collect();
     let insert = format!("insert into people (id, email) values {}", rows.join(","));
     hold(
         &pair,
