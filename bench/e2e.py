@@ -8,6 +8,9 @@ Cells: select (unprotected database), protected (an unprotected table of a prote
 columns opened), insert5 (that many sealed), scan (10,000 rows of 8 texts), copy (1,000,000 rows, two sealed columns),
 idle (memory of 1,000 connections), flat (memory over 1,000,000 statements of one connection).
 
+`bare copy` is bench/floor.rs: two sockets and a Tokio task between them, which is what no proxy in user space can beat
+by much. Under `intent` an opened cell waits for the disk; the first line says how long one fdatasync takes there.
+
 Every round runs each target once, in an order that rotates, so that a drift of the machine hits all alike. Printed are
 medians, and the median of each round's ratio with its spread. PostgreSQL's own durability is off: this measures
 protocol and proxy, not the disk under PostgreSQL. pgveil's access log is on disk as its name says: `async` within a
@@ -116,6 +119,7 @@ class Rig:
         self.direct = free_port()
         self.start_postgres()
         self.bouncer = self.start_bouncer()
+        self.floor = self.start_floor()
         self.intent = self.start_pgveil("intent")
         self.async_ = self.start_pgveil("async")
         self.fill()
@@ -188,6 +192,14 @@ class Rig:
         self.wait(port)
         return Target("pgbouncer", port, "plain", server.pid)
 
+    def start_floor(self):
+        if not self.options.floor:
+            return None
+        port = free_port()
+        server = self.spawn([self.options.floor, f"127.0.0.1:{port}", f"127.0.0.1:{self.direct}"], "floor.log")
+        self.wait(port)
+        return Target("bare copy", port, "plain", server.pid)
+
     def start_pgveil(self, durability):
         (self.folder / "policy.toml").write_text(POLICY)
         passphrase = self.folder / "passphrase"
@@ -252,9 +264,9 @@ class Rig:
         return path
 
     def on(self, database):
-        """direct, PgBouncer and pgveil on that database."""
-        bouncer = [self.bouncer] if self.bouncer and database == "plain" else []
-        return [Target("direct", self.direct, database), *bouncer]
+        """Without pgveil: direct, and through what only knows the unprotected database."""
+        others = [self.bouncer, self.floor] if database == "plain" else []
+        return [Target("direct", self.direct, database), *filter(None, others)]
 
     def passed(self):
         return Target("pgveil, passthrough", self.async_.port, "plain", self.async_.pid)
@@ -310,7 +322,7 @@ def select(rig):
         for clients in rig.options.clients:
             targets = [*rig.on("plain"), rig.passed()]
             results = interleave(rig, targets, lambda t: rig.pgbench(t, mode, clients, "-S", "-s", rig.options.scale))
-            rows(results, mode, clients, lambda name: "pgbouncer" if name.startswith("pgveil") else "direct")
+            rows(results, mode, clients, lambda name: "direct" if name in ("direct", "pgbouncer") else "pgbouncer")
 
 
 def against_pass(rig, title, note, script, targets, modes):
@@ -358,11 +370,14 @@ def scan(rig):
     for clients in [c for c in rig.options.clients if c <= 8]:
         results = interleave(rig, [*rig.on("plain"), rig.passed(), *sealed(rig)],
                              lambda t: rig.pgbench(t, "prepared", clients, "-f", path))
-        rows(results, "prepared", clients, lambda name: "direct" if name == "pgbouncer" else
-             "pgbouncer" if name == "pgveil, passthrough" else "pgveil, passthrough")
+        rows(results, "prepared", clients, lambda name: "direct" if name in ("direct", "pgbouncer") else
+             "pgbouncer" if name in ("bare copy", "pgveil, passthrough") else "pgveil, passthrough")
         clear, opened = results["pgveil, passthrough"], results["pgveil, async"]
-        extra = [1e6 * clients / a[0] - 1e6 * clients / b[0] for a, b in zip(opened, clear)]
-        print(f"one opened column at {clients} client{'s' * (clients > 1)}: {median(extra) / PEOPLE:.2f} µs per cell on top")
+        extra = [1e6 / a[0] - 1e6 / b[0] for a, b in zip(opened, clear)]
+        # CPU seconds for 100,000 scans.
+        used = [10 * (a[1] - b[1]) for a, b in zip(opened, clear)]
+        print(f"one opened column at {clients} client{'s' * (clients > 1)}: {median(extra) / PEOPLE:.2f} µs per cell on top, "
+              f"{median(used) / PEOPLE:.2f} µs of the proxy's CPU")
 
 
 def copy(rig):
@@ -432,6 +447,18 @@ def flat(rig):
         print(f"| {target.name} | {sizes[0]} | {sizes[1]} |", flush=True)
 
 
+def fdatasync(folder):
+    """Median microseconds of writing 1 KiB behind the last and waiting for the disk."""
+    times = []
+    with open(folder / "fdatasync", "wb", buffering=0) as file:
+        for _ in range(200):
+            began = time.perf_counter()
+            file.write(bytes(1024))
+            os.fdatasync(file.fileno())
+            times.append(1e6 * (time.perf_counter() - began))
+    return median(times)
+
+
 def pgbin():
     found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     return str(found[-1]) if found else subprocess.check_output(["pg_config", "--bindir"], text=True).strip()
@@ -454,6 +481,8 @@ def main():
     if not options.pgveil:
         subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", "--bin", "pgveil"], cwd=HERE, check=True)
         options.pgveil = HERE / "target/release/pgveil"
+    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", "--example", "floor"], cwd=HERE, check=True)
+    options.floor = HERE / "target/release/examples/floor"
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     with contextlib.ExitStack() as stack:
@@ -461,7 +490,8 @@ def main():
         rig = Rig(options, stack)
         version = subprocess.check_output([options.pgveil, "--version"], text=True).strip()
         server = rig.sql(rig.direct, "bench", "plain", "show server_version")
-        print(f"PostgreSQL {server}, {version}, {os.cpu_count()} CPUs, {options.rounds} rounds of {options.seconds} s")
+        print(f"PostgreSQL {server}, {version}, {os.cpu_count()} CPUs, {options.rounds} rounds of {options.seconds} s, "
+              f"fdatasync of 1 KiB: {fdatasync(rig.folder):.0f} µs")
         run = {"select": select, "protected": protected, "read1": lambda r: read(r, 1), "read5": lambda r: read(r, 5),
                "insert5": insert, "scan": scan, "copy": copy, "idle": idle, "flat": flat}
         for cell in options.cells or CELLS:

@@ -87,7 +87,7 @@ def main():
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(e2e.tempfile.TemporaryDirectory(prefix="pgveil-counts."))
         program = wrapper(folder, pathlib.Path(given.pgveil).resolve())
-        rig = e2e.Rig(argparse.Namespace(rounds=1, seconds=1, scale=1, pgbin=e2e.pgbin(), pgveil=program), stack)
+        rig = e2e.Rig(argparse.Namespace(rounds=1, seconds=1, scale=1, pgbin=e2e.pgbin(), pgveil=program, floor=None), stack)
         for port, role, database in ((rig.direct, "bench", "plain"), (rig.direct, "pgveil", "app")):
             rig.sql(port, role, database, f"alter sequence ids restart {e2e.PEOPLE + 1}")
         print("| cell | instructions per statement | SHA-256 on top |\n|---|---|---|")
