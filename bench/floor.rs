@@ -12,8 +12,7 @@ const BUFFER: usize = 64 * 1024;
 async fn main() -> std::io::Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(listen), Some(upstream)) = (words.next(), words.next()) else {
-        eprintln!("usage: floor LISTEN UPSTREAM");
-        std::process::exit(2);
+        return Err(std::io::Error::other("usage: floor LISTEN UPSTREAM"));
     };
     let listener = TcpListener::bind(listen).await?;
     loop {

@@ -2,7 +2,7 @@
 //! unsealed twin, message by message.
 
 use crate::scenario::{site, twin};
-use crate::support::{Wire, frame, shown, twins};
+use crate::support::{Wire, frame, server_log, shown, twins};
 
 fn describe(name: &str) -> Vec<u8> {
     frame(b'D', &[b"S", name.as_bytes(), b"\0"].concat())
@@ -105,4 +105,13 @@ fn statements_made_by_sql_are_bound_and_described_as_the_plan_of_their_text_says
     assert!(refused.starts_with("E 0A000"), "{refused}");
     let unknown = answers(&mut app, &[bind("v", &["x"], 0), sync()].concat());
     assert!(unknown.starts_with("E 26000"), "{unknown}");
+    // So is EXECUTE of a statement that the protocol has prepared, wherever it may stand.
+    answers(&mut app, &[parse("w", "select id from people where email = $1"), sync()].concat());
+    for before in
+        ["", "explain ", "explain (analyze, costs off) ", "create table made as ", "explain create table made as "]
+    {
+        let refused = answers(&mut app, &query(&format!("{before}execute w('execute@kanarie')")));
+        assert!(refused.starts_with("E 0A000"), "{before}: {refused}");
+    }
+    assert!(!server_log(&site.database).contains("execute@kanarie"));
 }

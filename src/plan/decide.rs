@@ -98,6 +98,7 @@ fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
         far_reaching: false,
         moves: Moves::default(),
         runs_handle: false,
+        executes: None,
         creates_sealed: None,
         writes: false,
         fields: None,
@@ -191,12 +192,13 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     let mut step = step(step_kind, access, Arc::new(shape(sql, own)));
     step.writes = writes;
     step.far_reaching = matches!(step.kind, StepKind::Ddl { .. })
-        && (!kind::is_local(sql, tokens, range) || calls.user || names_seal(sql, own));
+        && (!kind::is_local(sql, tokens, range.clone()) || calls.user || names_seal(sql, own));
     step.touches_unknown = calls.user || matches!(kind, Kind::Do | Kind::Call);
     if let (StepKind::Ordinary, Some(named)) = (&step.kind, named) {
         step.kind = named;
     }
-    step.runs_handle = matches!(kind, Kind::Fetch | Kind::Move | Kind::Execute);
+    step.executes = kind::executed(sql, tokens, range).map(Arc::from);
+    step.runs_handle = matches!(kind, Kind::Fetch | Kind::Move) || step.executes.is_some();
     // An UPDATE of that view calls set_config.
     let unseen = mentions(sql, own, &request.rules.schema.movers)
         || (step.writes && own.iter().any(|token| is_ident(token) && *ident(sql, token) == *"pg_settings"));
@@ -215,17 +217,15 @@ fn sets(kind: Kind) -> bool {
     matches!(kind, Set | SetTransaction | SetConstraints | Reset | Discard | Do | Call | Load)
 }
 
-/// PREPARE, EXECUTE, and DEALLOCATE of one name.
+/// PREPARE, and DEALLOCATE of one name.
 fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<StepKind> {
     let of = kind::kind(sql, tokens, range.clone());
-    if !matches!(of, Kind::Prepare | Kind::Execute | Kind::Deallocate) {
+    if !matches!(of, Kind::Prepare | Kind::Deallocate) {
         return None;
     }
     let name: Arc<str> = kind::handle(sql, tokens, range.clone())?.into();
-    match of {
-        Kind::Deallocate => return Some(StepKind::Deallocate(name)),
-        Kind::Execute => return Some(StepKind::Execute(name)),
-        _ => {}
+    if of == Kind::Deallocate {
+        return Some(StepKind::Deallocate(name));
     }
     let inner = kind::inner(sql, tokens, range)?.range;
     let (first, last) = (tokens.get(inner.start)?, tokens.get(inner.end.checked_sub(1)?)?);
@@ -381,6 +381,9 @@ impl<'a> Text<'a> {
             return Err(refuse::stale(what));
         }
         if self.restricted {
+            if kind::executed(sql, self.tokens, range.clone()).is_some() {
+                return Err(refuse::prepared());
+            }
             self.runs_users_code(range.clone())?;
         }
         let kind = kind::kind(sql, self.tokens, range.clone());
@@ -396,7 +399,6 @@ impl<'a> Text<'a> {
             Kind::Explain | Kind::Declare | Kind::Prepare => self.inside(range, touches),
             Kind::Copy => self.copy(range, named, touches),
             Kind::Do | Kind::Call if self.restricted => Err(refuse::function("DO or CALL")),
-            Kind::Execute if self.restricted => Err(refuse::prepared()),
             Kind::ImportForeignSchema if self.restricted => Err(refuse::function("IMPORT FOREIGN SCHEMA")),
             Kind::Unknown => Err(refuse::unreadable("no statement begins like this")),
             _ => self.definition(range, named, touches),

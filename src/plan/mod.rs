@@ -234,8 +234,6 @@ pub enum StepKind {
         /// The statement inside.
         query: Span,
     },
-    /// EXECUTE of the statement of that name.
-    Execute(Arc<str>),
     /// DECLARE: what the query moves, it moves when rows are fetched.
     Declare,
     /// DEALLOCATE of one statement. That of all is told by its tag, as DISCARD ALL is.
@@ -284,6 +282,8 @@ pub struct Step {
     pub moves: Moves,
     /// FETCH, MOVE, EXECUTE: it also moves what a cursor or statement made by SQL moves.
     pub runs_handle: bool,
+    /// The prepared statement that it runs: EXECUTE, CREATE TABLE … AS EXECUTE, and EXPLAIN of either.
+    pub executes: Option<Arc<str>>,
     /// The relation it makes with sealed columns in it: until the catalog has been read again, nobody knows which.
     pub creates_sealed: Option<Arc<str>>,
     /// It changes data (INSERT, UPDATE, DELETE, MERGE, also inside a CTE).

@@ -216,10 +216,8 @@ impl Session {
         }) {
             return Some(refusal);
         }
-        if let Some(refusal) = plan.steps.iter().find_map(|s| match &s.kind {
-            StepKind::Execute(name) => self.execute_objection(name),
-            _ => None,
-        }) {
+        let mut executed = plan.steps.iter().filter_map(|s| s.executes.as_deref());
+        if let Some(refusal) = executed.find_map(|name| self.execute_objection(name)) {
             return Some(refusal);
         }
         let settings = plan.steps.iter().any(|s| s.moves.settings);

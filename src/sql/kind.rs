@@ -344,6 +344,23 @@ pub fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<String
     cursor.name()
 }
 
+/// The prepared statement that the statement runs: EXECUTE, CREATE TABLE … AS EXECUTE, and EXPLAIN of either.
+pub fn executed(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<String> {
+    match kind(sql, tokens, range.clone()) {
+        Kind::Execute => handle(sql, tokens, range),
+        Kind::Explain => executed(sql, tokens, inner(sql, tokens, range)?.range),
+        Kind::Create => {
+            let mut cursor = Cursor::new(sql, tokens, range);
+            while !(cursor.is(0, "as") && cursor.is(1, "execute")) {
+                cursor.next()?;
+            }
+            cursor.at += 2;
+            cursor.name()
+        }
+        _ => None,
+    }
+}
+
 /// What a statement creates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {

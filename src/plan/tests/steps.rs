@@ -104,6 +104,11 @@ fn what_a_statement_moves() {
     let declare = first("declare c cursor for select set_config('search_path', 'b', false)");
     assert_eq!((declare.kind, declare.moves.names), (StepKind::Declare, true));
     assert!(["fetch c", "move c", "execute p"].iter().all(|sql| first(sql).runs_handle));
+    for sql in ["execute p", "explain analyze execute p(1)", "create temp table t (a) as execute p", "execute \"p\""] {
+        let step = first(sql);
+        assert_eq!((step.executes.as_deref(), step.runs_handle), (Some("p"), true), "{sql}");
+    }
+    assert_eq!(first("create trigger t after insert on o execute function p()").executes, None);
 }
 
 #[test]
