@@ -212,10 +212,22 @@ async fn a_policy_is_reloaded_and_a_bad_one_changes_nothing() {
     site.signal("HUP");
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(name(&app).await.unwrap(), "Ada kanarie", "a bad policy changes nothing");
+    let kept = app.prepare("select name as kept from t").await.unwrap();
+    assert_eq!(app.query_one(&kept, &[]).await.unwrap().get::<_, &str>(0), "Ada kanarie");
     site.write("policy.toml", &POLICY.replace("clearance = \"restricted\"", "clearance = \"internal\""));
     site.signal("HUP");
     for _ in 0..200 {
         if name(&app).await.is_ok_and(|name| name == "A** k******") {
+            // What was prepared before shows no more either, and the log says what it showed.
+            assert_eq!(app.query_one(&kept, &[]).await.unwrap().get::<_, &str>(0), "A** k******");
+            let of_kept = |event: &serde_json::Value| event["text"].as_str().is_some_and(|text| text.contains("kept"));
+            let events = site.events();
+            let shown: Vec<&str> = events
+                .iter()
+                .filter(|event| of_kept(event))
+                .filter_map(|e| e["touches"][0]["shown"].as_str())
+                .collect();
+            assert_eq!(shown, ["clear", "clear", "masked", "masked"], "two intents, two outcomes");
             return;
         }
         tokio::time::sleep(Duration::from_millis(25)).await;

@@ -294,8 +294,8 @@ pub struct Step {
     pub subject: Option<SubjectPlan>,
     /// For the event.
     pub shape: Arc<Shape>,
-    /// What the events of all its runs share. A plan is one class's under one version of the rules, and so is this.
-    pub action: OnceLock<Part<Action>>,
+    /// What the events of all its runs share under that version of the rules, which a prepared statement may outlast.
+    pub action: OnceLock<(u64, Part<Action>)>,
 }
 
 /// What a statement may change for those after it.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::{Refusal, SqlState};
-use crate::event::{Access, Action, Event, EventKind, Pseudonym, Shown, Subject, Subjects, Touch};
+use crate::event::{Access, Action, Event, EventKind, Part, Pseudonym, Shown, Subject, Subjects, Touch};
 use crate::metrics::{Outcome, RowTreatment};
 use crate::plan::{How, Plan, Refused, Shape, Step, StepKind, Touched};
 use crate::policy::rules::{ActorClass, Treatment};
@@ -124,7 +124,13 @@ impl Session {
         let mut event = self.event(kind, cx);
         event.statement = number;
         let class = self.class(cx.rules);
-        event.action = step.map(|step| step.action.get_or_init(|| action(step, class).into()).clone());
+        event.action = step.map(|step| {
+            let made = || Part::from(action(step, class));
+            match step.action.get_or_init(|| (cx.rules.version, made())) {
+                (version, kept) if *version == cx.rules.version => kept.clone(),
+                _ => made(),
+            }
+        });
         if event.action().touches.is_empty()
             && let Some(fields) = fields
             && fields.any

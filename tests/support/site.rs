@@ -99,15 +99,10 @@ impl SiteBuilder {
              grant create on schema public to app;",
         );
         let dir = site_folder();
-        let site = Site {
-            database,
-            cluster,
-            dir,
-            postgres_port: free_port().expect("a free port"),
-            admin_port: free_port().expect("a free port"),
-            proxy: None,
-            starts: 0,
-        };
+        let postgres_port = free_port().expect("a free port");
+        let others = std::iter::repeat_with(|| free_port().expect("a free port"));
+        let admin_port = others.take(100).find(|port| *port != postgres_port).expect("another free port");
+        let site = Site { database, cluster, dir, postgres_port, admin_port, proxy: None, starts: 0 };
         site.write("policy.toml", &self.policy);
         site.write("passphrase", "correct horse battery staple 7c1b");
         site.write("pgveil.toml", &self.toml(&site));
