@@ -5,6 +5,8 @@
 # make clients  drivers and ORMs, each direct and through pgveil; writes the README's table of them (some minutes)
 # make fuzz   every parser of hostile bytes under libFuzzer, SECONDS=600 each; needs nightly Rust and cargo-fuzz.
 #             TARGETS="value plan" picks some. What is found is in target/fuzz/artifacts
+# make oracle  how pgveil reads SQL against PostgreSQL's own parser: its regression statements and 1,000,000 mutations of
+#             them; MUTATIONS=n SEED=n; needs libclang
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
 # make scripts  20,000 random scripts of protocol messages, direct and through pgveil; SCRIPTS=n SEED=n
 # make properties  10,000 random values of every type through pgveil and an unsealed twin, byte by byte; VALUES=n
@@ -15,7 +17,7 @@ SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance clients fuzz scripts properties gigabyte simulations
+.PHONY: demo test lint fmt bench conformance clients fuzz oracle scripts properties gigabyte simulations
 
 demo:
 	@.ci/needs demo
@@ -52,6 +54,10 @@ clients:
 
 fuzz:
 	@tests/fuzz/all.sh $(SECONDS) $(TARGETS)
+
+oracle:
+	@.ci/needs oracle
+	@MUTATIONS=$(or $(MUTATIONS),1000000) SEED=$(or $(SEED),0) CARGO="$(CARGO)" tests/oracle/run.sh
 
 scripts:
 	@.ci/needs demo

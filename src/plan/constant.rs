@@ -93,8 +93,12 @@ impl Reader<'_> {
         self.prefixed(value, text)
     }
 
-    /// `INTERVAL '…'`.
+    /// `INTERVAL '…'`. In `SELECT interval five` it is a column, with a label.
     pub(super) fn interval(&mut self, scope: &Sc<'_>, interval: &Interval) -> Result<Value, Refusal> {
+        let literal = |expr: &Expr| matches!(expr, Expr::Value(value) if value.value.clone().into_string().is_some());
+        if !literal(&interval.value) {
+            return Err(refuse::unreadable("INTERVAL without a constant"));
+        }
         let value = self.value(scope, &interval.value)?;
         let bare = interval.leading_field.is_none()
             && interval.last_field.is_none()

@@ -9,7 +9,7 @@ use sqlparser::ast::{
 };
 
 use super::decide::{Text, sealed, unread_step};
-use super::reader::{Output, Reader, Sc, folded};
+use super::reader::{Reader, Sc, folded};
 use super::refuse;
 use super::value::Value;
 use super::{How, Step, StepKind, Touched};
@@ -142,14 +142,13 @@ impl Text<'_> {
         }
         match created {
             Created::Query => {
-                let mut holds = false;
-                let mut step = self.read_definition(range.clone(), step, touches, |reader, statement| {
-                    reader.created_query(statement).map(|output| {
-                        holds = sealed(&output).is_some();
-                        false
-                    })
-                })?;
-                if holds {
+                let query = kind::defining_query(sql, self.tokens, range.clone())
+                    .ok_or_else(|| refuse::unreadable("the query of a definition"))?;
+                let (output, _) = self.read_tree(query, touches)?;
+                let mut step = protected(step, false);
+                step.touches = touches.as_slice().into();
+                step.fields = Some(Vec::new());
+                if sealed(&output).is_some() {
                     self.creates_sealed(&mut step, range)?;
                 }
                 Ok(step)
@@ -166,7 +165,9 @@ impl Text<'_> {
                 self.read_definition(range, step, touches, |reader, statement| reader.created_policy(statement))
             }
             Created::Hook if named => Err(refuse::unreadable("a trigger or rule on a protected table")),
-            Created::Routine if named && has("atomic") => Err(refuse::unreadable("the body of a routine")),
+            Created::Routine if named && (has("atomic") || has("return")) => {
+                Err(refuse::unreadable("the body of a routine"))
+            }
             Created::Schema if named => Err(refuse::unreadable("CREATE SCHEMA with definitions inside")),
             Created::Other if named && has("where") => Err(refuse::unreadable("a condition in a definition")),
             _ => Ok(step),
@@ -188,6 +189,9 @@ impl Text<'_> {
         let sql = self.request.sql;
         let own = &self.tokens[range.clone()];
         let has = |word: &str| own.iter().any(|token| token.is_word(sql, word));
+        if own.get(1).is_some_and(|token| token.is_word(sql, "policy")) && (has("using") || has("check")) {
+            return Err(refuse::unreadable("the condition of a policy"));
+        }
         if !own.get(1).is_some_and(|token| token.is_word(sql, "table")) {
             return Ok(protected(step, true));
         }
@@ -245,20 +249,6 @@ fn protected(mut step: Step, changes: bool) -> Step {
 }
 
 impl Reader<'_> {
-    /// CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE TABLE AS. Bare sealed outputs keep their domain.
-    fn created_query(&mut self, statement: &Statement) -> Result<Output, Refusal> {
-        let query = match statement {
-            Statement::CreateView(view) => &view.query,
-            Statement::CreateTable(table) => {
-                table.query.as_ref().ok_or_else(|| refuse::unreadable("CREATE TABLE AS"))?
-            }
-            _ => return Err(refuse::unreadable("this kind of CREATE")),
-        };
-        let output = self.query(None, query)?;
-        self.settle(&output)?;
-        Ok(output)
-    }
-
     fn table_scope(&mut self, name: &ObjectName) -> Result<(Rel<Value>, bool), Refusal> {
         let (_, found) = self.find(name)?;
         match found {

@@ -10,7 +10,7 @@ use super::refuse;
 use super::typing::{Type, together};
 use super::value::Value;
 use crate::error::Refusal;
-use crate::sql::resolve::{Lookup, names_nothing};
+use crate::sql::resolve::{Lookup, names_nothing, parts};
 use crate::wire::types::Kind;
 
 /// Stack that one level of an unoptimised build may need.
@@ -94,7 +94,8 @@ impl Reader<'_> {
             Expr::Ceil { expr, .. } => self.operands(scope, &[expr], "CEIL"),
             Expr::Floor { expr, .. } => self.operands(scope, &[expr], "FLOOR"),
             Expr::Position { expr, r#in } => self.operands(scope, &[expr, r#in], "position()"),
-            Expr::Collate { expr, .. } => self.operands(scope, &[expr], "COLLATE"),
+            // `SELECT a COLLATE FROM t` has a label, and no collation `from`.
+            Expr::Collate { expr, collation } if parts(collation).is_some() => self.operands(scope, &[expr], "COLLATE"),
             Expr::Substring { expr, substring_from, substring_for, .. } => {
                 let parts = [Some(&**expr), substring_from.as_deref(), substring_for.as_deref()];
                 self.operands_some(scope, &parts, "substring()")

@@ -240,6 +240,9 @@ impl Reader<'_> {
                         }
                     }
                 }
+                if !insert.columns.is_empty() {
+                    self.written(&places);
+                }
                 Ok(())
             }
         }

@@ -165,8 +165,13 @@ pub fn is_local(sql: &str, tokens: &[Token], range: Range<usize>) -> bool {
 
 /// CREATE TABLE … AS query: AS outside parentheses, which a plain definition never has.
 pub fn has_query(sql: &str, own: &[Token]) -> bool {
+    outer_as(sql, own).is_some()
+}
+
+/// The first AS outside parentheses.
+fn outer_as(sql: &str, own: &[Token]) -> Option<usize> {
     let mut depth = 0usize;
-    own.iter().any(|token| {
+    own.iter().position(|token| {
         match token.kind {
             TokenKind::Punct(b'(') => depth += 1,
             TokenKind::Punct(b')') => depth = depth.saturating_sub(1),
@@ -174,6 +179,31 @@ pub fn has_query(sql: &str, own: &[Token]) -> bool {
         }
         depth == 0 && token.is_word(sql, "as")
     })
+}
+
+/// The query of CREATE TABLE … AS, CREATE VIEW and CREATE MATERIALIZED VIEW, as tokens. `None` for a recursive view, whose
+/// query is not the one written, and where there is none.
+pub fn defining_query(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<Range<usize>> {
+    const TAILS: &[&[&str]] = &[
+        &["with", "no", "data"],
+        &["with", "data"],
+        &["with", "check", "option"],
+        &["with", "local", "check", "option"],
+        &["with", "cascaded", "check", "option"],
+    ];
+    let own = tokens.get(range.clone())?;
+    let found = outer_as(sql, own)?;
+    if own[..found].iter().any(|token| token.is_word(sql, "recursive")) {
+        return None;
+    }
+    let query = &own[found + 1..];
+    let ends = |tail: &&&[&str]| {
+        let last = query.len().checked_sub(tail.len()).and_then(|from| query.get(from..));
+        last.is_some_and(|last| last.iter().zip(tail.iter()).all(|(token, word)| token.is_word(sql, word)))
+    };
+    let tail = TAILS.iter().find(ends).map_or(0, |tail| tail.len());
+    let query = range.start + found + 1..range.end - tail;
+    (!query.is_empty()).then_some(query)
 }
 
 /// The kind of the statement `tokens[range]`, as [`super::statements`] gave it.
@@ -246,7 +276,7 @@ fn kind_of_set(mut cursor: Cursor<'_>) -> Kind {
             || cursor.peek(1).is_some_and(|token| token.is_operator(cursor.sql, "=") || token.is_punct(b'.'))
     };
     if (cursor.is(0, "session") || cursor.is(0, "local")) && !names_variable(&cursor) {
-        if cursor.is(0, "session") && cursor.is(1, "characteristics") {
+        if cursor.is(0, "session") && cursor.is(1, "characteristics") && cursor.is(2, "as") {
             return Kind::SetTransaction;
         }
         cursor.at += 1;

@@ -27,6 +27,7 @@ PGXS=${PGBIN%/bin}/lib/pgxs/src/test
 cache=$PWD/target/conformance
 say() { echo "regress: $*" >&2; }
 missing() { say "missing: $1"; say "  $2"; exit 1; }
+. tests/conformance/source.sh
 
 needs() {
   local program
@@ -41,39 +42,12 @@ needs() {
   [ "$(id -u)" != 0 ] || id postgres >/dev/null 2>&1 || missing "the user postgres" "PostgreSQL refuses to run as root: apt-get install postgresql-common"
 }
 
-# apt-get with package lists and sources of our own: the machine's are neither read nor changed.
-own_apt() {
-  apt-get -qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$cache/apt/sources" \
-    -o Dir::State::lists="$cache/apt/lists" -o Dir::Cache="$cache/apt/cache" -o APT::Sandbox::User=root "$@"
-}
-
-own_lists() {
-  local keys=/usr/share/keyrings/debian-archive-keyring.gpg
-  [ -f "$keys" ] || missing "$keys" "apt-get install debian-archive-keyring"
-  mkdir -p "$cache/apt/sources" "$cache/apt/lists/partial" "$cache/apt/cache/archives/partial"
-  {
-    printf 'Types: deb deb-src\nURIs: http://deb.debian.org/debian\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: %s\n\n' "$keys"
-    printf 'Types: deb deb-src\nURIs: http://deb.debian.org/debian-security\nSuites: bookworm-security\nComponents: main\nSigned-By: %s\n' "$keys"
-  } >"$cache/apt/sources/bookworm.sources"
-  own_apt update || missing "Debian's package lists" "http://deb.debian.org must be in reach the first time"
-}
-
-# The newest version of PostgreSQL 15's source, and of its server headers, that downloads.
-download() {
-  local version
-  [ ! -e "$cache/source/COPYRIGHT" ] || [ ! -e "$cache/include/postgres.h" ] || return 0
+# The newest server headers that download. Headers newer than the server may declare functions that it does not have.
+download_headers() {
+  local version running
+  [ ! -e "$cache/include/postgres.h" ] || return 0
   own_lists
   mkdir -p "$cache/download"
-  for version in $(apt_versions source | sort -rV) none; do
-    [ "$version" != none ] || missing "PostgreSQL 15's source" "apt-get source postgresql-15 found no version that downloads"
-    (cd "$cache/download" && own_apt source --download-only "postgresql-15=$version" >/dev/null 2>&1) && break
-    say "postgresql-15 $version does not download; trying an older one"
-  done
-  say "sources of postgresql-15 $version"
-  rm -rf "$cache/source" && mkdir "$cache/source"
-  tar xjf "$cache/download/postgresql-15_${version%-*}.orig.tar.bz2" -C "$cache/source" --strip-components=1
-  # Headers newer than the server may declare functions that it does not have.
-  local running
   running=$("$PGBIN/postgres" --version | sed 's/[^0-9]*\([0-9.]*\).*/\1/')
   for version in $(apt_versions binary | sort -rV) none; do
     [ "$version" != none ] || missing "PostgreSQL 15's server headers" "no postgresql-server-dev-15 up to $running downloads"
@@ -85,15 +59,6 @@ download() {
   dpkg-deb -x "$(ls "$cache/download/postgresql-server-dev-15_${version/:/%3a}"_*.deb)" "$cache/dev"
   mv "$cache/dev/usr/include/postgresql/15/server" "$cache/include"
   rm -rf "$cache/dev"
-}
-
-apt_versions() { # source|binary
-  local shared=(-o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$cache/apt/sources"
-    -o Dir::State::lists="$cache/apt/lists" -o Dir::Cache="$cache/apt/cache")
-  case $1 in
-    source) apt-cache "${shared[@]}" showsrc --only-source postgresql-15 | sed -n 's/^Version: //p' ;;
-    binary) apt-cache "${shared[@]}" show postgresql-server-dev-15 | sed -n 's/^Version: //p' ;;
-  esac
 }
 
 # The C functions the suite loads.
@@ -279,7 +244,8 @@ line() { # case, suite, way, verdict
 }
 
 needs
-download
+download_source
+download_headers
 compile
 if [ -z "${PGVEIL:-}" ]; then
   cargo build --release --locked --quiet --bin pgveil

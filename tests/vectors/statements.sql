@@ -49,7 +49,7 @@ select extract(year from a), extract(epoch from now()), date_part('day', a) from
 ! select substring(a from 1 for 2), substring(a, 1, 2), substring(a from 'x'), substring(a similar 'x' escape '#'), position('x' in a), overlay(a placing 'x' from 1 for 2), trim(both 'x' from a), trim(leading from a), trim(a) from t
 select current_date, current_time(2), current_timestamp, localtime, localtimestamp(3), current_user, session_user, user, current_role, current_catalog, current_schema
 select now(), pg_catalog.now(), f(a => 1, b := 2), f(variadic array[1]), f(distinct a), f(all a), f(a order by b desc), string_agg(a, ',' order by b), percentile_cont(0.5) within group (order by a) from t
-! select sum(a) over (partition by b order by c rows between unbounded preceding and current row exclude ties), row_number() over w, lag(a, 1) over (w range 1 preceding) from t window w as (partition by b)
+select sum(a) over (partition by b order by c rows between unbounded preceding and current row exclude ties), row_number() over w, lag(a, 1) over (w range 1 preceding) from t window w as (partition by b)
 select sum(a) over (), rank() over (order by a groups between 1 preceding and 1 following) from t
 ! select xmlelement(name foo, xmlattributes(a as b), c), xmlforest(a, b as c), xmlconcat(a, b), xmlparse(content a), xmlserialize(content a as text), xmlpi(name foo), xmlexists('x' passing a) from t
 select normalize(a, nfc), a is normalized, a is nfd normalized from t
@@ -286,7 +286,8 @@ select f(variadic array[1])
 select f(all a) from t
 select string_agg(distinct a, ',' order by a) from t
 select percentile_cont(0.5) within group (order by a) from t
-! select sum(a) over (order by c rows between unbounded preceding and current row exclude ties) from t
+select sum(a) over (order by c rows between unbounded preceding and current row exclude ties) from t
+select sum(a) over (rows 1 preceding exclude no others), max(b) over (rows 1 preceding exclude current row) from t
 select lag(a, 1) over (w range 1 preceding) from t window w as (partition by b)
 select lag(a, 1) over (w order by x) from t window w as (partition by b)
 ! select xmlelement(name foo, 'x') from t

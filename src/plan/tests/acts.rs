@@ -384,6 +384,14 @@ const APPS: &[(&str, &str)] = &[
         "create view v as select id, email from users where email <> {email 'a'}",
     ),
     ("create table t as select email from users", "="),
+    (
+        "create or replace view v (a, b) with (security_barrier) as select id, email from users where email <> 'a' \
+         with local check option",
+        "create or replace view v (a, b) with (security_barrier) as select id, email from users where email <> {email 'a'} \
+         with local check option",
+    ),
+    ("create materialized view v as select email from users with no data", "="),
+    ("create unlogged table t (a) using heap with (fillfactor = 70) as select email from users with data", "="),
     ("create index i on users (email)", "="),
     ("alter table users add column x int default 3", "="),
     (

@@ -99,8 +99,11 @@ const APPS: &[(&str, &str)] = &[
     ("select array[email, nickname] from users", "PV011 …ARRAY[]"),
     ("select u.id from users u join (values ('a')) v(e) on u.email = v.e and u.nickname = v.e", "PV011 …and elsewhere"),
     ("select v.e from users u join (values ('a')) v(e) on u.email = v.e", "PV011 …and elsewhere"),
+    // A column called interval, labelled id.
+    ("select interval id from users", "PV014"),
     // Reserved words are no names: the first of these has a label `or`.
     ("select id or from users", "PV014"),
+    ("select id collate from users", "PV014"),
     ("select id from users where id = 1 or from.id = 2", "PV014"),
     ("insert into users (id, from) values (1, 2)", "PV014"),
     // Whole rows.
@@ -174,6 +177,10 @@ const APPS: &[(&str, &str)] = &[
     ("create rule r as on insert to users do nothing", "PV014"),
     ("create view v as select upper(email) from users", "PV011 …upper()"),
     ("create table t as select email || 'x' from users", "PV011"),
+    ("create recursive view v (n) as select id from users", "PV014"),
+    ("create function f() returns bigint return (select count(*) from users where email = 'a')", "PV014"),
+    ("create function f() returns bigint begin atomic select count(*) from users where email = 'a'; end", "PV014"),
+    ("alter policy p on users using (email = 'a')", "PV014"),
     ("create index i on users (lower(email))", "PV011 …lower()"),
     ("create index i on users (full_name)", "PV011 …this index"),
     ("create index i on users using gin (email)", "PV011 …this index"),

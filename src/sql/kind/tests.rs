@@ -37,6 +37,7 @@ fn kinds_by_first_words() {
         ("set session authorization x", Kind::Set),
         ("set transaction isolation level serializable", Kind::SetTransaction),
         ("set local transaction read only", Kind::SetTransaction),
+        ("set session characteristics = 1", Kind::Set),
         ("set session characteristics as transaction read only", Kind::SetTransaction),
         ("set transaction = 1", Kind::Set),
         ("set session = 1", Kind::Set),

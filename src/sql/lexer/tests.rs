@@ -10,6 +10,43 @@ fn texts(sql: &str) -> Vec<&str> {
     kinds(sql).into_iter().map(|(_, text)| text).collect()
 }
 
+/// Mutations of our own vectors with the tokens of PostgreSQL's scanner and the statements of its parser, which
+/// `FREEZE=400 tests/oracle/run.sh` wrote; `make oracle` looks at many more.
+const FROZEN: &str = include_str!("../../../tests/vectors/tokens.jsonl");
+
+#[derive(serde::Deserialize)]
+struct Frozen {
+    sql: String,
+    tokens: Vec<(u32, u32, String)>,
+    /// As ranges of tokens; none if PostgreSQL's grammar refuses the text.
+    statements: Option<Vec<std::ops::Range<usize>>>,
+}
+
+#[test]
+fn tokens_and_statements_are_postgresqls() {
+    let mut accepted = 0;
+    for line in FROZEN.lines() {
+        let Frozen { sql, tokens: theirs, statements } = serde_json::from_str(line).unwrap();
+        let (mut own, mut refused) = (Vec::new(), false);
+        for token in tokens(&sql) {
+            match token {
+                Ok(token) => own.push(token),
+                Err(_) => refused = true,
+            }
+        }
+        for (own, (start, end, kind)) in own.iter().zip(&theirs) {
+            assert_eq!((own.span.start, own.span.end), (*start, *end), "{sql}");
+            assert!(format!("{:?}", own.kind).starts_with(kind.as_str()), "{sql}: {kind}");
+        }
+        assert!(own.len() == theirs.len() || (refused && own.len() < theirs.len()), "{sql}");
+        let Some(statements) = statements else { continue };
+        assert!(!refused, "{sql}");
+        assert_eq!(crate::sql::statements(&own, &sql), statements, "{sql}");
+        accepted += 1;
+    }
+    assert!(accepted > 100, "{accepted} texts are too few");
+}
+
 #[test]
 fn operators_are_cut_as_postgresql_cuts_them() {
     for (sql, expected) in [

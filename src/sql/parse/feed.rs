@@ -81,6 +81,7 @@ impl Feed<'_> {
     /// | `BETWEEN SYMMETRIC`, `f(VARIADIC x)` | without that word |
     /// | `FOR NO KEY UPDATE`, `FOR KEY SHARE` | `FOR UPDATE`, `FOR SHARE` |
     /// | `OVERRIDING SYSTEM VALUE` | nothing |
+    /// | `… FOLLOWING EXCLUDE TIES` of a window | without EXCLUDE and what follows it |
     fn respell(&mut self, index: usize) -> usize {
         let token = &self.tokens[index];
         if token.is_punct(b')') && self.unwrapped.last() == Some(&index) {
@@ -112,6 +113,15 @@ impl Feed<'_> {
         }
         if words(&["overriding"]) && self.is(index + 1, &["system", "user"]) && self.is(index + 2, &["value"]) {
             return 3;
+        }
+        if words(&["exclude"]) && self.before_is(index, &["preceding", "following", "row"]) {
+            let two = self.is(index + 1, &["current"]) && self.is(index + 2, &["row"])
+                || self.is(index + 1, &["no"]) && self.is(index + 2, &["others"]);
+            match (self.is(index + 1, &["ties", "group"]), two) {
+                (true, _) => return 2,
+                (_, true) => return 3,
+                _ => {}
+            }
         }
         if words(&["isnull"]) && !self.is_label(index) && index > 0 {
             self.word(token, "is", Keyword::IS);
