@@ -9,7 +9,6 @@
 //! see [`is_theirs_alone`].
 
 use pg_query::protobuf::{ScanResult, ScanToken, Token as Theirs};
-use pgveil::sql::TokenKind;
 use pgveil::sql::lexer::{LexError, Token, tokens};
 
 /// One of PostgreSQL's tokens: start, end, the guard's name for its kind.
