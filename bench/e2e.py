@@ -227,7 +227,7 @@ class Rig:
 
     @staticmethod
     def wait(port):
-        for _ in range(400):
+        for _ in range(2_400):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 return
             time.sleep(0.05)

@@ -63,7 +63,7 @@ const STATEMENTS: &[&str] = &[
     "select u.id from users u where u.email = (select o.email from orders o where o.code = 'c2')",
     "select id from users where 'b@x' in (select email from orders) order by id",
     "select u.id from users u join (values ('b@x'), ('c@x')) v(e) on u.email = v.e order by id",
-    "select o.code, count(*) from orders o group by o.code order by 2",
+    "select o.code, count(*) from orders o group by o.code order by 2, o.code is null",
     "select u.*, count(o.id) from users u left join orders o on o.user_id = u.id group by u.id, u.email, u.full_name, u.dob, u.pin, u.nickname order by u.id",
     "select o.code, u.id, u.full_name, count(*) from orders o left join users u on u.id = o.user_id group by o.code, u.id, 3 order by 2, 4",
     "select count(distinct (id, full_name)), count(distinct (email, pin)) from users",

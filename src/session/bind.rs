@@ -342,9 +342,7 @@ impl Session {
             // Shorter than the Execute.
             let _ = encode::raw(cx.to_server, b'D', &[b"P", name, b"\0"].concat());
         }
-        if running.plan.as_ref().is_none_or(|p| protected_read(p)) {
-            self.pipeline_opens = true;
-        }
+        self.pipeline_opens |= running.formats.as_ref().is_none_or(|portal| portal.statement.opens());
         if running.plan.as_ref().is_some_and(|p| p.steps.iter().any(|s| s.writes)) {
             self.pipeline_writes = true;
         }

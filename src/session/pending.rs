@@ -70,6 +70,17 @@ impl Prepared {
         }
     }
 
+    /// Running it may open cells, which may turn out not to open. What returns no rows opens none.
+    pub(super) fn opens(&self) -> bool {
+        match self.fields.get() {
+            Some(fields) => fields.as_ref().is_some_and(|fields| fields.any || fields.disagree),
+            None => self.plan.steps.iter().any(|step| {
+                let returns = step.fields.as_ref().is_none_or(|fields| !fields.is_empty());
+                !step.touches.is_empty() && returns
+            }),
+        }
+    }
+
     /// The type of the client's parameter `index`, whose value is also sealed for `target`: what the server says where
     /// it keeps the parameter itself, else what the plan settled.
     pub(super) fn type_of(&self, index: usize, target: &Target) -> u32 {

@@ -375,10 +375,12 @@ pub fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<String
 }
 
 /// The prepared statement that the statement runs: EXECUTE, CREATE TABLE … AS EXECUTE, and EXPLAIN of either.
-pub fn executed(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<String> {
+pub fn executed(sql: &str, tokens: &[Token], mut range: Range<usize>) -> Option<String> {
+    if kind(sql, tokens, range.clone()) == Kind::Explain {
+        range = inner(sql, tokens, range)?.range;
+    }
     match kind(sql, tokens, range.clone()) {
         Kind::Execute => handle(sql, tokens, range),
-        Kind::Explain => executed(sql, tokens, inner(sql, tokens, range)?.range),
         Kind::Create => {
             let mut cursor = Cursor::new(sql, tokens, range);
             while !(cursor.is(0, "as") && cursor.is(1, "execute")) {
