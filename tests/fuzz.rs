@@ -9,6 +9,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
+use crate::support::Dice;
 use targets::{TARGETS, Target};
 
 /// Mutated inputs of one target. Each takes from microseconds to a millisecond or two, unoptimised.
@@ -29,25 +30,8 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
-
 /// One change: a bit, a telling byte, a piece left out, said twice, or taken from another input.
-fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
+fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut Dice) {
     let at = random.below(input.len() + 1);
     let end = at + random.below(input.len() - at + 1).min(16);
     match random.below(6) {
@@ -86,7 +70,7 @@ fn every_target_holds_for_its_corpus_and_what_is_like_it() {
                 let corpus = corpus(name);
                 assert!(!corpus.is_empty(), "{name} has no corpus");
                 corpus.iter().for_each(|input| hold(name, target, input));
-                let mut random = Random(0);
+                let mut random = Dice(0);
                 for _ in 0..MUTATIONS {
                     let mut input = corpus[random.below(corpus.len())].clone();
                     for _ in 0..=random.below(4) {

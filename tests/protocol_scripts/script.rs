@@ -1,6 +1,6 @@
 //! What a script is made of, and how a seed makes one.
 
-use crate::support::frame;
+use crate::support::{Dice, frame};
 
 /// The tables of both sides; on one `s` is sealed.
 pub const SCHEMA: &str = "
@@ -92,31 +92,6 @@ fn text(parts: &[&str]) -> Vec<u8> {
 
 fn count(n: usize) -> [u8; 2] {
     u16::try_from(n).unwrap().to_be_bytes()
-}
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % n as u64).unwrap()
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn of<T: Clone>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())].clone()
-    }
 }
 
 /// Simple queries.

@@ -8,12 +8,14 @@
 #![allow(dead_code, unused_imports, reason = "each test module uses its own part of the harness")]
 
 mod ask;
+mod dice;
 mod run;
 mod site;
 mod stream;
 mod twin;
 
 pub use ask::{MIB, Memory, Said, ask, bind, extended, parse, query, run, sync};
+pub use dice::Dice;
 pub use run::{keep_cluster, site_folder};
 pub use site::{Site, SiteBuilder, connect};
 pub use stream::{Frame, Wire, frame, frames, http, startup};
