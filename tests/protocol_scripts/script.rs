@@ -1,5 +1,7 @@
 //! What a script is made of, and how a seed makes one.
 
+use std::collections::HashSet;
+
 use crate::support::{Dice, frame};
 
 /// The tables of both sides; on one `s` is sealed.
@@ -287,7 +289,7 @@ pub fn script(seed: u64) -> Vec<Message> {
             _ => out.push(any(&mut dice)),
         }
     }
-    without_stale_portals(out)
+    without_gone_cursors(without_stale_portals(out))
 }
 
 /// The unnamed portal of a simple Query that has failed stays until its transaction block ends, but its statements do
@@ -306,6 +308,29 @@ fn without_stale_portals(mut script: Vec<Message>) -> Vec<Message> {
         }
         Execute("", _) => bound,
         _ => true,
+    });
+    script
+}
+
+/// A FETCH that was prepared while its cursor was there, and is described when it is gone, ends PostgreSQL 15
+/// (`FetchStatementTargetList` takes the portal for granted). So such a statement is described right after its Parse
+/// only.
+fn without_gone_cursors(mut script: Vec<Message>) -> Vec<Message> {
+    let (mut fetching, mut newest) = (HashSet::new(), None);
+    script.retain(|message| {
+        let parsed = newest.take();
+        match message {
+            Parse { name, sql, .. } => {
+                // Whether this Parse or the one before it is in force depends on errors.
+                if sql.starts_with("fetch") {
+                    fetching.insert(*name);
+                }
+                newest = Some(*name);
+                true
+            }
+            Describe(b'S', name) => parsed == Some(*name) || !fetching.contains(name),
+            _ => true,
+        }
     });
     script
 }
