@@ -108,6 +108,9 @@ struct Inlet {
 impl Inlet {
     /// Reads once. `true` if something came, the end included.
     fn read(&mut self, cx: &mut Context<'_>, from: &mut impl Leg) -> bool {
+        if from.drained() {
+            return false;
+        }
         let polled = scratch::with(|room| {
             let mut read = ReadBuf::new(room);
             let polled = Pin::new(from).poll_read(cx, &mut read);
@@ -232,11 +235,25 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             } else if self.mind.transparent() && self.receipts.is_empty() {
                 return Poll::Ready(End::Transparent);
             }
-            if !moved && (self.closing.is_some() || !self.watch_time(cx)) {
+            let again = moved && !self.settled();
+            if !again && (self.closing.is_some() || !self.watch_time(cx)) {
                 self.rest();
                 return Poll::Pending;
             }
         }
+    }
+
+    /// All that came has been read, taken by the mind and written: another round would move nothing.
+    fn settled(&self) -> bool {
+        let read = |inlet: &Inlet, leg: &L| leg.drained() && !inlet.due && !inlet.ended;
+        let written = |lane: &Lane, out: &BytesMut| out.is_empty() && !lane.unflushed && !lane.gone;
+        read(&self.from_client, &self.client)
+            && read(&self.from_server, &self.server)
+            && written(&self.to_client, &self.out.to_client)
+            && written(&self.to_server, &self.out.to_server)
+            && self.receipts.is_empty()
+            && self.look_up.is_none()
+            && self.closing.is_none()
     }
 
     /// The login's deadline and the drain, once everything that was there has been moved. `true` if the connection

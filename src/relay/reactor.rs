@@ -318,6 +318,12 @@ impl Socket {
         std::future::poll_fn(|cx| self.ready(cx, &self.slot.readable, || self.io.peek(into))).await
     }
 
+    /// Nothing is to be read, and the task that has asked last will be woken when that changes.
+    #[inline]
+    pub(crate) fn drained(&self) -> bool {
+        !self.slot.readable.get() && self.slot.waker.borrow().is_some()
+    }
+
     /// Does `work` when `ready` says that it can be done, and takes that back when it cannot.
     #[inline]
     fn ready<T>(

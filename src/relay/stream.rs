@@ -17,6 +17,9 @@ pub(crate) trait Leg: AsyncRead + AsyncWrite + Unpin {
     fn is_tls(&self) -> bool;
     /// What SCRAM can be bound to on this leg.
     fn end_point(&self) -> Option<EndPoint>;
+    /// Everything that has come was read: another read would wait, and who waits already will be told. `false` where
+    /// that is not known.
+    fn drained(&self) -> bool;
 }
 
 /// A connected leg.
@@ -58,6 +61,15 @@ impl Leg for Stream {
         match self {
             Stream::Plain(_) => None,
             Stream::Tls(tls) => tls.end_point,
+        }
+    }
+
+    #[inline]
+    fn drained(&self) -> bool {
+        match self {
+            Stream::Plain(s) => s.drained(),
+            // The session may hold more than it was asked for.
+            Stream::Tls(_) => false,
         }
     }
 }

@@ -57,6 +57,10 @@ impl Leg for Cable {
     fn end_point(&self) -> Option<EndPoint> {
         None
     }
+
+    fn drained(&self) -> bool {
+        false
+    }
 }
 
 impl AsyncRead for Cable {
