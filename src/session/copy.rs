@@ -16,7 +16,7 @@ use crate::wire::{encode, frame};
 use super::fields::{Opener, RowShown, subject_key};
 use super::pending::{Pending, Running};
 use super::record::refused_step;
-use super::write::{Sealer, carries_envelope, data_carries_envelope, envelope_inbound};
+use super::write::{Scratch, Sealer, carries_envelope, data_carries_envelope, envelope_inbound};
 use super::{Close, Context, Session, Side};
 
 /// What the data stream is at the moment.
@@ -193,7 +193,7 @@ impl Session {
         let mark = frame::begin(cx.to_server, b'd');
         let begun = cx.to_server.len();
         let subject = running.current().and_then(|step| step.subject.clone());
-        let mut cell = Cell::default();
+        let Scratch { envelope, plain, .. } = &mut self.scratch;
         while let Some(row) = stream.splitter.next().map_err(bad_rows)? {
             if row.kind() != RowKind::Data {
                 cx.to_server.put_slice(row.raw());
@@ -203,9 +203,9 @@ impl Session {
                 return Err(wrong_columns());
             }
             note_subject(running, subject.as_ref(), &stream.plan, &row, cx);
-            let (keyring, plain) = (cx.keyring, &mut self.scratch.plain);
+            let (keyring, plain) = (cx.keyring, &mut *plain);
             let mut sealer = Sealer { keyring, entropy: &mut *cx.entropy, style: &self.style, plain };
-            seal_row(&mut sealer, &stream.plan, &row, &mut cell, cx.to_server)?;
+            seal_row(&mut sealer, &stream.plan, &row, envelope, cx.to_server)?;
             if cx.to_server.len() - begun > frame::LENGTH_MAX {
                 return Err(super::client::too_long());
             }
@@ -232,31 +232,43 @@ impl Session {
         }
     }
 
-    /// CopyData of the server.
-    pub(super) fn copy_row(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
-        let Copying::Out(mut stream) = std::mem::replace(&mut self.copy, Copying::None) else {
-            if !matches!(self.copy, Copying::None) || !self.pending.is_empty() {
-                self.copy = Copying::PlainOut;
-            }
-            cx.to_client.extend_from_slice(message);
-            return Ok(());
-        };
-        let Some((mut running, simple)) = self.take_running() else { return Err(self.unexpected_reply(cx)) };
-        if !self.muted {
-            self.intend(&mut running, Side::Client, cx);
-            stream.splitter.feed(body);
-            let mark = cx.to_client.len();
-            if let Err((refusal, tamper)) = self.open_rows(&mut stream, &mut running, cx) {
-                cx.to_client.truncate(mark);
-                if tamper {
-                    self.tampered(&running, Some(&refusal), cx);
-                }
-                self.fail_running(&mut running, refusal, cx);
-            }
+    /// The whole CopyData that `bytes` begins with: their size. 0: no COPY TO STDOUT runs that they could be of.
+    pub(super) fn copy_rows(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> usize {
+        if !matches!(self.copy, Copying::Out(_) | Copying::PlainOut) {
+            return 0;
         }
-        self.copy = Copying::Out(stream);
+        let Some((mut running, simple)) = self.take_running() else { return 0 };
+        let mut copy = std::mem::replace(&mut self.copy, Copying::None);
+        let mut end = 0;
+        while let Ok(Some((b'd', size))) = frame::peek(&bytes[end..], self.settings.message_bytes + 4)
+            && size <= bytes.len() - end
+        {
+            if let Copying::Out(stream) = &mut copy
+                && !self.muted
+            {
+                self.copy_row(stream, &mut running, &bytes[end + frame::HEADER..end + size], cx);
+            }
+            end += size;
+        }
+        if matches!(copy, Copying::PlainOut) && !self.muted {
+            cx.to_client.extend_from_slice(&bytes[..end]);
+        }
+        self.copy = copy;
         self.put_back(running, simple);
-        Ok(())
+        end
+    }
+
+    fn copy_row(&mut self, stream: &mut Stream, running: &mut Running, body: &[u8], cx: &mut Context<'_>) {
+        self.intend(running, Side::Client, cx);
+        stream.splitter.feed(body);
+        let mark = cx.to_client.len();
+        if let Err((refusal, tamper)) = self.open_rows(stream, running, cx) {
+            cx.to_client.truncate(mark);
+            if tamper {
+                self.tampered(running, Some(&refusal), cx);
+            }
+            self.fail_running(running, refusal, cx);
+        }
     }
 
     fn open_rows(
@@ -308,33 +320,11 @@ fn cells(plan: &CopyPlan) -> Format {
     if plan.layout.format == RowFormat::Binary { Format::Binary } else { Format::Text }
 }
 
-/// Room for one sealed cell and its text form.
-#[derive(Default)]
-struct Cell {
-    envelope: Vec<u8>,
-    text: Vec<u8>,
-}
-
-impl Cell {
-    /// As COPY carries it: the envelope, or bytea's hex form.
-    fn carried(&mut self, format: Format) -> &[u8] {
-        if format == Format::Binary {
-            return &self.envelope;
-        }
-        self.text.clear();
-        self.text.extend_from_slice(b"\\x");
-        self.text.resize(2 + 2 * self.envelope.len(), 0);
-        // Twice as long as what is written there.
-        let _ = hex::encode_to_slice(&self.envelope, &mut self.text[2..]);
-        &self.text
-    }
-}
-
 fn seal_row(
     sealer: &mut Sealer<'_>,
     plan: &CopyPlan,
     row: &Row<'_>,
-    cell: &mut Cell,
+    envelope: &mut Vec<u8>,
     out: &mut BytesMut,
 ) -> Result<(), Refusal> {
     let format = cells(plan);
@@ -348,9 +338,9 @@ fn seal_row(
             continue;
         };
         let target = Target::stored(column.clone());
-        cell.envelope.clear();
-        sealer.value(&target, 0, format, &value, &mut cell.envelope)?;
-        rewriter.replace(i, Some(cell.carried(format)), out);
+        envelope.clear();
+        sealer.value(&target, 0, format, &value, envelope)?;
+        rewriter.replace_bytea(i, envelope, out);
     }
     rewriter.finish(out);
     Ok(())
@@ -365,7 +355,8 @@ fn open_row(
     let mut shown = RowShown::default();
     let (mut rewriter, begun) = (row.rewriter(), out.len());
     for (i, column) in plan.columns.iter().enumerate() {
-        let (Some(column), Some(value)) = (column, row.field(i)) else { continue };
+        let Some(column) = column else { continue };
+        let Some(value) = row.field(i) else { continue };
         if opener.class.treatment(column.id) == Treatment::Sealed {
             shown.sealed = true;
             continue;

@@ -423,8 +423,12 @@ impl Session {
                     break;
                 }
             };
-            if bytes[at] == b'D' && self.phase == Phase::Ready {
-                let rows = self.data_rows(&bytes[at..], cx);
+            if self.phase == Phase::Ready {
+                let rows = match bytes[at] {
+                    b'D' => self.data_rows(&bytes[at..], cx),
+                    b'd' => self.copy_rows(&bytes[at..], cx),
+                    _ => 0,
+                };
                 at += rows;
                 if rows > 0 {
                     continue;

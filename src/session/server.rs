@@ -51,7 +51,6 @@ impl Session {
             b'n' => self.no_data(message, cx),
             b'1' | b'2' | b'3' => return self.acknowledged(message, cx),
             b'G' | b'H' => return self.copy_begins(message, body, cx),
-            b'd' => return self.copy_row(message, body, cx),
             b'c' | b'V' => cx.to_client.extend_from_slice(message),
             _ => return Err(self.unexpected_reply(cx)),
         }
@@ -93,7 +92,7 @@ impl Session {
         let protected = fields.as_ref().is_some_and(|f| f.any || f.disagree || f.subject.is_some())
             || running.current().is_some_and(|s| !s.touches.is_empty());
         let mut end = 0;
-        while let Ok(Some((b'D', size))) = frame::peek(&bytes[end..], self.settings.message_bytes)
+        while let Ok(Some((b'D', size))) = frame::peek(&bytes[end..], self.settings.message_bytes + 4)
             && size <= bytes.len() - end
         {
             if protected && !self.muted {

@@ -80,6 +80,13 @@ impl Layout {
     pub fn binary() -> Self {
         Self { format: RowFormat::Binary, ..Self::text() }
     }
+
+    /// In CSV, bytea's hex form needs no quotes as field `i`.
+    fn hex_is_plain(&self, i: usize) -> bool {
+        let occurs = |byte: u8| byte == b'\\' || byte.is_ascii_alphanumeric();
+        let forced = self.force_quote.get(i).copied().unwrap_or(false);
+        !forced && !occurs(self.delimiter) && !occurs(self.quote) && !self.null.starts_with("\\x")
+    }
 }
 
 /// What a row is.

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use bytes::BufMut;
+use bytes::{BufMut, BytesMut};
 
 use super::{CopyError, Layout, RowFormat, RowKind};
 
@@ -81,7 +81,11 @@ impl<'a> Row<'a> {
             State::Null | State::Default => return None,
             State::Plain => Cow::Borrowed(raw),
             State::Coded if layout.format == RowFormat::Csv => Cow::Owned(decode_csv(layout, raw)),
-            State::Coded => Cow::Owned(decode_text(raw)),
+            State::Coded => match raw {
+                // As bytea's hex form is written.
+                [b'\\', b'\\', rest @ ..] if memchr::memchr(b'\\', rest).is_none() => Cow::Borrowed(&raw[1..]),
+                _ => Cow::Owned(decode_text(raw)),
+            },
         };
         let null = forced(&layout.force_null) && *value == *layout.null.as_bytes();
         (!null).then_some(value)
@@ -108,15 +112,44 @@ pub struct Rewriter<'r, 'a> {
 impl Rewriter<'_, '_> {
     /// Appends the row up to field `i` and that field with another value, or NULL. By ascending field.
     pub fn replace(&mut self, i: usize, value: Option<&[u8]>, out: &mut impl BufMut) {
-        let Row { layout, raw, spans, .. } = self.row;
-        let Some(span) = spans.get(i) else { return };
-        let prefix = if layout.format == RowFormat::Binary { PREFIX } else { 0 };
-        out.put_slice(&raw[self.copied..span.start - prefix]);
+        if !self.copy_to(i, out) {
+            return;
+        }
+        let Row { layout, spans, .. } = self.row;
         match value {
             Some(value) => put_field(layout, i, spans.len(), value, out),
             None => put_null(layout, out),
         }
+    }
+
+    /// [`Rewriter::replace`] by a value of type bytea, in the form that rows of this format carry.
+    pub fn replace_bytea(&mut self, i: usize, value: &[u8], out: &mut BytesMut) {
+        let Row { layout, .. } = self.row;
+        let begin: &[u8] = match layout.format {
+            RowFormat::Binary => return self.replace(i, Some(value), out),
+            RowFormat::Text => b"\\\\x",
+            // Nothing in it needs a quote.
+            RowFormat::Csv if layout.hex_is_plain(i) => b"\\x",
+            RowFormat::Csv => return self.replace(i, Some(format!("\\x{}", hex::encode(value)).as_bytes()), out),
+        };
+        if !self.copy_to(i, out) {
+            return;
+        }
+        out.put_slice(begin);
+        let begun = out.len();
+        out.resize(begun + 2 * value.len(), 0);
+        // Twice as long as what is written there.
+        let _ = hex::encode_to_slice(value, &mut out[begun..]);
+    }
+
+    /// Appends the row up to field `i`, which the caller writes. `false`: there is none.
+    fn copy_to(&mut self, i: usize, out: &mut impl BufMut) -> bool {
+        let Row { layout, raw, spans, .. } = self.row;
+        let Some(span) = spans.get(i) else { return false };
+        let prefix = if layout.format == RowFormat::Binary { PREFIX } else { 0 };
+        out.put_slice(&raw[self.copied..span.start - prefix]);
         self.copied = span.end;
+        true
     }
 
     /// Appends what is left.

@@ -185,6 +185,31 @@ fn a_row_is_rewritten_field_by_field() {
     assert_eq!(rewrite(Layout::csv(), b"a,b\n", &[(0, Some(b"\\."))]), "\\.,b\n");
 }
 
+#[test]
+fn hex_of_a_bytea_is_written_as_any_text_is() {
+    let csv = Layout::csv();
+    let odd = [
+        Layout { delimiter: b'f', ..csv.clone() },
+        Layout { quote: b'\\', ..csv.clone() },
+        Layout { escape: b'd', ..csv.clone() },
+        Layout { null: "\\xfed1".into(), ..csv.clone() },
+        Layout { force_quote: vec![false, true], ..csv.clone() },
+    ];
+    for layout in [Layout::text(), csv].into_iter().chain(odd) {
+        let data = [b"1", &[layout.delimiter][..], b"2", &[layout.delimiter], b"3\n"].concat();
+        let mut splitter = Splitter::new(Arc::new(layout.clone()), 100);
+        splitter.feed(&data);
+        let row = splitter.next().unwrap().unwrap();
+        let (mut bytes, mut text) = (bytes::BytesMut::new(), Vec::new());
+        let mut rewriter = row.rewriter();
+        rewriter.replace_bytea(1, &[0xfe, 0xd1], &mut bytes);
+        rewriter.finish(&mut bytes);
+        rewritten(&row, &[(1, Some(b"\\xfed1"))], &mut text);
+        assert_eq!(bytes, text, "{layout:?}");
+        assert_eq!(rows_of(&layout, &[&text]).unwrap()[0].2[1].as_deref(), Some(&b"\\xfed1"[..]), "{layout:?}");
+    }
+}
+
 fn layouts() -> impl Strategy<Value = Layout> {
     prop::sample::select(vec![
         Layout::text(),
