@@ -9,7 +9,9 @@ columns opened), insert5 (that many sealed), scan (10,000 rows of 8 texts), copy
 idle (memory of 1,000 connections), flat (memory over 1,000,000 statements of one connection).
 
 `bare copy` is bench/floor.rs: two sockets and a Tokio task between them, which is what no proxy in user space can beat
-by much. Under `intent` an opened cell waits for the disk; the first line says how long one fdatasync takes there.
+by much. `envelopes` are the same sealed bytes in sealed columns of the unprotected database, through that copy: what the
+server and the wire take for longer cells and their CHECK, before anything is sealed or opened. Under `intent` an opened cell waits for
+the disk; the first line says how long one fdatasync takes there.
 
 Every round runs each target once, in an order that rotates, so that a drift of the machine hits all alike. Printed are
 medians, and the median of each round's ratio with its spread. PostgreSQL's own durability is off: this measures
@@ -70,6 +72,12 @@ TABLES = [
     "create table wide (id int primary key, %s)" % ", ".join(f"c{n} text" for n in range(1, 9)),
     "create table load (id int primary key, a varchar(320), b text, c int)",
     "create sequence ids",
+    # For the bytes that pgveil makes of the same rows, in such a domain as it gives sealed columns.
+    "create domain sealed as bytea check (value is null or (octet_length(value) >= 48 "
+    "and substr(value, 1, 3) = '\\xfed101'::bytea))",
+    "create table people_sealed (id int primary key, %s)" % ", ".join(f"{n} sealed" for n in COLUMNS),
+    "create table wide_sealed (id int primary key, c1 sealed, %s)" % ", ".join(f"c{n} text" for n in range(2, 9)),
+    "create table load_sealed (id int primary key, a sealed, b sealed, c int)",
 ]
 
 
@@ -242,12 +250,27 @@ class Rig:
         wide = f"select n, {texts} from generate_series(1, {PEOPLE}) n"
         for table, query in (("people", people), ("wide", wide)):
             self.sql(self.direct, "bench", "plain", f"insert into {table} {query}")
-            rows = self.sql(self.direct, "bench", "plain", f"copy {table} to stdout")
-            copy = [self.bin / "psql", "-X", "-q", "-h", "127.0.0.1", "-p", str(self.async_.port), "-U", "bench", "-d",
-                    "app", "-c", f"copy {table} from stdin"]
-            subprocess.run([*map(str, copy)], env=self.env, check=True, input=rows + "\n", text=True)
+            rows = self.folder / f"{table}.tsv"
+            self.copy(self.direct, "bench", "plain", f"{table} to stdout", rows)
+            self.copy(self.async_.port, "bench", "app", f"{table} from stdin", rows)
+            self.envelopes_of(table)
         for port, role, database in ((self.direct, "bench", "plain"), (self.direct, "pgveil", "app")):
             self.sql(port, role, database, "analyze people", "analyze wide")
+
+    def copy(self, port, role, database, words, path):
+        """COPY from or to a file of this machine."""
+        with open(path, "wb" if "to stdout" in words else "rb") as file:
+            command = [self.bin / "psql", "-X", "-q", "-h", "127.0.0.1", "-p", port, "-U", role, "-d", database, "-c",
+                       f"copy {words}"]
+            subprocess.run([*map(str, command)], env=self.env, check=True,
+                           **{"stdout" if "to stdout" in words else "stdin": file})
+
+    def envelopes_of(self, table):
+        """What the server holds of a sealed table, in the unprotected database, and as a file for COPY."""
+        path = self.folder / f"{table}_sealed.tsv"
+        self.copy(self.direct, "pgveil", "app", f"{table} to stdout", path)
+        self.copy(self.direct, "bench", "plain", f"{table}_sealed from stdin", path)
+        return path
 
     def until(self, condition):
         """Waits for that many connections of the clients at the server."""
@@ -267,6 +290,9 @@ class Rig:
         """Without pgveil: direct, and through what only knows the unprotected database."""
         others = [self.bouncer, self.floor] if database == "plain" else []
         return [Target("direct", self.direct, database), *filter(None, others)]
+
+    def envelopes(self):
+        return [Target("envelopes", self.floor.port, "plain", self.floor.pid)] if self.floor else []
 
     def passed(self):
         return Target("pgveil, passthrough", self.async_.port, "plain", self.async_.pid)
@@ -346,22 +372,31 @@ def sealed(rig):
 
 def read(rig, count):
     names = ", ".join(COLUMNS[:count])
-    path = rig.script(f"read{count}", f"\\set id random(1, {PEOPLE})\nselect {names} from people where id = :id;\n")
+    query = f"\\set id random(1, {PEOPLE})\nselect {names} from {{}} where id = :id;\n"
+    path = rig.script(f"read{count}", query.format("people"))
+    sealed_path = rig.script(f"read{count}_sealed", query.format("people_sealed"))
     against_pass(rig, f"{count} sealed column{'s' * (count > 1)} opened", "Against the same columns in clear.",
-                 lambda t: ("-f", path), [*rig.on("plain")[:1], rig.passed(), *sealed(rig)], rig.options.modes)
+                 lambda t: ("-f", sealed_path if t.name == "envelopes" else path),
+                 [*rig.on("plain")[:1], *rig.envelopes(), rig.passed(), *sealed(rig)], rig.options.modes)
 
 
 def insert(rig):
     for port, role, database in ((rig.direct, "bench", "plain"), (rig.direct, "pgveil", "app")):
         rig.sql(port, role, database, f"alter sequence ids restart {PEOPLE + 1}")
     values = ["person@example.com", "Person Number", "1 Long Street", "+49 30 1", "a note"]
-    given = [word for column, value in zip(COLUMNS, values) for word in ("-D", f"{column}={value}")]
-    path = rig.script("insert5", f"insert into people values (nextval('ids'), :{', :'.join(COLUMNS)});\n")
+    envelopes = rig.sql(rig.direct, "bench", "plain", "select * from people_sealed where id = 1").split("|")[1:]
+    query = f"insert into {{}} values (nextval('ids'), :{', :'.join(COLUMNS)});\n"
+    path, sealed_path = (rig.script(table, query.format(table)) for table in ("people", "people_sealed"))
+
+    def script(target):
+        clear = target.name != "envelopes"
+        given = zip(COLUMNS, values if clear else envelopes)
+        return ("-f", path if clear else sealed_path, *(word for c, v in given for word in ("-D", f"{c}={v}")))
+
     against_pass(rig, "INSERT of five sealed columns", "Against the same columns in clear.",
-                 lambda t: ("-f", path, *given),
-                 [*rig.on("plain")[:1], rig.passed(), *sealed(rig)], ["prepared"])
-    for port, role, database in ((rig.direct, "bench", "plain"), (rig.direct, "pgveil", "app")):
-        rig.sql(port, role, database, f"delete from people where id > {PEOPLE}", "vacuum people")
+                 script, [*rig.on("plain")[:1], *rig.envelopes(), rig.passed(), *sealed(rig)], ["prepared"])
+    for role, database, table in (("bench", "plain", "people"), ("bench", "plain", "people_sealed"), ("pgveil", "app", "people")):
+        rig.sql(rig.direct, role, database, f"delete from {table} where id > {PEOPLE}", f"vacuum {table}")
 
 
 def scan(rig):
@@ -382,34 +417,37 @@ def scan(rig):
 
 def copy(rig):
     print(f"\n### COPY of {COPY_ROWS:,} rows, two sealed columns\n")
-    print("| direction | target | rows per second | ratio to direct | proxy memory before → after, KiB |\n|---|---|---|---|---|")
+    print("| direction | target | rows per second | ratio to direct | proxy CPU s | proxy memory before → after, KiB |")
+    print("|---|---|---|---|---|---|")
     source = rig.folder / "load.tsv"
     with open(source, "w", encoding="utf-8") as out:
         out.writelines(f"{n}\tperson{n}@example.com\tPerson Number {n}\t{n}\n" for n in range(COPY_ROWS))
-    targets = [*rig.on("plain")[:1], rig.passed(), sealed(rig)[0]]
+    rig.copy(rig.async_.port, "bench", "app", "load from stdin", source)
+    envelopes = rig.envelopes_of("load")
+    targets = [*rig.on("plain")[:1], *rig.envelopes(), rig.passed(), sealed(rig)[0]]
 
-    def run(target, statement, stream):
-        command = [rig.bin / "psql", "-X", "-q", "-h", "127.0.0.1", "-p", target.port, "-U", "bench", "-d",
-                   target.database, "-c", statement]
-        began = time.monotonic()
-        subprocess.run([*map(str, command)], env=rig.env, check=True, **stream)
-        return COPY_ROWS / (time.monotonic() - began)
+    def run(target, words, path):
+        began, before = time.monotonic(), cpu(target.pid) if target.pid else 0
+        rig.copy(target.port, "bench", target.database, words, path)
+        used = cpu(target.pid) - before if target.pid else 0
+        return COPY_ROWS / (time.monotonic() - began), used
 
     def measure(target):
         before = rss(target.pid) if target.pid else 0
         owner = "bench" if target.database == "plain" else "pgveil"
-        rig.sql(rig.direct, owner, target.database, "truncate load")
-        with open(source, "rb") as rows_in:
-            into = run(target, "copy load from stdin", {"stdin": rows_in})
-        out = run(target, "copy load to stdout", {"stdout": subprocess.DEVNULL})
+        name, path = ("load_sealed", envelopes) if target.name == "envelopes" else ("load", source)
+        rig.sql(rig.direct, owner, target.database, f"truncate {name}")
+        into = run(target, f"{name} from stdin", path)
+        out = run(target, f"{name} to stdout", os.devnull)
         return into, out, before, rss(target.pid) if target.pid else 0
 
     results = interleave(rig, targets, measure)
     for at, direction in enumerate(("in", "out")):
         for name, runs in results.items():
-            ratio = median([run[at] / base[at] for run, base in zip(runs, results["direct"])])
+            ratio = median([run[at][0] / base[at][0] for run, base in zip(runs, results["direct"])])
             memory = f"{runs[0][2]} → {runs[-1][3]}" if runs[0][2] else "-"
-            print(f"| {direction} | {name} | {median([run[at] for run in runs]):.0f} | {ratio:.2f} | {memory} |", flush=True)
+            speed, used = (median([run[at][what] for run in runs]) for what in (0, 1))
+            print(f"| {direction} | {name} | {speed:.0f} | {ratio:.2f} | {used:.2f} | {memory} |", flush=True)
 
 
 def idle(rig):
