@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use crate::support::{Site, connect, memmem};
+use crate::support::{Frame, Site, Wire, bind, connect, memmem, parse, query, run, sync};
 
 const SCHEMA: &str = "
     create table patients (id int primary key, email varchar(80) unique, name text, photo bytea);
@@ -86,6 +86,38 @@ async fn one_flipped_bit_anywhere_is_an_error() {
         }
         let error = app.query("select name from patients where id = 1", &[]).await.expect_err(&format!("byte {byte}"));
         assert_eq!(code(&error), "XX001", "byte {byte}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_pipeline_wrote_is_undone_when_a_cell_of_it_does_not_open() {
+    let (site, _app) = site("undone").await;
+    site.sql("update patients set name = email::bytea where id = 1");
+    let mut wire = Wire::login(site.port(), "app", &site.database);
+    // Bind, Execute and Parse of one statement each, without Sync.
+    let step = |sql: &str| [parse(b"", sql.as_bytes()), bind(b"", b"", &[]), run(b"")].concat();
+    let (insert, read) = ("insert into files (id) values (7)", "select name from patients where id = 1");
+    let saved = [query("begin"), step("savepoint s"), step(insert), step(read), sync(), query("commit")].concat();
+    let cases: [(&str, Vec<u8>, usize); 5] = [
+        ("in a block that goes on", saved, 3),
+        ("alone", [step(insert), step(read), sync()].concat(), 1),
+        ("behind a COMMIT", [query("begin"), step("commit"), step(insert), step(read), sync()].concat(), 2),
+        ("behind a pipeline", [query("begin"), step("commit"), sync(), step(insert), step(read), sync()].concat(), 3),
+        ("behind a Query", [query("begin"), query("commit"), step(insert), step(read), sync()].concat(), 3),
+    ];
+    for (name, messages, readies) in cases {
+        // The first answer is in before the rest is sent: the session knows of the block.
+        let (first, rest) =
+            if name == "alone" { (&[][..], &messages[..]) } else { messages.split_at(query("begin").len()) };
+        if !first.is_empty() {
+            wire.send(first);
+            wire.until_ready();
+        }
+        wire.send(rest);
+        let said: Vec<Frame> = (usize::from(!first.is_empty())..readies).flat_map(|_| wire.until_ready()).collect();
+        let codes: Vec<_> = said.iter().filter(|f| f.tag == b'E').filter_map(|f| f.field(b'C')).collect();
+        assert_eq!(codes, ["XX001"], "{name}: {said:?}");
+        assert_eq!(site.sql("select count(*) from files"), "0", "{name}");
     }
 }
 

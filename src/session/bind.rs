@@ -380,7 +380,8 @@ impl Session {
             self.sync_sent();
             return self.forward(message, cx);
         }
-        let implicit = self.transaction == b'I';
+        // In a block it costs a round trip and changes nothing.
+        let implicit = self.transaction == b'I' || self.block_changes;
         if implicit && !self.skipping && self.pipeline_writes && self.pipeline_opens && self.runs_something() {
             encode::flush(cx.to_server);
             self.sync_held = true;

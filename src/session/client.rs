@@ -242,7 +242,10 @@ impl Session {
         for step in &plan.steps {
             self.moving |= self.moved_by(step);
             match step.kind {
-                StepKind::Transaction => self.moving |= self.in_block,
+                StepKind::Transaction => {
+                    self.moving |= self.in_block;
+                    self.block_changes = true;
+                }
                 StepKind::Prepare { .. } | StepKind::Declare => {
                     self.handles |= step.moves;
                     self.moving.settings = true;

@@ -259,6 +259,8 @@ pub struct Session {
     /// Since the last Sync, this pipeline writes / has opened cells.
     pipeline_writes: bool,
     pipeline_opens: bool,
+    /// Something that begins or ends a transaction block is on its way, or ran since the last ReadyForQuery.
+    block_changes: bool,
     /// The client's Sync waits for the cells before it.
     sync_held: bool,
     /// A cell failed after the server had finished: the transaction must not be reported as good.
@@ -326,6 +328,7 @@ impl Session {
             retry: false,
             pipeline_writes: false,
             pipeline_opens: false,
+            block_changes: false,
             sync_held: false,
             poisoned: false,
             muted: false,

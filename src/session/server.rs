@@ -543,6 +543,7 @@ impl Session {
         self.open_pipeline &= !self.pending.is_empty();
         if !self.open_pipeline {
             (self.pipeline_writes, self.pipeline_opens) = (false, false);
+            self.block_changes &= !self.pending.is_empty();
         }
         if std::mem::take(&mut self.poisoned) && status == b'T' {
             // The block must not go on as if the client had its rows.
