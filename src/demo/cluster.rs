@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -348,13 +347,22 @@ pub fn generated_password() -> String {
     })
 }
 
-/// A TCP port nobody listens on at this moment.
+/// A TCP port nobody listens on at this moment: below 32768 if there is one, for from there on Linux gives ports to
+/// outgoing connections, of which tests open thousands (`net.ipv4.ip_local_port_range`).
 ///
 /// # Errors
 /// The system has none.
 pub fn free_port() -> Result<u16> {
-    let bound = |listener: TcpListener| -> io::Result<u16> { Ok(listener.local_addr()?.port()) };
-    TcpListener::bind(("127.0.0.1", 0)).and_then(bound).map_err(|source| Error::io("a free port", source))
+    let none = |source| Error::io("a free port", source);
+    for _ in 0..100 {
+        let drawn = getrandom::u32().map_err(|refused| none(refused.into()))?;
+        // 16384 + at most 16383.
+        let port = 0x4000 | (drawn & 0x3fff) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| Ok(listener.local_addr()?.port())).map_err(none)
 }
 
 #[cfg(test)]
