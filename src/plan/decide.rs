@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::assemble::Draft;
-use super::feed::fed;
 use super::reader::{Output, Reader};
 use super::value::Value;
 use super::{
@@ -197,7 +196,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     if let (StepKind::Ordinary, Some(named)) = (&step.kind, named) {
         step.kind = named;
     }
-    step.executes = kind::executed(sql, tokens, range).map(Arc::from);
+    step.executes = kind::executed(sql, tokens, range);
     step.runs_handle = matches!(kind, Kind::Fetch | Kind::Move) || step.executes.is_some();
     // An UPDATE of that view calls set_config.
     let unseen = mentions(sql, own, &request.rules.schema.movers)
@@ -503,9 +502,8 @@ impl<'a> Text<'a> {
         touches: &mut Vec<Touched>,
         read: impl FnOnce(&mut Reader<'_>, &Statement) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let (text, fed) = fed(self.request.sql, &self.tokens[tree.clone()]);
-        let parsed =
-            parse_statement(&text, &fed, 0..fed.len()).map_err(|error| refuse::unreadable(&error.to_string()))?;
+        let parsed = parse_statement(self.request.sql, self.tokens, tree.clone())
+            .map_err(|error| refuse::unreadable(&error.to_string()))?;
         self.reading(touches, |reader| {
             let found = read(reader, &parsed)?;
             reader.complete(tree)?;

@@ -10,7 +10,6 @@ mod copy;
 mod ddl;
 mod decide;
 mod expression;
-mod feed;
 mod from;
 mod function;
 mod guard;
@@ -36,6 +35,7 @@ pub use guard::{FUNCTIONS_DENIED, FUNCTIONS_DENIED_PREFIXES, RELATIONS_DENIED};
 use crate::error::Refusal;
 use crate::event::{Access, Action, Part};
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
+use crate::sql::kind::Executed;
 use crate::sql::parse::{NESTING_MAX, TOKENS_MAX};
 pub use crate::sql::{Shape, Span};
 use crate::wire::copy::Layout;
@@ -282,8 +282,8 @@ pub struct Step {
     pub moves: Moves,
     /// FETCH, MOVE, EXECUTE: it also moves what a cursor or statement made by SQL moves.
     pub runs_handle: bool,
-    /// The prepared statement that it runs: EXECUTE, CREATE TABLE … AS EXECUTE, and EXPLAIN of either.
-    pub executes: Option<Arc<str>>,
+    /// The prepared statement that it runs.
+    pub executes: Option<Executed>,
     /// The relation it makes with sealed columns in it: until the catalog has been read again, nobody knows which.
     pub creates_sealed: Option<Arc<str>>,
     /// It changes data (INSERT, UPDATE, DELETE, MERGE, also inside a CTE).

@@ -7,7 +7,6 @@
 use std::ops::Range;
 
 use super::Request;
-use super::feed::fed;
 use super::reader::Reader;
 use crate::sql::kind::{self, Kind};
 use crate::sql::lexer::{Token, TokenKind};
@@ -25,9 +24,8 @@ pub(super) fn names_unknown(request: &Request<'_>, tokens: &[Token], range: Rang
         return false;
     }
     with_stack(range.len(), || {
-        let (text, fed) = fed(request.sql, &tokens[range.clone()]);
         // What sqlparser cannot read needs no reading: nothing protected is mentioned.
-        let Ok(tree) = parse_statement(&text, &fed, 0..fed.len()) else { return false };
+        let Ok(tree) = parse_statement(request.sql, tokens, range.clone()) else { return false };
         let mut reader = Reader::new(request, request.temporary, tokens);
         let _ = reader.statement(&tree);
         reader.unknown_relation

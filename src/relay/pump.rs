@@ -152,7 +152,7 @@ pub(crate) struct Pump<M, L = Stream> {
     look_up: Option<LookUp>,
     login_deadline: Option<Pin<Box<Sleep>>>,
     closing: Option<(&'static str, Pin<Box<Sleep>>)>,
-    /// The server's last message was fatal: the client knows already.
+    /// The last message to the client is fatal, the server's or ours: nothing follows it.
     farewell_sent: bool,
     key_known: bool,
     ear: Ear,
@@ -287,6 +287,9 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             moved = true;
             let mark = self.out.to_client.len();
             let done = self.mind.client(&mut self.from_client.bytes, &mut self.out);
+            if self.farewell_sent {
+                self.out.to_client.truncate(mark);
+            }
             self.carry_out();
             if let Err(close) = done {
                 if self.mind.authenticated() && self.out.to_client.len() == mark {
@@ -294,6 +297,7 @@ impl<M: Mind, L: Leg> Pump<M, L> {
                     self.from_client.ended = true;
                     self.from_client.bytes.clear();
                 } else {
+                    self.farewell_sent = true;
                     self.close(close.reason);
                 }
             } else if self.mind.waiting() {
@@ -351,11 +355,8 @@ impl<M: Mind, L: Leg> Pump<M, L> {
     }
 
     fn server_ended(&mut self) {
-        if self.farewell_sent || self.from_client.ended {
-            self.close("the server closed the connection");
-        } else {
-            self.say_goodbye(&lost(), "the server closed the connection");
-        }
+        let reason = "the server closed the connection";
+        if self.from_client.ended { self.close(reason) } else { self.say_goodbye(&lost(), reason) }
     }
 
     /// Carries out what the mind asked for.
@@ -422,16 +423,24 @@ impl<M: Mind, L: Leg> Pump<M, L> {
     fn log_lost(&mut self) {
         self.receipts.clear();
         let held = self.to_client.held.take().unwrap_or(self.out.to_client.len());
+        // What is dropped may be a farewell; one that stays is the only one.
+        self.farewell_sent &= held == self.out.to_client.len();
         self.out.to_client.truncate(held);
         let held = self.to_server.held.take().unwrap_or(self.out.to_server.len());
         self.out.to_server.truncate(held);
+        let mark = self.out.to_client.len();
         let close = self.mind.log_down(&mut self.out);
+        if std::mem::replace(&mut self.farewell_sent, true) {
+            self.out.to_client.truncate(mark);
+        }
         self.carry_out();
         self.close(close.reason);
     }
 
     fn say_goodbye(&mut self, refusal: &Refusal, reason: &'static str) {
-        encode::error(&mut self.out.to_client, "FATAL", refusal);
+        if !std::mem::replace(&mut self.farewell_sent, true) {
+            encode::error(&mut self.out.to_client, "FATAL", refusal);
+        }
         self.close(reason);
     }
 

@@ -10,6 +10,7 @@ use bytes::{BufMut, BytesMut};
 use crate::error::{Code, Refusal};
 use crate::plan::{Decision, Moves, Plan, Refused, Request, Step, StepKind};
 use crate::policy::rules::Rules;
+use crate::sql::kind::Executed;
 use crate::wire::{encode, frame, message};
 
 use super::pending::{Failing, Pending, Running};
@@ -216,8 +217,8 @@ impl Session {
         }) {
             return Some(refusal);
         }
-        let mut executed = plan.steps.iter().filter_map(|s| s.executes.as_deref());
-        if let Some(refusal) = executed.find_map(|name| self.execute_objection(name)) {
+        let mut executed = plan.steps.iter().filter_map(|s| s.executes.as_ref());
+        if let Some(refusal) = executed.find_map(|it| self.execute_objection(it)) {
             return Some(refusal);
         }
         let settings = plan.steps.iter().any(|s| s.moves.settings);
@@ -405,9 +406,9 @@ impl Session {
         Ok(Flow::Next)
     }
 
-    /// The values of SQL's EXECUTE are not sealed.
-    fn execute_objection(&self, name: &str) -> Option<Refusal> {
-        let target = self.prepared_plan(name.as_bytes())?.sealed().next()?;
+    /// The values of SQL's EXECUTE are not sealed. NULL needs no seal; sqlx has statements explained with it.
+    fn execute_objection(&self, executed: &Executed) -> Option<Refusal> {
+        let target = self.prepared_plan(executed.name.as_bytes())?.sealed().next().filter(|_| !executed.null)?;
         Some(Refusal::new(
             Code::SealedUse,
             format!("EXECUTE has a parameter for sealed column {}.{}", target.column.relation, target.column.column),

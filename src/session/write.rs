@@ -12,7 +12,7 @@ use crate::policy::rules::{Mode, SealedColumn};
 use crate::secret::Entropy;
 use crate::sql::lexer::{self, TokenKind};
 use crate::wire::types::{Format, Kind, SqlType, Style};
-use crate::wire::{array, value};
+use crate::wire::{array, frame, value};
 
 /// Buffers reused from cell to cell.
 #[derive(Default)]
@@ -371,7 +371,7 @@ impl Sealer<'_> {
                 cell.clear();
                 self.value(target, element_type, Format::Text, element, &mut cell)?;
                 out.extend_from_slice(b"\"\\\\x");
-                out.extend_from_slice(hex::encode(&cell).as_bytes());
+                put_hex(&cell, out)?;
                 out.push(b'"');
             }
             out.extend_from_slice(b"}'::pg_catalog.bytea[]");
@@ -379,10 +379,22 @@ impl Sealer<'_> {
         }
         self.value(target, declared, Format::Text, text.as_bytes(), &mut cell)?;
         out.extend_from_slice(b"'\\x");
-        out.extend_from_slice(hex::encode(&cell).as_bytes());
+        put_hex(&cell, out)?;
         out.extend_from_slice(b"'::pg_catalog.bytea");
         Ok(())
     }
+}
+
+/// Appends the digits of a sealed cell, unless no message could hold them.
+fn put_hex(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let begun = out.len();
+    if begun + 2 * cell.len() > frame::LENGTH_MAX {
+        return Err(super::client::too_long());
+    }
+    out.resize(begun + 2 * cell.len(), 0);
+    // Twice as long as what is written there.
+    let _ = hex::encode_to_slice(cell, &mut out[begun..]);
+    Ok(())
 }
 
 fn mismatch() -> Refusal {

@@ -374,23 +374,40 @@ pub fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<String
     cursor.name()
 }
 
+/// A prepared statement that SQL runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// Its name.
+    pub name: String,
+    /// All that is given to it is the word NULL, or nothing.
+    pub null: bool,
+}
+
 /// The prepared statement that the statement runs: EXECUTE, CREATE TABLE … AS EXECUTE, and EXPLAIN of either.
-pub fn executed(sql: &str, tokens: &[Token], mut range: Range<usize>) -> Option<String> {
+pub fn executed(sql: &str, tokens: &[Token], mut range: Range<usize>) -> Option<Executed> {
     if kind(sql, tokens, range.clone()) == Kind::Explain {
         range = inner(sql, tokens, range)?.range;
     }
-    match kind(sql, tokens, range.clone()) {
-        Kind::Execute => handle(sql, tokens, range),
+    let first = kind(sql, tokens, range.clone());
+    let mut cursor = Cursor::new(sql, tokens, range);
+    match first {
+        Kind::Execute => cursor.at += 1,
         Kind::Create => {
-            let mut cursor = Cursor::new(sql, tokens, range);
             while !(cursor.is(0, "as") && cursor.is(1, "execute")) {
                 cursor.next()?;
             }
             cursor.at += 2;
-            cursor.name()
         }
-        _ => None,
+        _ => return None,
     }
+    let name = cursor.name()?;
+    let mut null = true;
+    if cursor.punct(b'(') {
+        while null && !cursor.punct(b')') {
+            null = cursor.word(&["null"]) && (cursor.punct(b',') || cursor.peek(0).is_some_and(|t| t.is_punct(b')')));
+        }
+    }
+    Some(Executed { name, null })
 }
 
 /// What a statement creates.

@@ -22,6 +22,7 @@ use super::Span;
 use super::lexer::{Token, TokenKind};
 use super::statement::statements;
 
+mod assigned;
 mod feed;
 mod foreign;
 

@@ -93,7 +93,7 @@ def main():
     if not options.pgveil:
         subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", "--bin", "pgveil"], cwd=HERE, check=True)
         options.pgveil = HERE / "target/release/pgveil"
-    options.scale = 1
+    options.scale, options.floor = 1, None
     with contextlib.ExitStack() as stack:
         rig = e2e.Rig(options, stack)
         rig.sql(rig.direct, "pgveil", "app", *SCHEMA)

@@ -106,7 +106,21 @@ fn what_a_statement_moves() {
     assert!(["fetch c", "move c", "execute p"].iter().all(|sql| first(sql).runs_handle));
     for sql in ["execute p", "explain analyze execute p(1)", "create temp table t (a) as execute p", "execute \"p\""] {
         let step = first(sql);
-        assert_eq!((step.executes.as_deref(), step.runs_handle), (Some("p"), true), "{sql}");
+        assert!(step.executes.is_some_and(|it| it.name == "p") && step.runs_handle, "{sql}");
+    }
+    for (values, null) in [
+        ("", true),
+        ("(null)", true),
+        ("(NULL, null)", true),
+        ("(null, 'x')", false),
+        ("(null::text)", false),
+        ("(null || 'x')", false),
+        ("((null), 'x')", false),
+        ("(\"null\")", false),
+        ("(null", false),
+    ] {
+        let sql = format!("explain (verbose) execute p{values}");
+        assert_eq!(first(&sql).executes.unwrap().null, null, "{sql}");
     }
     assert_eq!(first("create trigger t after insert on o execute function p()").executes, None);
 }

@@ -2,34 +2,39 @@
 //!
 //! In: a guard token. Out: sqlparser's token for what PostgreSQL's grammar would see. Never: whitespace or comments.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use sqlparser::keywords::{ALL_KEYWORDS, ALL_KEYWORDS_INDEX, Keyword};
 use sqlparser::tokenizer::{Location, Span as TreeSpan, Token as TreeToken, TokenWithSpan, Word};
 
-use super::ParseRefusal;
 use super::foreign::FOREIGN;
+use super::{ParseRefusal, assigned};
 use crate::sql::kind::{Kind, kind};
 use crate::sql::lexer::{Token, TokenKind};
 use crate::sql::literal::{StringForm, string_form, string_value};
-use crate::sql::name::ident;
+use crate::sql::name::{ident, is_ident};
 
 /// sqlparser's tokens for one statement.
 ///
-/// In queries and data changes, spellings that PostgreSQL knows and sqlparser does not are put in words it does, where that
-/// changes neither what is read or written nor any constant: see [`Feed::respell`].
+/// Spellings that PostgreSQL knows and sqlparser does not are put in words it does, where that changes neither what is
+/// read or written nor any constant: see [`Feed::respell`].
 pub(super) fn feed(sql: &str, tokens: &[Token]) -> Result<Vec<TokenWithSpan>, ParseRefusal> {
     let dml = matches!(
         kind(sql, tokens, 0..tokens.len()),
         Kind::Query | Kind::With | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge
     );
-    let mut feed = Feed { sql, tokens, fed: Vec::with_capacity(tokens.len() + 4), unwrapped: Vec::new() };
+    let subscripts = if dml { assigned::subscripts(sql, tokens) } else { Vec::new() };
+    let fed = Vec::with_capacity(tokens.len() + 4);
+    let mut feed = Feed { sql, tokens, dml, fed, unwrapped: Vec::new(), subscripts: subscripts.into() };
     let mut index = 0;
     while index < tokens.len() {
+        let taken = feed.respell(index);
+        if taken > 0 {
+            index += taken;
+            continue;
+        }
         if dml {
-            let taken = feed.respell(index);
-            if taken > 0 {
-                index += taken;
-                continue;
-            }
             feed.refuse_stray_string(index)?;
         }
         let fed = tree_token(sql, &tokens[index])?;
@@ -39,12 +44,19 @@ pub(super) fn feed(sql: &str, tokens: &[Token]) -> Result<Vec<TokenWithSpan>, Pa
     Ok(feed.fed)
 }
 
+/// Tokens of an ON CONFLICT clause before DO.
+const INFERRED_MAX: usize = 1_000;
+
 struct Feed<'a> {
     sql: &'a str,
     tokens: &'a [Token],
+    /// A query or a change of data.
+    dml: bool,
     fed: Vec<TokenWithSpan>,
     /// Closing parentheses of `ONLY (t)`, not fed.
     unwrapped: Vec<usize>,
+    /// Of columns that are assigned to: not fed.
+    subscripts: VecDeque<Range<usize>>,
 }
 
 impl Feed<'_> {
@@ -81,12 +93,26 @@ impl Feed<'_> {
     /// | `BETWEEN SYMMETRIC`, `f(VARIADIC x)` | without that word |
     /// | `FOR NO KEY UPDATE`, `FOR KEY SHARE` | `FOR UPDATE`, `FOR SHARE` |
     /// | `OVERRIDING SYSTEM VALUE` | nothing |
+    /// | `WHERE CURRENT OF cursor` | `WHERE TRUE` |
+    /// | `ON CONFLICT (lower(a) COLLATE c) WHERE … DO`, no constant in it | `ON CONFLICT DO` |
+    /// | `SET a[1] = x`, `INSERT INTO t (a[1:2])` | without the subscript |
+    /// | `RANGE '1 day'::interval PRECEDING` | with parentheses around the bound |
+    /// | `INSERT DEFAULT VALUES` of MERGE | `INSERT VALUES (DEFAULT)` |
     /// | `… FOLLOWING EXCLUDE TIES` of a window | without EXCLUDE and what follows it |
     fn respell(&mut self, index: usize) -> usize {
         let token = &self.tokens[index];
         if token.is_punct(b')') && self.unwrapped.last() == Some(&index) {
             self.unwrapped.pop();
             return 1;
+        }
+        if token.is_punct(b'[') && self.subscripts.front().is_some_and(|next| next.start == index) {
+            return self.subscripts.pop_front().map_or(0, |range| range.len());
+        }
+        if token.is_punct(b'(') {
+            return self.conflict_target(index).unwrap_or(0);
+        }
+        if token.kind == TokenKind::String {
+            return self.frame_bound(index);
         }
         if token.kind != TokenKind::Ident {
             return 0;
@@ -128,16 +154,91 @@ impl Feed<'_> {
             self.word(token, "null", Keyword::NULL);
             return 1;
         }
-        if words(&["table"])
-            && !self.is_label(index)
-            && !self.before_is(index, &["into", "temp", "temporary", "unlogged"])
-        {
+        if words(&["current"]) && self.is(index + 1, &["of"]) && self.tokens.get(index + 2).is_some_and(is_ident) {
+            self.word(token, "true", Keyword::TRUE);
+            return 3;
+        }
+        if words(&["default"]) && self.is(index + 1, &["values"]) && self.before_is(index, &["insert"]) {
+            self.word(token, "values", Keyword::VALUES);
+            self.fed.push(placed(TreeToken::LParen, token));
+            self.word(token, "default", Keyword::DEFAULT);
+            self.fed.push(placed(TreeToken::RParen, token));
+            return 2;
+        }
+        if words(&["where"]) {
+            return self.conflict_condition(index).unwrap_or(0);
+        }
+        if words(&["table"]) && self.begins_query(index) {
             self.word(token, "select", Keyword::SELECT);
             self.fed.push(placed(TreeToken::Mul, token));
             self.word(token, "from", Keyword::FROM);
             return 1;
         }
         0
+    }
+
+    /// TABLE there is short for SELECT * FROM.
+    fn begins_query(&self, index: usize) -> bool {
+        if self.dml {
+            let names = self.before_is(index, &["into", "temp", "temporary", "unlogged"]);
+            return !self.is_label(index) && !names;
+        }
+        // CREATE … AS TABLE t, not COPY … FROM or what has a table for its object.
+        self.before_is(index, &["as"]) && self.is(0, &["create"]) && !self.is(index + 1, &["from"])
+    }
+
+    /// Length of the `WHERE …` between `ON CONFLICT (…)` and DO, which begins at `index`.
+    fn conflict_condition(&self, index: usize) -> Option<usize> {
+        let close = index.checked_sub(1).filter(|before| self.tokens[*before].is_punct(b')'))?;
+        let open = self.tokens[..close].iter().rposition(|token| token.is_punct(b'('))?;
+        if !self.before_is(open, &["conflict"]) || !self.before_is(open - 1, &["on"]) {
+            return None;
+        }
+        let does = |end: &usize| self.is(*end, &["do"]) && self.is(*end + 1, &["update", "nothing"]);
+        let end = (index..self.tokens.len()).take(INFERRED_MAX).find(does)?;
+        self.says_nothing(index..end).then_some(end - index)
+    }
+
+    /// Length of the parentheses behind ON CONFLICT, which begin at `index`, if more than columns stands in them.
+    fn conflict_target(&self, index: usize) -> Option<usize> {
+        if !self.before_is(index, &["conflict"]) || !self.before_is(index - 1, &["on"]) {
+            return None;
+        }
+        let does = |end: &usize| self.is(*end, &["do", "where"]);
+        let end = (index..self.tokens.len()).take(INFERRED_MAX).find(does)?;
+        let inside = index + 1..end.checked_sub(1).filter(|close| self.tokens[*close].is_punct(b')'))?;
+        let columns = inside.clone().all(|at| match (at - index) % 2 {
+            0 => self.tokens[at].is_punct(b','),
+            _ => is_ident(&self.tokens[at]),
+        });
+        (!columns && self.says_nothing(inside)).then_some(end - index)
+    }
+
+    /// Neither a constant nor a query, which could say or read something.
+    fn says_nothing(&self, mut range: Range<usize>) -> bool {
+        use TokenKind::{BitString, DollarString, Number, Param, String};
+        !range.any(|at| {
+            let constant = matches!(self.tokens[at].kind, Param(_) | String | DollarString | BitString | Number);
+            constant || self.is(at, &["select", "table", "values"])
+        })
+    }
+
+    /// A cast string as the bound of a window frame, which begins at `index`.
+    fn frame_bound(&mut self, index: usize) -> usize {
+        let [string, cast, ty, ..] = &self.tokens[index..] else { return 0 };
+        let casts = cast.kind == TokenKind::Operator && cast.text(self.sql) == "::" && is_ident(ty);
+        if !casts || !self.is(index + 3, &["preceding", "following"]) {
+            return 0;
+        }
+        let Ok(fed) =
+            [string, cast, ty].map(|token| tree_token(self.sql, token)).into_iter().collect::<Result<Vec<_>, _>>()
+        else {
+            return 0;
+        };
+        self.fed.push(placed(TreeToken::LParen, string));
+        self.fed.extend(fed);
+        self.fed.push(placed(TreeToken::RParen, ty));
+        3
     }
 
     fn word(&mut self, at: &Token, value: &str, keyword: Keyword) {

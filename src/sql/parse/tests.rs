@@ -189,6 +189,45 @@ fn spellings_that_sqlparser_lacks() {
         ("select a from t for key share", "select a from t for share"),
         ("insert into t overriding system value values (1)", "insert into t values (1)"),
         ("select f(a, variadic b)", "select f(a, b)"),
+        ("delete from t where current of c", "delete from t where true"),
+        (
+            "insert into t values (1) on conflict (a) where b do nothing",
+            "insert into t values (1) on conflict (a) do nothing",
+        ),
+        (
+            "insert into t values (1) on conflict (lower(a), b) do nothing",
+            "insert into t values (1) on conflict do nothing",
+        ),
+        (
+            "insert into t values (1) on conflict (a collate \"C\") where b do update set a = b",
+            "insert into t values (1) on conflict do update set a = b",
+        ),
+        (
+            "select sum(a) over (order by b range between '1 day'::interval preceding and '2'::text following)",
+            "select sum(a) over (order by b range between ('1 day'::interval) preceding and ('2'::text) following)",
+        ),
+        (
+            "merge into t using u on t.a = u.a when not matched then insert default values",
+            "merge into t using u on t.a = u.a when not matched then insert values (default)",
+        ),
+        ("create view v as table t", "create view v as select * from t"),
+        ("update t set a[1] = 2, b[1:2][3] = c[4], d = 5", "update t set a = 2, b = c[4], d = 5"),
+        ("update t set (a[1], b) = (1, 2)", "update t set (a, b) = (1, 2)"),
+        (
+            "update t set a = b[1] where c[2] = 3 and (d[4], e) = (1, 2)",
+            "update t set a = b[1] where c[2] = 3 and (d[4], e) = (1, 2)",
+        ),
+        ("insert into t select f(b[1], c[2])", "insert into t select f(b[1], c[2])"),
+        ("insert into s.t as x (a[1], b[1:2], c) values (d[1], 2)", "insert into s.t as x (a, b, c) values (d[1], 2)"),
+        ("insert into s.t (a[1], b[1:2], c) values (d[1], 2)", "insert into s.t (a, b, c) values (d[1], 2)"),
+        (
+            "merge into t using u on t.a = u.a when matched then update set a[1] = b[2]",
+            "merge into t using u on t.a = u.a when matched then update set a = b[2]",
+        ),
+        (
+            "insert into t values (1) on conflict (a) do update set a[1] = 2",
+            "insert into t values (1) on conflict (a) do update set a = 2",
+        ),
     ] {
         let read = read_all(sql).unwrap_or_else(|refusal| panic!("{sql}: {refusal}"));
         assert_eq!(read.statements[0].to_string(), read_all(same_as).unwrap().statements[0].to_string(), "{sql}");
