@@ -96,6 +96,7 @@ impl Feed<'_> {
     /// | `WHERE CURRENT OF cursor` | `WHERE TRUE` |
     /// | `ON CONFLICT (lower(a) COLLATE c) WHERE … DO`, no constant in it | `ON CONFLICT DO` |
     /// | `SET a[1] = x`, `INSERT INTO t (a[1:2])` | without the subscript |
+    /// | `a::b::text COLLATE c` | `a COLLATE c::b::text` |
     /// | `RANGE '1 day'::interval PRECEDING` | with parentheses around the bound |
     /// | `INSERT DEFAULT VALUES` of MERGE | `INSERT VALUES (DEFAULT)` |
     /// | `… FOLLOWING EXCLUDE TIES` of a window | without EXCLUDE and what follows it |
@@ -113,6 +114,9 @@ impl Feed<'_> {
         }
         if token.kind == TokenKind::String {
             return self.frame_bound(index);
+        }
+        if self.is_cast(index) {
+            return self.collated_cast(index);
         }
         if token.kind != TokenKind::Ident {
             return 0;
@@ -225,20 +229,46 @@ impl Feed<'_> {
 
     /// A cast string as the bound of a window frame, which begins at `index`.
     fn frame_bound(&mut self, index: usize) -> usize {
-        let [string, cast, ty, ..] = &self.tokens[index..] else { return 0 };
-        let casts = cast.kind == TokenKind::Operator && cast.text(self.sql) == "::" && is_ident(ty);
-        if !casts || !self.is(index + 3, &["preceding", "following"]) {
+        let ends = self.is(index + 3, &["preceding", "following"]);
+        if !ends || !self.is_cast(index + 1) || !is_ident(&self.tokens[index + 2]) {
             return 0;
         }
-        let Ok(fed) =
-            [string, cast, ty].map(|token| tree_token(self.sql, token)).into_iter().collect::<Result<Vec<_>, _>>()
-        else {
+        let Some(fed) = self.tree_tokens(index..index + 3) else { return 0 };
+        self.fed.push(placed(TreeToken::LParen, &self.tokens[index]));
+        self.fed.extend(fed);
+        self.fed.push(placed(TreeToken::RParen, &self.tokens[index + 2]));
+        3
+    }
+
+    fn is_cast(&self, index: usize) -> bool {
+        let cast = |token: &Token| token.kind == TokenKind::Operator && token.text(self.sql) == "::";
+        self.tokens.get(index).is_some_and(cast)
+    }
+
+    /// Casts to types of one word, the first at `index`, with COLLATE behind them.
+    fn collated_cast(&mut self, index: usize) -> usize {
+        let named = |at: usize| self.tokens.get(at).is_some_and(is_ident);
+        let mut end = index;
+        while self.is_cast(end) && named(end + 1) {
+            end += 2;
+        }
+        if !self.is(end, &["collate"]) || !named(end + 1) {
+            return 0;
+        }
+        let mut after = end + 2;
+        while self.tokens.get(after).is_some_and(|token| token.is_punct(b'.')) && named(after + 1) {
+            after += 2;
+        }
+        let (Some(casts), Some(collation)) = (self.tree_tokens(index..end), self.tree_tokens(end..after)) else {
             return 0;
         };
-        self.fed.push(placed(TreeToken::LParen, string));
-        self.fed.extend(fed);
-        self.fed.push(placed(TreeToken::RParen, ty));
-        3
+        self.fed.extend(collation);
+        self.fed.extend(casts);
+        after - index
+    }
+
+    fn tree_tokens(&self, range: Range<usize>) -> Option<Vec<TokenWithSpan>> {
+        self.tokens[range].iter().map(|token| tree_token(self.sql, token).ok()).collect()
     }
 
     fn word(&mut self, at: &Token, value: &str, keyword: Keyword) {

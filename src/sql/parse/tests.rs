@@ -210,6 +210,11 @@ fn spellings_that_sqlparser_lacks() {
             "merge into t using u on t.a = u.a when not matched then insert default values",
             "merge into t using u on t.a = u.a when not matched then insert values (default)",
         ),
+        (
+            "select a from t order by lower(b)::c::text collate \"C\" desc",
+            "select a from t order by lower(b) collate \"C\"::c::text desc",
+        ),
+        ("select a::text collate s.d = b from t", "select a collate s.d::text = b from t"),
         ("create view v as table t", "create view v as select * from t"),
         ("update t set a[1] = 2, b[1:2][3] = c[4], d = 5", "update t set a = 2, b = c[4], d = 5"),
         ("update t set (a[1], b) = (1, 2)", "update t set (a, b) = (1, 2)"),
