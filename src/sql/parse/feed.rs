@@ -94,7 +94,7 @@ impl Feed<'_> {
     /// | `FOR NO KEY UPDATE`, `FOR KEY SHARE` | `FOR UPDATE`, `FOR SHARE` |
     /// | `OVERRIDING SYSTEM VALUE` | nothing |
     /// | `WHERE CURRENT OF cursor` | `WHERE TRUE` |
-    /// | `ON CONFLICT (lower(a) COLLATE c) WHERE … DO`, no constant in it | `ON CONFLICT DO` |
+    /// | `ON CONFLICT (lower(a) COLLATE c) WHERE b DO`, no constant in it | `ON CONFLICT (a, b) DO` |
     /// | `SET a[1] = x`, `INSERT INTO t (a[1:2])` | without the subscript |
     /// | `a::b::text COLLATE c` | `a COLLATE c::b::text` |
     /// | `RANGE '1 day'::interval PRECEDING` | with parentheses around the bound |
@@ -110,7 +110,7 @@ impl Feed<'_> {
             return self.subscripts.pop_front().map_or(0, |range| range.len());
         }
         if token.is_punct(b'(') {
-            return self.conflict_target(index).unwrap_or(0);
+            return self.conflict_target(index);
         }
         if token.kind == TokenKind::String {
             return self.frame_bound(index);
@@ -169,9 +169,6 @@ impl Feed<'_> {
             self.fed.push(placed(TreeToken::RParen, token));
             return 2;
         }
-        if words(&["where"]) {
-            return self.conflict_condition(index).unwrap_or(0);
-        }
         if words(&["table"]) && self.begins_query(index) {
             self.word(token, "select", Keyword::SELECT);
             self.fed.push(placed(TreeToken::Mul, token));
@@ -191,31 +188,46 @@ impl Feed<'_> {
         self.before_is(index, &["as"]) && self.is(0, &["create"]) && !self.is(index + 1, &["from"])
     }
 
-    /// Length of the `WHERE …` between `ON CONFLICT (…)` and DO, which begins at `index`.
-    fn conflict_condition(&self, index: usize) -> Option<usize> {
-        let close = index.checked_sub(1).filter(|before| self.tokens[*before].is_punct(b')'))?;
-        let open = self.tokens[..close].iter().rposition(|token| token.is_punct(b'('))?;
-        if !self.before_is(open, &["conflict"]) || !self.before_is(open - 1, &["on"]) {
-            return None;
+    /// What is inferred from between ON CONFLICT and DO, which begins at `index`, if it is more than a list of columns:
+    /// its columns are fed.
+    fn conflict_target(&mut self, index: usize) -> usize {
+        if !self.before_is(index, &["conflict"]) || !self.before_is(index - 1, &["on"]) {
+            return 0;
         }
-        let does = |end: &usize| self.is(*end, &["do"]) && self.is(*end + 1, &["update", "nothing"]);
-        let end = (index..self.tokens.len()).take(INFERRED_MAX).find(does)?;
-        self.says_nothing(index..end).then_some(end - index)
+        let does = |end: &usize| self.is(*end, &["do"]);
+        let Some(end) = (index..self.tokens.len()).take(INFERRED_MAX).find(does) else { return 0 };
+        let plain = self.tokens[index + 1..end].iter().enumerate().all(|(at, token)| match at % 2 {
+            0 => is_ident(token),
+            _ => token.is_punct(b',') || (token.is_punct(b')') && index + 2 + at == end),
+        });
+        if plain || !self.says_nothing(index..end) {
+            return 0;
+        }
+        let columns: Vec<_> = (index + 1..end).filter(|at| self.may_be_column(*at)).collect();
+        for (count, at) in columns.iter().enumerate() {
+            let Some(column) = self.tree_tokens(*at..*at + 1) else { return 0 };
+            let between = if count == 0 { TreeToken::LParen } else { TreeToken::Comma };
+            self.fed.push(placed(between, &self.tokens[*at]));
+            self.fed.extend(column);
+        }
+        if !columns.is_empty() {
+            self.fed.push(placed(TreeToken::RParen, &self.tokens[end - 1]));
+        }
+        end - index
     }
 
-    /// Length of the parentheses behind ON CONFLICT, which begin at `index`, if more than columns stands in them.
-    fn conflict_target(&self, index: usize) -> Option<usize> {
-        if !self.before_is(index, &["conflict"]) || !self.before_is(index - 1, &["on"]) {
-            return None;
-        }
-        let does = |end: &usize| self.is(*end, &["do", "where"]);
-        let end = (index..self.tokens.len()).take(INFERRED_MAX).find(does)?;
-        let inside = index + 1..end.checked_sub(1).filter(|close| self.tokens[*close].is_punct(b')'))?;
-        let columns = inside.clone().all(|at| match (at - index) % 2 {
-            0 => self.tokens[at].is_punct(b','),
-            _ => is_ident(&self.tokens[at]),
-        });
-        (!columns && self.says_nothing(inside)).then_some(end - index)
+    /// Inside an index expression: no function, type, collation, operator class or keyword.
+    fn may_be_column(&self, at: usize) -> bool {
+        let punct = |at: usize, byte| self.tokens.get(at).is_some_and(|token| token.is_punct(byte));
+        let after_operand =
+            punct(at - 1, b')') || (is_ident(&self.tokens[at - 1]) && !self.is(at - 1, BETWEEN_OPERANDS));
+        is_ident(&self.tokens[at])
+            && !self.is(at, BETWEEN_OPERANDS)
+            && !punct(at + 1, b'(')
+            && !punct(at + 1, b'.')
+            && !after_operand
+            && !self.before_is(at, &["collate"])
+            && !self.is_cast(at - 1)
     }
 
     /// Neither a constant nor a query, which could say or read something.
@@ -312,6 +324,46 @@ impl Feed<'_> {
         })
     }
 }
+
+/// Words between the operands of an expression without a query.
+const BETWEEN_OPERANDS: &[&str] = &[
+    "and",
+    "or",
+    "not",
+    "is",
+    "isnull",
+    "notnull",
+    "null",
+    "true",
+    "false",
+    "unknown",
+    "distinct",
+    "from",
+    "case",
+    "when",
+    "then",
+    "else",
+    "end",
+    "in",
+    "like",
+    "ilike",
+    "similar",
+    "to",
+    "between",
+    "symmetric",
+    "collate",
+    "at",
+    "time",
+    "zone",
+    "where",
+    "cast",
+    "as",
+    "row",
+    "array",
+    "any",
+    "all",
+    "operator",
+];
 
 /// Keywords that a string constant can follow.
 const BEFORE_STRING: &[&str] = &[

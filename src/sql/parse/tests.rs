@@ -192,15 +192,15 @@ fn spellings_that_sqlparser_lacks() {
         ("delete from t where current of c", "delete from t where true"),
         (
             "insert into t values (1) on conflict (a) where b do nothing",
-            "insert into t values (1) on conflict (a) do nothing",
+            "insert into t values (1) on conflict (a, b) do nothing",
         ),
         (
             "insert into t values (1) on conflict (lower(a), b) do nothing",
-            "insert into t values (1) on conflict do nothing",
+            "insert into t values (1) on conflict (a, b) do nothing",
         ),
         (
             "insert into t values (1) on conflict (a collate \"C\") where b do update set a = b",
-            "insert into t values (1) on conflict do update set a = b",
+            "insert into t values (1) on conflict (a, b) do update set a = b",
         ),
         (
             "select sum(a) over (order by b range between '1 day'::interval preceding and '2'::text following)",
