@@ -212,6 +212,8 @@ fn chains() -> Vec<(&'static str, String)> {
         ("EXPLAIN of EXPLAIN", format!("{}select 1", "explain ".repeat(20_000))),
         ("PREPARE of PREPARE", format!("{}select 1", "prepare p as ".repeat(10_000))),
         ("semicolons", ";".repeat(100_000)),
+        ("assignments to elements", format!("update plain set id[1] = 2{}", ", id[1] = 2".repeat(20_000))),
+        ("inferences", format!("insert into plain values (1) {}", "on conflict (lower(name)) ".repeat(20_000))),
     ]
 }
 

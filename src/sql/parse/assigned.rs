@@ -21,6 +21,12 @@ enum List {
 /// Longest `INTO a.b.c AS d (`.
 const TARGET_TOKENS_MAX: usize = 9;
 
+/// `MAXDIM` of PostgreSQL's array.h.
+const DIMENSIONS_MAX: usize = 6;
+
+/// `1:2`.
+const BOUNDS_MAX: usize = 3;
+
 pub(super) fn subscripts(sql: &str, tokens: &[Token]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     if !tokens.iter().any(|token| token.is_punct(b'[')) {
@@ -75,18 +81,22 @@ fn is_equals(sql: &str, tokens: &[Token], at: usize) -> bool {
     tokens.get(at).is_some_and(|token| token.kind == TokenKind::Operator && token.text(sql) == "=")
 }
 
-/// The end of the subscripts that begin at `at`; `at` itself if they hold more than numbers.
+/// The end of the subscripts that begin at `at`; `at` itself if they hold more than numbers, or are more than an array
+/// can have.
 fn numbers(tokens: &[Token], at: usize) -> usize {
     let mut end = at;
-    while tokens.get(end).is_some_and(|token| token.is_punct(b'[')) {
+    for _ in 0..=DIMENSIONS_MAX {
+        if !tokens.get(end).is_some_and(|token| token.is_punct(b'[')) {
+            return end;
+        }
         let inside = |token: &&Token| matches!(token.kind, TokenKind::Number | TokenKind::Punct(b':'));
-        end += 1 + tokens[end + 1..].iter().take_while(inside).count();
+        end += 1 + tokens[end + 1..].iter().take(BOUNDS_MAX).take_while(inside).count();
         if !tokens.get(end).is_some_and(|token| token.is_punct(b']')) {
             return at;
         }
         end += 1;
     }
-    end
+    at
 }
 
 /// `INTO s.t AS a` stands before the parenthesis at `open`.

@@ -47,6 +47,9 @@ pub(super) fn feed(sql: &str, tokens: &[Token]) -> Result<Vec<TokenWithSpan>, Pa
 /// Tokens of an ON CONFLICT clause before DO.
 const INFERRED_MAX: usize = 1_000;
 
+/// Tokens of casts before a COLLATE.
+const CAST_TOKENS_MAX: usize = 16;
+
 struct Feed<'a> {
     sql: &'a str,
     tokens: &'a [Token],
@@ -261,7 +264,7 @@ impl Feed<'_> {
     fn collated_cast(&mut self, index: usize) -> usize {
         let named = |at: usize| self.tokens.get(at).is_some_and(is_ident);
         let mut end = index;
-        while self.is_cast(end) && named(end + 1) {
+        while self.is_cast(end) && named(end + 1) && end - index < CAST_TOKENS_MAX {
             end += 2;
         }
         if !self.is(end, &["collate"]) || !named(end + 1) {

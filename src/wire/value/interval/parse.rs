@@ -462,11 +462,12 @@ pub(super) fn canonical(plaintext: &[u8]) -> Option<Interval> {
         let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
         let value: i64 = whole.parse().ok()?;
         let scale = match unit {
-            b'H' => i128::from(HOUR),
-            b'M' => 60_000_000,
+            b'H' if decimals.is_empty() => i128::from(HOUR),
+            b'M' if decimals.is_empty() => 60_000_000,
             b'S' if decimals.len() <= 6 && decimals.bytes().all(|b| b.is_ascii_digit()) => 1_000_000,
             _ => return None,
         };
+        // Each is below 2^96, and a text of so many that they overflow does not fit into memory.
         micros += i128::from(value) * scale;
         if !decimals.is_empty() {
             let fraction: i128 = format!("{decimals:0<6}").parse().ok()?;
