@@ -97,7 +97,7 @@ select a into b from c
 select a into temp table b from c
 insert into t values (1, 'a', null, default)
 insert into t (a, b) values ($1, $2), ($3, $4)
-! insert into public."T" as x (a, b[1], c.d) values (1, 2, 3)
+insert into public."T" as x (a, b[1], c.d) values (1, 2, 3)
 insert into t default values
 insert into t select * from u
 insert into t (a) (select 1)
@@ -113,15 +113,15 @@ insert into t (a) with x as (select 1) select * from x
 insert into users (email, name) values (lower($1), coalesce($2, 'x')) returning id, email
 update t set a = 1, b = default, c = c + 1 where d = $1 returning *
 update only t as x set (a, b) = (1, 2), (c, d) = (select 3, 4), (e) = row(5) where x.f = 1
-! update t set a[1] = 2, b.c = 3
+update t set a[1] = 2, b.c = 3
 update t set a = u.a from u join v on true where t.id = u.id
-! update t x set a = 1 where current of c
+update t x set a = 1 where current of c
 update t set set = 1
 delete from t
 delete from only t as x using u, v where x.a = u.a returning x.*
-! delete from t where current of c
+delete from t where current of c
 merge into t using u on t.a = u.a when matched and t.b > 1 then update set c = u.c when matched then delete when not matched then insert (a, b) values (u.a, u.b)
-! merge into t as x using (select 1) as u on x.a = u.a when matched then do nothing when not matched then insert default values
+merge into t as x using (select 1) as u on x.a = u.a when matched then do nothing when not matched then insert default values
 merge into only t using u on true when not matched and u.a then insert values (1)
 select 1;
 explain select 1
@@ -246,8 +246,8 @@ select a.id as a_id, a.email as a_email from users as a where a.email = $1::VARC
 insert into t (a, b) select p0::VARCHAR, p1::INTEGER from (values ($1::VARCHAR, $2::INTEGER, 0)) as imp_sen(p0, p1, sen_counter) order by sen_counter returning t.id, t.id as id__1
 select t0."id", t0."email" from "public"."users" as t0 where (t0."email" = $1 and 1=1) order by t0."id" asc limit $2 offset $3
 ! insert into t (a) values (1) on conflict (a) where b > 1 do update set a = 1
-! insert into t (a) values (1) on conflict (lower(a)) do nothing
-! insert into t (a) values (1) on conflict (a, lower(b)) do nothing
+insert into t (a) values (1) on conflict (lower(a)) do nothing
+insert into t (a) values (1) on conflict (a, lower(b)) do nothing
 update t set (a, b) = (1, 2)
 update t set (a, b) = (select 3, 4)
 update t set (a, b) = row(5, 6)
@@ -299,7 +299,7 @@ select a from only t
 ! select a from t *
 select a from ((t join u on true) join v on true)
 merge into t using u on t.a = u.a when not matched then do nothing
-! merge into t using u on t.a = u.a when not matched then insert default values
+merge into t using u on t.a = u.a when not matched then insert default values
 merge into t using u on t.a = u.a when matched then update set (a, b) = (1, 2)
 insert into t (a, b) values (1, (select 2)), (default, array[1])
 insert into t as x values (1) on conflict (a) do update set a = x.a || excluded.a where x.b is null returning x.a, xmax
