@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sqlparser::ast::{
-    ConflictTarget, Expr, Insert, ObjectName, OnConflictAction, OnInsert, Query, SetExpr, TableObject,
+    ConflictTarget, Expr, Ident, Insert, ObjectName, OnConflictAction, OnInsert, Query, SetExpr, TableObject,
 };
 
 use super::reader::{Col, Output, Reader, Sc, folded, leaf_is_array};
@@ -176,6 +176,16 @@ impl Reader<'_> {
         if own || sees { Ok(()) } else { Err(refuse::may_not_copy(column)) }
     }
 
+    /// The column stands inside an expression or condition of ON CONFLICT, whatever the parser was fed.
+    fn is_inferred_from(&self, ident: &Ident) -> bool {
+        let Ok(at @ 2..) = self.token_at(ident.span.start) else { return true };
+        let punct = |at: usize, byte| self.tokens.get(at).is_some_and(|token| token.is_punct(byte));
+        let word = |at: usize, word| self.tokens.get(at).is_some_and(|token| token.is_word(self.request.sql, word));
+        let begins = punct(at - 1, b',') || (punct(at - 1, b'(') && word(at - 2, "conflict"));
+        let ends = punct(at + 1, b',') || (punct(at + 1, b')') && (word(at + 2, "do") || word(at + 2, "where")));
+        !(begins && ends)
+    }
+
     fn on_conflict(&mut self, scope: &Sc<'_>, target: &Rel<Value>, on: &OnInsert) -> Result<(), Refusal> {
         let OnInsert::OnConflict(conflict) = on else { return Err(refuse::unreadable("ON DUPLICATE KEY")) };
         if let Some(ConflictTarget::Columns(columns)) = &conflict.conflict_target {
@@ -184,6 +194,9 @@ impl Reader<'_> {
                 match target.columns.iter().find(|column| *column.name == *name) {
                     Some(column) => {
                         let value = self.using(How::Searched, |reader| reader.used(column))?;
+                        if self.is_inferred_from(ident) {
+                            self.plain(&value, "an expression of ON CONFLICT")?;
+                        }
                         self.grouped(&value, "ON CONFLICT")?;
                     }
                     None => self.unknown |= !target.open,
