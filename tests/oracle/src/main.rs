@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 
 mod catalog;
 mod corpus;
+#[path = "../../support/dice.rs"]
+#[allow(dead_code, missing_docs, reason = "a file of the integration tests")]
+mod dice;
 mod lexing;
 mod mutate;
 mod names;
@@ -18,7 +21,7 @@ mod reading;
 mod statements;
 mod tree;
 
-use mutate::Dice;
+use dice::Dice;
 
 /// Disagreements shown of each class.
 const SHOWN_MAX: usize = 12;
@@ -64,7 +67,7 @@ fn main() {
     }
     assert!(corpus.len() > 1_000, "{} texts are too few; usage: pgveil-oracle FILE|FOLDER…", corpus.len());
     if let Ok(case) = std::env::var("CASE") {
-        let mut dice = Dice::new(seed, case.parse().unwrap());
+        let mut dice = mutate::dice(seed, case.parse().unwrap());
         println!("{}", mutate::mutation(&corpus, &mut dice));
         return;
     }
@@ -72,13 +75,13 @@ fn main() {
     let mut tally = Tally::default();
     tally.counts.show_refused = std::env::var_os("REFUSED").is_some();
     for (index, text) in corpus.iter().enumerate() {
-        check(&mut tally, text, &mut Dice::new(seed, index as u64), &format!("text {index}"));
+        check(&mut tally, text, &mut mutate::dice(seed, index as u64), &format!("text {index}"));
     }
     report("corpus", &tally);
     let mut wrong = !tally.found.is_empty();
     let mut tally = Tally::default();
     for index in 0..mutations {
-        let mut dice = Dice::new(seed, index);
+        let mut dice = mutate::dice(seed, index);
         let text = mutate::mutation(&corpus, &mut dice);
         check(&mut tally, &text, &mut dice, &format!("CASE={index}"));
     }
@@ -91,7 +94,7 @@ fn main() {
 fn freeze(corpus: &[String], seed: u64, count: usize) {
     let mut kept = [0, 0];
     for index in 0.. {
-        let sql = mutate::mutation(corpus, &mut Dice::new(seed, index));
+        let sql = mutate::mutation(corpus, &mut mutate::dice(seed, index));
         let (own, error) = lexing::ours(&sql);
         let Ok(scanned) = pg_query::scan(&sql) else { continue };
         if sql.len() > 120 || own.len() < 4 || lexing::is_theirs_alone(&sql, &own, error) {

@@ -6,34 +6,13 @@
 use pgveil::sql::TokenKind;
 use pgveil::sql::lexer::{Token, tokens};
 
-/// A small generator of its own for each mutation (splitmix64).
-pub struct Dice(u64);
+use super::dice::Dice;
 
-impl Dice {
-    /// For mutation number `index` of a run.
-    pub fn new(seed: u64, index: u64) -> Self {
-        let mut dice = Self(seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        dice.next();
-        dice
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// 0 ≤ result < sides.
-    pub fn roll(&mut self, sides: usize) -> usize {
-        usize::try_from(self.next() % sides.max(1) as u64).unwrap_or(0)
-    }
-
-    /// One of them.
-    pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.roll(from.len())]
-    }
+/// A small generator of its own for mutation number `index` of a run.
+pub fn dice(seed: u64, index: u64) -> Dice {
+    let mut dice = Dice(seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    dice.next();
+    dice
 }
 
 /// Between any two tokens these are white space.
@@ -175,9 +154,9 @@ const PIECES: &[&str] = &[
 
 /// The text of mutation `dice`, and the number of the text it began as.
 pub fn mutation(corpus: &[String], dice: &mut Dice) -> String {
-    let mut text = corpus[dice.roll(corpus.len())].clone();
-    for _ in 0..1 + dice.roll(3) {
-        text = match dice.roll(20) {
+    let mut text = corpus[dice.below(corpus.len())].clone();
+    for _ in 0..1 + dice.below(3) {
+        text = match dice.below(20) {
             0..7 => by_tokens(&text, corpus, dice),
             7..14 => by_quoting(&text, dice),
             14..18 => by_spacing(&text, dice),
@@ -202,13 +181,13 @@ fn by_tokens(text: &str, corpus: &[String], dice: &mut Dice) -> String {
     if own.is_empty() {
         return by_bytes(text, dice);
     }
-    let at = dice.roll(own.len());
+    let at = dice.below(own.len());
     let (start, end) = (own[at].span.start as usize, own[at].span.end as usize);
-    match dice.roll(11) {
+    match dice.below(11) {
         0 => replaced(text, start, end, ""),
         1 => replaced(text, end, end, &format!(" {}", &text[start..end])),
         2 => {
-            let other = &own[dice.roll(own.len())];
+            let other = &own[dice.below(own.len())];
             let (first, second) =
                 if other.span.start < own[at].span.start { (other, &own[at]) } else { (&own[at], other) };
             if first.span.end > second.span.start {
@@ -220,15 +199,15 @@ fn by_tokens(text: &str, corpus: &[String], dice: &mut Dice) -> String {
         }
         3 => spliced(text, end, corpus, dice),
         4..6 => like_for_like(text, &own[at], corpus, dice),
-        6 => replaced(text, start, start, &format!(" {} ", dice.pick(PIECES))),
-        7 => replaced(text, end, end, dice.pick(PIECES)),
-        8 => format!("{text};{}", corpus[dice.roll(corpus.len())]),
+        6 => replaced(text, start, start, &format!(" {} ", dice.of(PIECES))),
+        7 => replaced(text, end, end, dice.of(PIECES)),
+        8 => format!("{text};{}", corpus[dice.below(corpus.len())]),
         9 => {
-            let last = own[at + dice.roll(own.len() - at)].span.end as usize;
+            let last = own[at + dice.below(own.len() - at)].span.end as usize;
             format!("{}({}){}", &text[..start], &text[start..last], &text[last..])
         }
         _ => {
-            let last = own[at + dice.roll((own.len() - at).min(6))].span.end as usize;
+            let last = own[at + dice.below((own.len() - at).min(6))].span.end as usize;
             replaced(text, start, last, "")
         }
     }
@@ -237,30 +216,30 @@ fn by_tokens(text: &str, corpus: &[String], dice: &mut Dice) -> String {
 /// What stands between two tokens, which may be nothing.
 fn by_spacing(text: &str, dice: &mut Dice) -> String {
     let own = lexed(text);
-    let at = dice.roll(own.len());
+    let at = dice.below(own.len());
     let Some(token) = own.get(at) else { return by_bytes(text, dice) };
     let next = own.get(at + 1).map_or(text.len(), |next| next.span.start as usize);
-    let between = if dice.roll(4) == 0 { "" } else { dice.pick(SPACES) };
+    let between = if dice.below(4) == 0 { "" } else { dice.of(SPACES) };
     replaced(text, token.span.end as usize, next, between)
 }
 
 /// The beginning of one text and the end of another.
 fn spliced(text: &str, end: usize, corpus: &[String], dice: &mut Dice) -> String {
-    let other = &corpus[dice.roll(corpus.len())];
+    let other = &corpus[dice.below(corpus.len())];
     let theirs = lexed(other);
     if theirs.is_empty() {
         return text.to_owned();
     }
-    let from = theirs[dice.roll(theirs.len())].span.start as usize;
+    let from = theirs[dice.below(theirs.len())].span.start as usize;
     format!("{} {}", &text[..end], &other[from..])
 }
 
 /// Another token of the same kind, from anywhere.
 fn like_for_like(text: &str, token: &Token, corpus: &[String], dice: &mut Dice) -> String {
-    let other = if dice.roll(3) == 0 { text } else { &corpus[dice.roll(corpus.len())] };
+    let other = if dice.below(3) == 0 { text } else { &corpus[dice.below(corpus.len())] };
     let same = |found: &Token| std::mem::discriminant(&found.kind) == std::mem::discriminant(&token.kind);
     let theirs: Vec<Token> = lexed(other).into_iter().filter(same).collect();
-    match theirs.get(dice.roll(theirs.len())) {
+    match theirs.get(dice.below(theirs.len())) {
         Some(found) => replaced(text, token.span.start as usize, token.span.end as usize, found.text(other)),
         None => text.to_owned(),
     }
@@ -273,25 +252,25 @@ fn by_quoting(text: &str, dice: &mut Dice) -> String {
         matches!(token.kind, TokenKind::Ident | TokenKind::QuotedIdent | TokenKind::String | TokenKind::DollarString)
     };
     let candidates: Vec<&Token> = own.iter().filter(spelt).collect();
-    let Some(token) = candidates.get(dice.roll(candidates.len())) else { return by_bytes(text, dice) };
+    let Some(token) = candidates.get(dice.below(candidates.len())) else { return by_bytes(text, dice) };
     let (start, end) = (token.span.start as usize, token.span.end as usize);
     let word = &text[start..end];
     let with = match token.kind {
-        TokenKind::Ident => match dice.roll(6) {
+        TokenKind::Ident => match dice.below(6) {
             0 => word.to_uppercase(),
             1 | 4 => word.to_ascii_lowercase(),
             2 => format!("\"{}\"", word.to_ascii_lowercase()),
             3 => unicode(&word.to_ascii_lowercase(), '"', dice),
-            _ => word.chars().map(|c| if dice.roll(2) == 0 { c.to_ascii_uppercase() } else { c }).collect(),
+            _ => word.chars().map(|c| if dice.below(2) == 0 { c.to_ascii_uppercase() } else { c }).collect(),
         },
-        TokenKind::QuotedIdent => match dice.roll(2) {
+        TokenKind::QuotedIdent => match dice.below(2) {
             0 => unicode(&word[1..word.len() - 1], '"', dice),
             _ => word[1..word.len() - 1].to_owned(),
         },
         _ => {
             let inside = pgveil::sql::string_value(text, token).unwrap_or_default().into_owned();
             let quoted = inside.replace('\'', "''");
-            match dice.roll(7) {
+            match dice.below(7) {
                 0 => format!("E'{}'", quoted.replace('\\', "\\\\")),
                 1 => unicode(&quoted.replace('\\', "\\\\"), '\'', dice),
                 2 => format!("$${inside}$$"),
@@ -307,12 +286,12 @@ fn by_quoting(text: &str, dice: &mut Dice) -> String {
 
 /// `U&"…"` with one character escaped, in one of the ways.
 fn unicode(inside: &str, quote: char, dice: &mut Dice) -> String {
-    let at = dice.roll(inside.chars().count());
-    let mark = if dice.roll(3) == 0 { '!' } else { '\\' };
+    let at = dice.below(inside.chars().count());
+    let mark = if dice.below(3) == 0 { '!' } else { '\\' };
     let mut out = format!("U&{quote}");
     for (index, c) in inside.chars().enumerate() {
         match () {
-            () if index == at && c.is_ascii_alphanumeric() && dice.roll(2) == 0 => {
+            () if index == at && c.is_ascii_alphanumeric() && dice.below(2) == 0 => {
                 out.push_str(&format!("{mark}{:04x}", u32::from(c)))
             }
             () if index == at && c.is_ascii_alphanumeric() => out.push_str(&format!("{mark}+{:06X}", u32::from(c))),
@@ -321,7 +300,7 @@ fn unicode(inside: &str, quote: char, dice: &mut Dice) -> String {
     }
     out.push(quote);
     if mark == '!' {
-        out.push_str(dice.pick(&[" UESCAPE '!'", "uescape'!'", " /* c */ uescape -- c\n '!'", " UESCAPE E'!'", ""]));
+        out.push_str(dice.of(&[" UESCAPE '!'", "uescape'!'", " /* c */ uescape -- c\n '!'", " UESCAPE E'!'", ""]));
     }
     out
 }
@@ -329,9 +308,9 @@ fn unicode(inside: &str, quote: char, dice: &mut Dice) -> String {
 /// Byte by byte; characters stay whole, as the wire lets nothing else through.
 fn by_bytes(text: &str, dice: &mut Dice) -> String {
     let bounds: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-    let at = dice.roll(bounds.len());
+    let at = dice.below(bounds.len());
     let (start, end) = (bounds[at], bounds[(at + 1).min(bounds.len() - 1)]);
-    match dice.roll(6) {
+    match dice.below(6) {
         0 => replaced(text, start, end, ""),
         1 => replaced(text, end, end, &text[start..end]),
         2 => {
@@ -340,9 +319,9 @@ fn by_bytes(text: &str, dice: &mut Dice) -> String {
             replaced(text, start, after, &swapped)
         }
         3 => text[..start].to_owned(),
-        4 => replaced(text, start, start, dice.pick(PIECES)),
+        4 => replaced(text, start, start, dice.of(PIECES)),
         _ => {
-            let byte = char::from(33 + u8::try_from(dice.roll(94)).unwrap_or(0));
+            let byte = char::from(33 + u8::try_from(dice.below(94)).unwrap_or(0));
             replaced(text, start, end, &byte.to_string())
         }
     }

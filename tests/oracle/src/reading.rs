@@ -11,7 +11,8 @@ use pgveil::wire::types::Kind;
 use serde_json::Value;
 
 use super::catalog::{self, Seal};
-use super::mutate::Dice;
+use super::dice::Dice;
+use super::mutate;
 use super::names::{Names, names};
 use super::tree::{self, Fields, Statement, list, number, text};
 
@@ -72,7 +73,7 @@ pub fn differs(
     }
     counts.naming += 1;
     let extended = statements.len() == 1;
-    let chosen = required[dice.roll(required.len())];
+    let chosen = required[dice.below(required.len())];
     let rules = catalog::rules(&names.relations, |index| index == chosen, |_, _| None);
     let decision = decide(sql, &rules, extended);
     let unknown = matches!(decision, Decision::Unknown(_));
@@ -163,11 +164,11 @@ fn rewritten(
     dice: &mut Dice,
     counts: &mut Counts,
 ) -> Option<(&'static str, String)> {
-    let salt = dice.roll(1 << 16);
+    let salt = dice.below(1 << 16);
     let seal = |relation: usize, column: usize| -> Seal {
-        let mut dice = Dice::new(salt as u64, (relation * 1000 + column) as u64);
-        let mode = if dice.roll(4) == 0 { Mode::Randomized } else { Mode::Deterministic };
-        (dice.roll(2) == 0).then(|| (KINDS[dice.roll(KINDS.len())], mode))
+        let mut dice = mutate::dice(salt as u64, (relation * 1000 + column) as u64);
+        let mode = if dice.below(4) == 0 { Mode::Randomized } else { Mode::Deterministic };
+        (dice.below(2) == 0).then(|| (KINDS[dice.below(KINDS.len())], mode))
     };
     let rules = catalog::rules(&names.relations, |index| names.relations[index].required, seal);
     let (Decision::Act(plan) | Decision::Unknown(plan)) = decide(sql, &rules, extended) else { return None };
