@@ -258,6 +258,17 @@ async fn a_date_is_never_read_in_a_style_that_is_changing() {
     let app = site.client("app").await;
     let born = answer(&app, "select born from people where id in (2, 3) order by id").await;
     assert_eq!(born, "1990-03-021990-02-03");
+    // A savepoint takes no setting back; going back to it may.
+    for (moves, id, refused) in [("savepoint s", 6, false), ("rollback to s", 7, true)] {
+        wire.send(&query("begin; set local datestyle = 'ISO, DMY'; savepoint s"));
+        wire.until_ready();
+        wire.send(&[parse("", moves), run(""), parse("", &insert(id)), run(""), frame(b'S', b"")].concat());
+        let said = text(&wire.until_ready());
+        assert_eq!(said.contains("PV022"), refused, "{moves}: {said}");
+        wire.send(&query("commit"));
+        wire.until_ready();
+    }
+    assert_eq!(answer(&app, "select born from people where id in (6, 7)").await, "1990-03-02");
     // It cannot be known: refused.
     let piped = [parse("", dmy), run(""), parse("", &insert(4)), run(""), frame(b'S', b"")].concat();
     for bytes in [query(&format!("{dmy}; {}", insert(5))), piped] {

@@ -161,7 +161,9 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     let changes =
         own.iter().any(|token| ["insert", "update", "delete", "merge"].iter().any(|word| token.is_word(sql, word)));
     let (step_kind, access, writes) = match kind {
-        _ if kind.is_transaction() => (StepKind::Transaction, Access::Other, false),
+        _ if kind.is_transaction() => {
+            (StepKind::Transaction { restores: kind.restores_settings() }, Access::Other, false)
+        }
         Kind::Query | Kind::With if into => (StepKind::Ddl { temporary, protected: false }, Access::Write, true),
         Kind::Query => (StepKind::Ordinary, Access::Read, false),
         Kind::With if changes => (StepKind::Ordinary, Access::Write, true),

@@ -219,7 +219,10 @@ pub enum StepKind {
     /// COPY … TO STDOUT.
     CopyOut(CopyPlan),
     /// Ends or begins a transaction, savepoints.
-    Transaction,
+    Transaction {
+        /// It may take settings back: COMMIT those of SET LOCAL, ROLLBACK all since.
+        restores: bool,
+    },
     /// CREATE, ALTER, DROP, GRANT, COMMENT, …: the catalog may differ afterwards.
     Ddl {
         /// CREATE TEMP TABLE of this unqualified name.

@@ -185,7 +185,7 @@ impl Session {
                 "send it once the change has been answered",
             ));
         }
-        let defines = |s: &Step| matches!(s.kind, StepKind::Ddl { .. } | StepKind::Transaction);
+        let defines = |s: &Step| matches!(s.kind, StepKind::Ddl { .. } | StepKind::Transaction { .. });
         if !self.fresh.is_empty() && !plan.steps.iter().all(defines) && mentions(sql, &self.fresh) {
             return Some(Refusal::new(
                 Code::CatalogStale,
@@ -230,8 +230,9 @@ impl Session {
 
     /// A change is under way in the same pipeline, or taken back by an end of the transaction in the same text.
     fn uncertain(&self, plan: &Plan, moving: bool, in_block: bool) -> bool {
-        let ends = plan.steps.len() > 1 && plan.steps.iter().any(|s| s.kind == StepKind::Transaction);
-        (moving && self.open_pipeline) || (ends && in_block)
+        let restores = |s: &Step| s.kind == StepKind::Transaction { restores: true };
+        let restored = plan.steps.len() > 1 && plan.steps.iter().any(restores);
+        (moving && self.open_pipeline) || (restored && in_block)
     }
 
     /// What may mean something else once these steps have run. Without a plan it is a portal that SQL made.
@@ -243,8 +244,10 @@ impl Session {
         for step in &plan.steps {
             self.moving |= self.moved_by(step);
             match step.kind {
-                StepKind::Transaction => {
-                    self.moving |= self.in_block;
+                StepKind::Transaction { restores } => {
+                    if restores {
+                        self.moving |= self.in_block;
+                    }
                     self.block_changes = true;
                 }
                 StepKind::Prepare { .. } | StepKind::Declare => {

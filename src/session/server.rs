@@ -253,8 +253,7 @@ impl Session {
                 ddl.far_reaching |= step.far_reaching;
                 self.fresh.extend(step.creates_sealed.as_ref().map(|name| name.to_lowercase()));
             }
-            // ROLLBACK takes settings back.
-            StepKind::Transaction if self.in_block.settings => self.unsettled = true,
+            StepKind::Transaction { restores: true } if self.in_block.settings => self.unsettled = true,
             _ => {}
         }
     }

@@ -92,6 +92,11 @@ impl Kind {
         )
     }
 
+    /// Settings made in the transaction may be taken back.
+    pub fn restores_settings(self) -> bool {
+        matches!(self, Kind::Commit | Kind::Rollback | Kind::RollbackTo | Kind::PrepareTransaction)
+    }
+
     /// The catalog may differ afterwards.
     pub fn is_ddl(self) -> bool {
         matches!(

@@ -129,8 +129,8 @@ fn what_a_statement_moves() {
 fn kinds_and_access() {
     let kind = |sql: &str| first(sql).kind;
     assert_eq!(kind(""), StepKind::Empty);
-    assert_eq!(kind("begin"), StepKind::Transaction);
-    assert_eq!(kind("rollback to savepoint s"), StepKind::Transaction);
+    assert_eq!(kind("begin"), StepKind::Transaction { restores: false });
+    assert_eq!(kind("rollback to savepoint s"), StepKind::Transaction { restores: true });
     assert!(first("do $$ $$").touches_unknown);
     assert!(first("select audit_it()").touches_unknown);
     assert!(!first("select now()").touches_unknown);
