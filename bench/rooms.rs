@@ -321,6 +321,7 @@ fn rules() -> Rules {
             may_search: ids(),
             may_write: ids(),
             hidden: hidden.iter().copied().collect(),
+            ..ActorClass::default()
         }
     };
     Rules {
@@ -337,6 +338,8 @@ fn rules() -> Rules {
         class_of: HashMap::new(),
         names: HashSet::from(["users".to_owned()]),
         code: pgveil::policy::code::UsersCode::default(),
+        views: Vec::new(),
+        reviewed: Vec::new(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     }

@@ -130,17 +130,24 @@ fn tables_with_rows_wait_and_obstacles_are_listed_while_the_rest_is_sealed() {
 }
 
 #[test]
-fn direct_reads_of_hidden_plaintext_are_reported_and_taken_away_on_request() {
-    let site = Site::new("grants").schema(SCHEMA).policy(POLICY).prepare();
+fn a_role_that_can_go_around_its_lens_is_named_and_nothing_is_changed() {
+    let site = Site::new("around").schema(SCHEMA).policy(POLICY).prepare();
     let told = site.pgveil_ok(&["apply"]);
-    assert!(told.contains("revoke select on \"public\".\"people\" from \"analyst\""), "{told}");
+    assert!(told.contains("pgveil apply --lenses"), "{told}");
     let direct = |sql: &str| cluster().sql_as("analyst", PASSWORD, &site.database, sql);
-    assert!(direct("select nick from people").is_ok(), "reported, not changed");
-    let done = site.pgveil_ok(&["apply", "--grants"]);
-    assert!(done.contains("analyst keeps the columns within its clearance"), "{done}");
+    assert!(direct("select nick from people").is_ok(), "told, not changed");
+    site.sql("grant select on people to public");
+    let refused = site.pgveil(&["apply", "--lenses"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains("nothing was changed") && said.contains("analyst") && said.contains("PUBLIC"), "{said}");
+    assert!(direct("select nick from people").is_ok(), "nothing was changed");
+    assert_eq!(site.sql("select count(*) from pg_namespace where nspname like 'pgveil_lens%'"), "0");
+    site.sql("revoke select on people from public");
+    site.pgveil_ok(&["apply", "--lenses"]);
     assert!(direct("select nick from people").unwrap_err().to_string().contains("permission denied"));
-    assert!(direct("select email from people").is_ok(), "sealed columns are envelopes");
-    assert!(site.pgveil_ok(&["apply", "--grants"]).contains("nothing to do"));
+    assert!(direct("select email from pgveil_lens_analyst_public.people").is_ok(), "sealed columns are envelopes");
+    assert!(site.pgveil_ok(&["apply"]).contains("nothing to do"));
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ const SIDEWAYS: &[(&str, &str, &str)] = &[
     ("metrics", "error", "refusals are counted by code"),
     ("metrics", "event", "events are counted by kind"),
     ("sql", "wire", "a column of the schema has a logical type"),
+    ("mask", "sql", "masks as SQL quote what they are given"),
     ("mask", "wire", "a mask is chosen by the logical type"),
     ("crypto", "wire", "an envelope names the logical type"),
     ("policy", "detect", "rules carry the detector's thresholds"),

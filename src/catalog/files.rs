@@ -25,7 +25,10 @@ pub fn read(path: &Path) -> Result<Vec<(String, String)>> {
 }
 
 /// What changes when a file is written, added or removed; `None` while it cannot be read.
-pub(super) fn stamp(path: &Path) -> Option<Vec<(PathBuf, Option<SystemTime>, u64)>> {
+pub(super) type Stamp = Option<Vec<(PathBuf, Option<SystemTime>, u64)>>;
+
+/// See [`Stamp`].
+pub(super) fn stamp(path: &Path) -> Stamp {
     let stamp = |file: PathBuf| {
         let about = std::fs::metadata(&file).ok()?;
         Some((file, about.modified().ok(), about.len()))

@@ -2,8 +2,8 @@
 //! look-ups that sessions ask for. It is the only writer of the rules.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 use super::connect::control;
 use super::files::stamp;
 use super::queries::{CHANNEL, SETTINGS};
-use super::{Keeper, compile, fingerprint, load, parse};
+use super::{Keeper, compile, fingerprint, load, parse, trust};
 use crate::clock::Now;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind};
@@ -146,9 +146,10 @@ where
         let mut look = tokio::time::interval(FILES_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut backoff = BACKOFF_MIN;
-        let mut loaded = stamp(&shared.settings.policy);
+        let first = shared.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (mut loaded, policy) = first.map_or((None, None), |(stamp, policy)| (stamp, Some(policy)));
         let mut seen = loaded.clone();
-        self.policy = parse(&shared.settings).ok();
+        self.policy = policy;
         self.announce("policy loaded".into()).await;
         loop {
             let hung_up = async {
@@ -267,14 +268,20 @@ where
     async fn swap(&mut self, schema: Option<Arc<Schema>>, why: &str, catalog_only: bool) -> bool {
         let shared = self.keeper.shared.clone();
         let old = shared.rules.load_full();
-        if catalog_only && schema.as_deref().is_some_and(|new| *new == *old.schema) {
+        let same = catalog_only && schema.as_deref().is_some_and(|new| *new == *old.schema);
+        if same && old.views.is_empty() {
             shared.sound.store(true, Ordering::Release);
             return true;
         }
         let Some(policy) = &self.policy else { return false };
         let schema = schema.unwrap_or_else(|| old.schema.clone());
         match self.compile(policy, schema, old.version + 1).await {
-            Ok(rules) => {
+            Ok(mut rules) => {
+                self.trust(&mut rules).await;
+                if same && rules.classes == old.classes {
+                    shared.sound.store(true, Ordering::Release);
+                    return true;
+                }
                 let version = rules.version;
                 for warning in rules.warnings.iter().filter(|w| !old.warnings.contains(w)) {
                     tracing::warn!(version, "{warning}");
@@ -296,6 +303,19 @@ where
                 }
                 self.refuse(why, &error).await;
                 false
+            }
+        }
+    }
+
+    /// Sets lenses aside that have a way around, or all of them when the catalog does not say.
+    async fn trust(&self, rules: &mut Rules) {
+        let asked = tokio::time::timeout(QUERY_TIMEOUT, trust(self.client.as_ref(), rules)).await;
+        match asked {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "lenses are not trusted: who could get around them is not known"),
+            Err(_) => {
+                rules.classes.iter_mut().for_each(|class| class.lens = None);
+                tracing::error!("lenses are not trusted: who could get around them was not answered in time");
             }
         }
     }

@@ -192,6 +192,9 @@ impl Reading {
                     whole_row: truth(row, 2)?,
                 });
             }
+            Some(Answer::LensViews) => {
+                self.schema.lens_views.insert(number(row, 0)?, cell(row, 1)?.into());
+            }
             Some(Answer::Behind) => self.schema.behind.push(behind(row)?),
             None => return Err(Error::Control("the catalog batch gave too many answers".into())),
         }

@@ -11,10 +11,12 @@ mod load;
 mod origins;
 mod queries;
 mod reach;
+mod trust;
+pub mod ways;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,6 +26,7 @@ pub use connect::{Connect, control};
 pub use files::read as read_policy;
 pub use load::{fingerprint, load, read, system_identifier};
 pub use queries::{CHANNEL, SETTINGS};
+pub use trust::{masked, trust};
 
 use crate::clock::Now;
 use crate::crypto::{Keyring, SealMode};
@@ -67,6 +70,8 @@ struct Shared {
     /// Reads the keyring file again.
     keys: OnceLock<Arc<LoadKeys>>,
     rules: ArcSwap<Rules>,
+    /// The files that [`Keeper::load`] read, as they were before, and what stood in them; for the task that watches.
+    first: Mutex<Option<(files::Stamp, Policy)>>,
     versions: watch::Sender<u64>,
     /// Look-ups asked for so far.
     asked: AtomicU64,
@@ -100,6 +105,7 @@ impl Keeper {
             keyring: ArcSwap::new(keyring),
             keys: OnceLock::new(),
             rules: ArcSwap::from_pointee(rules),
+            first: Mutex::new(None),
             versions: watch::Sender::new(0),
             asked: AtomicU64::new(0),
             answered: watch::Sender::new(0),
@@ -122,15 +128,18 @@ impl Keeper {
     /// connection's.
     pub async fn load(&self) -> Result<()> {
         let shared = &self.shared;
+        let stamp = files::stamp(&shared.settings.policy);
         let policy = parse(&shared.settings)?;
         let client = shared.settings.connect.open(Arc::new(Notify::new())).await?;
         let schema = Arc::new(load(&client).await?);
-        let rules = match compile(&policy, schema.clone(), &shared.keyring.load(), 1) {
+        let mut rules = match compile(&policy, schema.clone(), &shared.keyring.load(), 1) {
             // `pgveil apply` may have made ids since the keyring was read.
             Err(_) if self.reload_keys().await => compile(&policy, schema, &shared.keyring.load(), 1)?,
             done => done?,
         };
+        trust(Some(&client), &mut rules).await?;
         shared.rules.store(Arc::new(rules));
+        *shared.first.lock().unwrap_or_else(PoisonError::into_inner) = Some((stamp, policy));
         shared.versions.send_replace(1);
         shared.read_us.store(Now::read().unix_us, Ordering::Release);
         for fact in [&shared.connected, &shared.sound, &shared.loaded] {

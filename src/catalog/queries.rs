@@ -23,10 +23,11 @@ pub(super) enum Answer {
     SealedFunctions,
     Rules,
     Movers,
+    LensViews,
     Behind,
 }
 
-pub(super) const ANSWERS: [Answer; 14] = [
+pub(super) const ANSWERS: [Answer; 15] = [
     Answer::Database,
     Answer::Relations,
     Answer::Columns,
@@ -40,11 +41,14 @@ pub(super) const ANSWERS: [Answer; 14] = [
     Answer::SealedFunctions,
     Answer::Rules,
     Answer::Movers,
+    Answer::LensViews,
     Answer::Behind,
 ];
 
-/// Opens the snapshot that the batch and [`SEALED_TYPES`] read. Compiling the longest query takes longer than running it.
-pub(super) const BEGIN: &str = "begin isolation level repeatable read read only; set local jit = off";
+/// Opens the snapshot that the batch and [`SEALED_TYPES`] read. Compiling the longest query takes longer than running it;
+/// types outside pg_catalog are named with their schema.
+pub(super) const BEGIN: &str =
+    "begin isolation level repeatable read read only; set local jit = off; set local search_path = pg_catalog";
 pub(super) const COMMIT: &str = "commit";
 
 /// Every name in our own SQL is the system's or qualified; a look-up never waits long for a lock.
@@ -122,6 +126,10 @@ pub(super) const BATCH: &str = concat!(
      select distinct lower(c.relname) from calls join pg_class c on c.oid = relation \
      where calls or exists (select from pg_depend d where d.classid = class and d.objid = object \
        and d.refclassid = 'pg_proc'::regclass and d.refobjid in (select oid from code));",
+    // LensViews
+    "select c.oid, coalesce(obj_description(c.oid, 'pg_class'), '') from pg_class c \
+     join pg_namespace n on n.oid = c.relnamespace join pg_roles o on o.oid = c.relowner and o.oid = n.nspowner \
+     where c.relkind = 'v' and o.rolname = 'pgveil_lens';",
 );
 
 /// Read only when `pgveil.columns` exists. The recorded name decides (it survives dump and restore), then the number
@@ -160,7 +168,18 @@ pub(super) const FINGERPRINT: &str = concat!(
     "(select sum(hashtextextended(concat_ws('.', ftrelid, ftserver), 0)) from pg_foreign_table), '/',",
     "(select sum(hashtextextended(inhrelid::text || '<' || inhparent::text, 0)) from pg_inherits), '/',",
     "(select sum(hashtextextended(roleid::text || '<' || member::text, 0)) from pg_auth_members), '/',",
-    "(select sum(hashtextextended(oid::text || rolname || rolsuper::text, 0)) from pg_roles)))",
+    // What may open a way around a lens: rights and attributes.
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_class where oid < 16384 and relacl is not null), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_proc where oid < 16384 and proacl is not null), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_default_acl), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_language), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_foreign_server), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_foreign_data_wrapper), '/',",
+    "(select sum(hashtextextended(oid::text || ':' || xmin::text, 0)) from pg_publication), '/',",
+    "(select sum(hashtextextended(setdatabase::text || setrole || setconfig::text, 0)) from pg_db_role_setting), '/',",
+    "(select xmin from pg_database where datname = current_database()), '/',",
+    "(select sum(hashtextextended(to_jsonb(m) - 'grantor' #>> '{}', 0)) from pg_auth_members m), '/',",
+    "(select sum(hashtextextended(to_jsonb(r) - 'rolconfig' #>> '{}', 0)) from pg_roles r)))",
 );
 
 /// The channel that `pgveil apply` and its event trigger notify.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::connect;
 use crate::clock::Now;
 use crate::error::Error;
-use crate::lens::{self, Applied, ApplyMode, Statement};
+use crate::lens::{self, Applied, ApplyMode, Lenses, Statement};
 use crate::policy::problem::render;
 use crate::sql::schema::Schema;
 use crate::{catalog, config, keys, policy};
@@ -16,7 +16,8 @@ use crate::{catalog, config, keys, policy};
 #[command(
     after_help = "Examples:\n  pgveil apply --dry-run --config pgveil.toml   # prints the SQL, changes nothing\n  \
     pgveil apply --config pgveil.toml             # runs it in one transaction\n  \
-    pgveil apply --grants                         # also takes away direct reads of plaintext above a role's clearance\n  \
+    pgveil apply --lenses                         # also gives roles with a lower clearance views in place of tables\n  \
+    pgveil apply --remove                         # takes the views away again and gives the tables back\n  \
     pgveil apply --superuser | psql -U postgres -d app   # what only a superuser can make\n\n\
     Exit code: 0 when every encrypted column of the policy is sealed, 1 when some are not (said which and why), \
     2 for wrong usage."
@@ -28,13 +29,16 @@ pub(super) struct Args {
     /// Print the SQL and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Also revoke a role's direct SELECT on tables with plaintext columns above its clearance, and grant it the
-    /// columns within. Only what was granted to that role itself; other ways are reported with their SQL.
+    /// Also make the lenses: for each role of the policy that may not see everything, views in place of the tables,
+    /// which PostgreSQL itself enforces. The role loses its rights on the tables; `--remove` gives them back.
     #[arg(long)]
-    grants: bool,
+    lenses: bool,
+    /// Remove all lenses, give the tables back to their roles, and do nothing else. Sealed columns stay sealed.
+    #[arg(long, conflicts_with_all = ["lenses", "superuser"])]
+    remove: bool,
     /// Print, and do nothing else, the SQL that a superuser has to run in the same database: the verifier function that
     /// `[auth] mode = "terminate"` needs, and the event trigger that tells the proxy of DDL at once.
-    #[arg(long, conflicts_with_all = ["dry_run", "grants"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "lenses"])]
     superuser: bool,
 }
 
@@ -51,7 +55,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let ids = ids.map_err(|error| Error::Key(error.to_string()))?;
         Ok(ids.into_iter().map(|id| (id.column_id, id.new)).collect())
     };
-    let mode = ApplyMode { dry_run: args.dry_run || args.superuser, grants: args.grants };
+    let lenses = match () {
+        () if args.remove => Lenses::Remove,
+        () if args.lenses => Lenses::Apply,
+        () => Lenses::Keep,
+    };
+    let mode = ApplyMode { dry_run: args.dry_run || args.superuser, lenses };
     let mut progress = |number: usize, count: usize, statement: &Statement| {
         if args.superuser {
             // Not asked for.
@@ -90,16 +99,16 @@ fn report(args: &Args, applied: &Applied) -> ExitCode {
         say("nothing to do");
     } else if args.dry_run {
         say(&format!("{} statements; nothing was changed", plan.statements.len()));
+    } else if args.remove {
+        say("done: the lenses are gone");
     } else {
         say(&format!("done: {} columns sealed", plan.sealed.len()));
     }
-    if !plan.grants.is_empty() {
-        say("\nThese roles can read plaintext around the proxy; `pgveil apply --grants` runs this:");
-        plan.grants.iter().for_each(|statement| say(&statement.to_string()));
-    }
-    if !plan.notes.is_empty() {
-        say("\nOther ways to plaintext around the proxy, for you to decide:");
-        plan.notes.iter().for_each(|note| say(note));
+    if !args.lenses && !plan.lenses.is_empty() {
+        say(
+            "\nRoles that may not see everything have no lens, or another than the policy's: `pgveil apply --lenses`\n\
+             makes it (with --dry-run it is printed). Until then pgveil refuses whatever SQL could show them more.",
+        );
     }
     if !plan.waiting.is_empty() {
         say("\nThese columns hold rows and were left as they are; `pgveil seal` (next release) moves them online.\n\

@@ -215,13 +215,14 @@ impl Dice {
 /// have in common, every diagnosis and treatment, and the names of every
 /// tenth person. The most telling come first.
 pub fn needles(people: &[Person]) -> Vec<String> {
-    let mut out = vec!["@example.".to_owned(), "MRN-".to_owned(), "+44 1632".to_owned(), "Dear ".to_owned()];
+    let mut out = vec!["MRN-".to_owned(), "+44 1632".to_owned(), "Dear ".to_owned()];
     for (diagnosis, treatment) in DIAGNOSES {
         out.extend([(*diagnosis).to_owned(), (*treatment).to_owned()]);
     }
     out.extend(REASONS.iter().map(|reason| (*reason).to_owned()));
     let names: BTreeSet<&str> = people.iter().step_by(10).map(|p| p.full_name.as_str()).collect();
     out.extend(names.into_iter().map(str::to_owned));
+    out.extend(people.iter().step_by(10).map(|p| p.email.clone()));
     out
 }
 

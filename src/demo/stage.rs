@@ -70,9 +70,13 @@ impl Stage {
         write(folder.path(), "passphrase", &generated_password())?;
         write(folder.path(), "pgveil.toml", &config(&cluster, &password, port, admin))?;
         say("policies/medico.toml, and a generated passphrase for the keyring");
-        command(&program, folder.path(), &["keys", "init"])?;
-        command(&program, folder.path(), &["apply"])?;
-        say("pgveil keys init; pgveil apply: the tagged columns are sealed ones now");
+        said(&program, folder.path(), &["keys", "init"])?;
+        let script = said(&program, folder.path(), &["apply", "--superuser"])?;
+        cluster.sql(DATABASE, &script)?;
+        said(&program, folder.path(), &["apply", "--lenses"])?;
+        say(
+            "pgveil keys init; pgveil apply --lenses: tagged columns are sealed, and the analyst has views in place of tables",
+        );
         let log = fs::File::create(folder.path().join("proxy.log"))
             .and_then(|file| Ok((file.try_clone()?, file)))
             .map_err(|source| Error::io("the proxy's log file", source))?;
@@ -206,11 +210,12 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
     written.map_err(|source| Error::io(name, source))
 }
 
-fn command(program: &Path, folder: &Path, args: &[&str]) -> Result<()> {
+/// What a command that must succeed says.
+fn said(program: &Path, folder: &Path, args: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     let output = run(command.current_dir(folder).args(args).args(["--config", "pgveil.toml"]), "pgveil")?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
     Err(Error::Config(format!("pgveil {}: {}", args.join(" "), said.trim())))

@@ -26,6 +26,7 @@ pub(super) fn walk(stage: &Stage, people: &[Person]) -> Result<()> {
     side_by_side(stage, people)?;
     search(stage, people)?;
     refusal(stage)?;
+    lens(stage, people)?;
     dump(stage, people)?;
     alert(stage)?;
     access_log(stage)
@@ -129,6 +130,44 @@ fn refusal(stage: &Stage) -> Result<()> {
     claim(said.contains("full_name") && said.contains("PV0"), "the refusal names the column and the way out")?;
     let denied = stage.ask("analyst", Way::Proxy, "select id from users where email = 'a@example.org'");
     claim(denied.is_err(), "the analyst may not search what he may not see")
+}
+
+fn lens(stage: &Stage, people: &[Person]) -> Result<()> {
+    heading("Plaintext columns and whole rows: PostgreSQL itself shows the analyst a lens");
+    ask(stage, "app", Way::Proxy, "update users set closed_at = created_at + interval '300 days' where id % 37 = 0")?;
+    let sql = "select u.id, u.nickname, u.created_at, m.diagnosis from users u join medical_records m on m.patient_id = u.id \
+               order by u.id, m.id limit 3";
+    println!("  {sql}");
+    let shown = |role: &str| -> Result<Rows> {
+        let rows = ask(stage, role, Way::Proxy, sql)?;
+        println!("\n  {role}:\n{}", render(&rows).trim_end());
+        Ok(rows)
+    };
+    let (app, analyst) = (shown("app")?, shown("analyst")?);
+    let masked = app.rows.iter().zip(&analyst.rows).all(|(clear, seen)| {
+        let nickname = seen[1].starts_with(first_letter(&clear[1])) && seen[1].contains("**");
+        let month = seen[2].starts_with(&format!("{}-01 ", &clear[2][..7]));
+        seen[0] == clear[0] && nickname && month && seen[3] == "NULL" && clear[3] != "NULL"
+    });
+    claim(masked && analyst.rows.len() == 3, "a nickname's first letter, the month of a date, no diagnosis")?;
+    let count = |role: &str, sql: &str| Ok::<_, Error>(ask(stage, role, Way::Proxy, sql)?.rows.concat().concat());
+    let (all, open) = (count("app", "select count(*) from users")?, count("analyst", "select count(*) from users")?);
+    let left = count("app", "select count(*) from users where closed_at is null")?;
+    claim(
+        open == left && open != all,
+        format!("of {all} people {open} exist for the analyst: closed accounts do not"),
+    )?;
+    let probe = |name: &str| {
+        let name = name.replace('\'', "''");
+        stage.ask("analyst", Way::Proxy, &format!("select count(*) from users where 1/(nickname <> '{name}')::int = 0"))
+    };
+    println!("  … where 1/(nickname <> 'a guess')::int = 0");
+    let (right, wrong) = (probe(&people[0].nickname), probe("nobody's name"));
+    let learns_nothing = matches!((right, wrong), (Ok(a), Ok(b)) if a.rows == b.rows);
+    claim(learns_nothing, "a probe that would fail on the right guess learns nothing: it meets the masks")?;
+    let direct = stage.ask("analyst", Way::Direct, "select nickname from public.users").err().unwrap_or_default();
+    println!("  past the proxy: {}", direct.lines().next().unwrap_or_default());
+    claim(direct.contains("permission denied"), "past the proxy there is nothing but the lens")
 }
 
 fn dump(stage: &Stage, people: &[Person]) -> Result<()> {

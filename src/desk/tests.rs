@@ -25,6 +25,8 @@ fn rules() -> Arc<Rules> {
         class_of: HashMap::new(),
         names: HashSet::new(),
         code: crate::policy::code::UsersCode::default(),
+        views: Vec::new(),
+        reviewed: Vec::new(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     })

@@ -1,5 +1,6 @@
 //! SQL text: names quoted, one statement each, with the comment that explains it.
 
+use crate::mask;
 use crate::sql::schema::Relation;
 use crate::wire::types::Kind;
 
@@ -18,6 +19,12 @@ impl Statement {
     }
 }
 
+impl From<mask::sql::Definition> for Statement {
+    fn from(definition: mask::sql::Definition) -> Self {
+        Self { why: definition.why, sql: definition.sql }
+    }
+}
+
 impl std::fmt::Display for Statement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "-- {}\n{};", self.why.replace('\n', " "), self.sql)
@@ -25,14 +32,10 @@ impl std::fmt::Display for Statement {
 }
 
 /// A quoted identifier.
-pub(super) fn name(text: &str) -> String {
-    format!("\"{}\"", text.replace('"', "\"\""))
-}
+pub(super) use crate::sql::name::quoted as name;
 
 /// A quoted literal (`standard_conforming_strings` is on).
-pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
+pub(super) use crate::sql::literal::quoted as literal;
 
 /// A quoted, qualified relation.
 pub(super) fn relation(relation: &Relation) -> String {

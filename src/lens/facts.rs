@@ -147,6 +147,9 @@ const DEPENDENTS: &str = "select d.refobjid, d.refobjsubid::int2, pg_describe_ob
      where d.refclassid = 'pg_class'::regclass and d.refobjid = any($1) and d.refobjsubid > 0 \
        and not (d.classid = 'pg_class'::regclass and exists \
          (select from pg_class i where i.oid = d.objid and i.relkind in ('i', 'I'))) \
+       and not (d.classid = 'pg_rewrite'::regclass and exists \
+         (select from pg_rewrite w join pg_class v on v.oid = w.ev_class join pg_roles o on o.oid = v.relowner \
+          where w.oid = d.objid and o.rolname = 'pgveil_lens')) \
        and not (d.classid = 'pg_constraint'::regclass and exists \
          (select from pg_constraint k where k.oid = d.objid and k.contype in ('p', 'u', 'f', 'x', 'n'))) \
      order by 1, 2, 3";

@@ -1,20 +1,23 @@
-//! Policy → DDL: schema `pgveil`, the sealed domains, sealed columns, and who may read around the proxy.
+//! Policy → DDL: schema `pgveil`, the sealed domains, sealed columns, and the lenses.
 //!
 //! In: checked policy, catalog, column ids. Out: a plan that can be read as SQL, and its execution in one transaction.
 //! Never: a statement that could lose a value (a table with rows is left alone, and a race fails the transaction), a
-//! revoke from a role that was not named.
+//! revoke from a role that has no lens.
 
 mod apply;
 mod columns;
 mod ddl;
 mod facts;
-mod grants;
+mod views;
 
 use std::collections::HashMap;
 
-pub use apply::{Applied, Mode as ApplyMode, Progress, apply};
+use sha2::{Digest, Sha256};
+
+pub use apply::{Applied, Lenses, Mode as ApplyMode, Progress, apply};
 pub use ddl::Statement;
 pub use facts::{Facts, read as read_facts};
+pub use views::{LensFacts, read_lens_facts};
 
 use crate::crypto::SealMode;
 use crate::keys::ColumnBinding;
@@ -36,12 +39,10 @@ pub struct Plan {
     pub waiting: Vec<String>,
     /// Columns that cannot be sealed as things stand.
     pub refused: Vec<Problem>,
-    /// What only a superuser can make and is missing: the event trigger, the verifier function.
+    /// What only a superuser can make and is missing: the event trigger, the verifier function, the owner of lenses.
     pub superuser: Vec<Statement>,
-    /// Direct rights on plaintext that the proxy hides; run only on request.
-    pub grants: Vec<Statement>,
-    /// Other ways to that plaintext, with the SQL that closes them.
-    pub notes: Vec<String>,
+    /// What makes the lenses what the policy says, or removes them; run only on request.
+    pub lenses: Vec<Statement>,
 }
 
 impl Plan {
@@ -96,16 +97,20 @@ pub fn plan(policy: &Policy, schema: &Schema, facts: &Facts, ids: &HashMap<Strin
         statements.push(Statement::new("the foreign key again, now between envelopes", sql));
     }
     statements.extend(record(&all, &verdict.ready, facts, ids));
-    let grants = grants::find(policy, schema, facts);
     Plan {
         statements,
         sealed: verdict.ready.iter().map(Wanted::full).collect(),
         waiting: verdict.full.iter().map(Wanted::full).collect(),
         refused: verdict.refused,
         superuser: superuser_script(facts),
-        grants: grants.direct,
-        notes: grants.notes,
+        lenses: Vec::new(),
     }
+}
+
+/// Tells one list of statements from another.
+fn mark(statements: &[Statement]) -> String {
+    let text: String = statements.iter().map(|statement| statement.sql.as_str()).collect();
+    format!("pgveil masks {}", hex::encode(&Sha256::digest(text.as_bytes())[..16]))
 }
 
 /// Schema, domains, table, event trigger: whatever is missing.

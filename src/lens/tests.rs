@@ -208,22 +208,6 @@ fn a_foreign_key_is_remade_between_its_ends_or_refuses_both() {
 }
 
 #[test]
-fn direct_rights_are_split_and_other_ways_are_told() {
-    let mut facts = facts();
-    facts.tables.get_mut(&10).unwrap().readers = vec![Some("boss".into()), Some("analyst".into())];
-    facts.tables.get_mut(&11).unwrap().readers = vec![None];
-    let plan = planned(&plaintext(), &facts);
-    assert_eq!(
-        plan.grants.iter().map(|s| s.sql.as_str()).collect::<Vec<_>>(),
-        [
-            "revoke select on \"public\".\"users\" from \"analyst\"",
-            "grant select (\"email\", \"name\") on \"public\".\"users\" to \"analyst\"",
-        ]
-    );
-    assert!(plan.notes.iter().any(|note| note.starts_with("PUBLIC may read public.logins directly, id included")));
-}
-
-#[test]
 fn columns_that_share_an_id_are_bound_once() {
     let bindings = bindings(&policy(), &plaintext(), &facts());
     let names: Vec<&str> = bindings.iter().map(|b| b.column.as_str()).collect();

@@ -5,12 +5,19 @@
 //! What these formats give away is their nature, and `pgveil check` says so: `email`, `name`, `partial` and `last4` keep
 //! lengths; `email` keeps the first letter and the top-level domain, so that of `a@x.com` only the `x` is hidden; `name`
 //! keeps a name of one letter whole. Where that matters the policy says `null`, `fixed` or `remove`.
+//!
+//! Every mask also exists as SQL for lenses ([`sql`]); `tests/masks.rs` holds both to the same answers.
 
+mod general;
+pub mod sql;
+
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::event::Pseudonym;
 use crate::wire::types::{Format, Kind, SqlType, Style};
 use crate::wire::value;
+use general::Unit;
 
 /// The mask of a column (vectors in `tests/vectors/masks.tsv`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,21 +32,37 @@ pub enum Mask {
     Remove,
     Null,
     Fixed(Arc<str>),
-    Partial { keep_start: u16, keep_end: u16 },
+    Partial {
+        keep_start: u16,
+        keep_end: u16,
+    },
     Last4,
+    Year,
+    Month,
+    Decade,
+    /// The multiple of this number below the value.
+    Bucket(NonZeroU32),
+    /// Up to this many units more or less (days for dates), for plaintext columns in lenses only.
+    Noise(NonZeroU32),
 }
 
 /// The masked form of `text`, the value of a column of `kind` as PostgreSQL prints it in ISO style.
 ///
 /// `None`: the mask has no value of that type, and the client gets NULL. What is returned always reads as a value of
 /// `kind`: only text and varchar take the starred forms (`1985-**-**` is not a date); a fixed text stands for another
-/// kind if it is one of its values. [`Mask::Id`] needs a key: see [`apply_id`].
+/// kind if it is one of its values. The generalising masks keep dates and numbers what they are: `year`, `month` and
+/// `decade` give the first day at 00:00:00 (a timestamptz's in UTC), `bucket` the multiple below; infinity, NaN, years
+/// before 1, and what would leave the type's range have none. [`Mask::Id`] needs a key: see [`apply_id`];
+/// [`Mask::Noise`] is not made here.
 pub fn apply(mask: &Mask, kind: Kind, text: &str) -> Option<String> {
-    if let Mask::Fixed(fixed) = mask {
-        return reads_as(kind, fixed).then(|| fixed.to_string());
-    }
-    if !matches!(kind, Kind::Text | Kind::Varchar) {
-        return None;
+    match mask {
+        Mask::Fixed(fixed) => return reads_as(kind, fixed).then(|| fixed.to_string()),
+        Mask::Year => return general::start_of(Unit::Year, kind, text),
+        Mask::Month => return general::start_of(Unit::Month, kind, text),
+        Mask::Decade => return general::start_of(Unit::Decade, kind, text),
+        Mask::Bucket(size) => return general::bucket(*size, kind, text),
+        _ if !kind.is_text() => return None,
+        _ => {}
     }
     match mask {
         Mask::Email => Some(email(text)),
@@ -49,7 +72,7 @@ pub fn apply(mask: &Mask, kind: Kind, text: &str) -> Option<String> {
         Mask::DateHidden => Some(date(text, false)),
         Mask::Partial { keep_start, keep_end } => Some(partial(text, usize::from(*keep_start), usize::from(*keep_end))),
         Mask::Last4 => Some(partial(text, 0, 4)),
-        Mask::Id | Mask::Remove | Mask::Null | Mask::Fixed(_) => None,
+        _ => None,
     }
 }
 
@@ -121,16 +144,66 @@ fn date(text: &str, preserve_year: bool) -> String {
     }
 }
 
-/// The four digits of the year, if the whole text is `YYYY-MM-DD` or `YYYYMMDD`, alone or with a time after it.
+/// The four digits of the year, if the whole text is a day that exists, `YYYY-MM-DD` or `YYYYMMDD` of the years 0001 to
+/// 9999, alone or followed by `T` or a space and `HH[:MM[:SS[.f…]]]`, then by `Z`, `±HH[:MM[:SS]]` or nothing.
 fn iso_year(text: &str) -> Option<&str> {
-    let bytes = text.as_bytes();
-    let extended = bytes.get(4) == Some(&b'-');
-    let length = if extended { 10 } else { 8 };
-    let (date, rest) = text.split_at_checked(length)?;
-    let shape = if extended { "dddd-dd-dd" } else { "dddddddd" };
-    let fits = date.bytes().zip(shape.bytes()).all(|(b, s)| if s == b'd' { b.is_ascii_digit() } else { b == s });
-    let time = rest.is_empty() || rest.starts_with(['T', ' ']);
-    (fits && time && &date[..4] != "0000" && reads_as(Kind::Timestamptz, text)).then_some(&date[..4])
+    let extended = text.as_bytes().get(4) == Some(&b'-');
+    let (date, rest) = text.as_bytes().split_at_checked(if extended { 10 } else { 8 })?;
+    let (year, month, day) = match *date {
+        [ref year @ .., b'-', m1, m2, b'-', d1, d2] if extended => (year, [m1, m2], [d1, d2]),
+        [ref year @ .., m1, m2, d1, d2] if !extended => (year, [m1, m2], [d1, d2]),
+        _ => return None,
+    };
+    let (number, month, day) = (digits(year)?, digits(&month)?, digits(&day)?);
+    let leap = number % 4 == 0 && (number % 100 != 0 || number % 400 == 0);
+    let days = match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    (number > 0 && (1..=days).contains(&day) && (rest.is_empty() || is_time(rest))).then_some(())?;
+    text.get(..4)
+}
+
+fn digits(bytes: &[u8]) -> Option<u32> {
+    bytes.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
+}
+
+/// `T` or a space, a time of day, and at most an offset.
+fn is_time(bytes: &[u8]) -> bool {
+    let [b'T' | b' ', clock @ ..] = bytes else { return false };
+    let Some((mut rest, seconds)) = clock_fields(clock) else { return false };
+    if let (true, [b'.', fraction @ ..]) = (seconds, rest) {
+        let count = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
+        if count == 0 {
+            return false;
+        }
+        rest = &fraction[count..];
+    }
+    match rest {
+        [] | [b'Z'] => true,
+        [b'+' | b'-', offset @ ..] => clock_fields(offset).is_some_and(|(rest, _)| rest.is_empty()),
+        _ => false,
+    }
+}
+
+/// What follows `HH[:MM[:SS]]`, and whether the seconds were there.
+fn clock_fields(bytes: &[u8]) -> Option<(&[u8], bool)> {
+    let field = |bytes: &'_ [u8], below| {
+        let (field, rest) = bytes.split_at_checked(2)?;
+        (digits(field)? < below).then_some(rest.len())
+    };
+    let tail = |length: usize| &bytes[bytes.len() - length..];
+    let mut rest = tail(field(bytes, 24)?);
+    for last in [false, true] {
+        let [b':', next @ ..] = rest else { return Some((rest, false)) };
+        rest = tail(field(next, 60)?);
+        if last {
+            return Some((rest, true));
+        }
+    }
+    None
 }
 
 /// The first and last characters, stars between; a value that would be shown whole is starred whole.
@@ -191,8 +264,28 @@ mod tests {
 
     #[test]
     fn dates_that_are_none_are_hidden() {
-        for no in ["2023-02-29", "2024-01-01x", "0000-01-01", "2024-01-01T25:00", "２０２４-01-01", "2024-1-1"] {
+        for no in [
+            "2023-02-29",
+            "2024-01-01x",
+            "0000-01-01",
+            "2024-01-01T25:00",
+            "２０２４-01-01",
+            "2024-1-1",
+            "1900-02-29",
+            "2024-01-01 10:00 PM",
+            "2024-01-01T",
+            "2024-01-01\n",
+        ] {
             assert_eq!(apply(&Mask::Date, Kind::Text, no).unwrap(), "****-**-**", "{no}");
+        }
+    }
+
+    #[test]
+    fn dates_with_times_show_their_year() {
+        for yes in
+            ["2000-02-29", "20000229 10", "2000-02-29T10:20", "2000-02-29 10:20:30.123456+05:30", "2000-02-29T23Z"]
+        {
+            assert_eq!(apply(&Mask::Date, Kind::Text, yes).unwrap(), "2000-**-**", "{yes}");
         }
     }
 

@@ -92,6 +92,13 @@ impl Draft {
         Ok(())
     }
 
+    /// Fixed text in place of a span, unless something stands there in its place already.
+    pub(super) fn replace(&mut self, span: Span, text: Arc<str>) {
+        if !self.edits.iter().any(|edit| edit.span.start < span.end && span.start < edit.span.end) {
+            self.edits.push(Edit { span, with: Replacement::Text(text) });
+        }
+    }
+
     /// Whether a parameter has a sealed place.
     pub(super) fn seals_parameter(&self) -> Option<&Target> {
         self.uses.iter().find_map(|place| match &place.place {

@@ -50,7 +50,10 @@ impl Text<'_> {
         self.protected = false;
         let copied = match &copy.source {
             Source::Query(tree) => self.copied_query(tree.clone(), &mut step, touches),
-            Source::Relation { name, columns, .. } => self.copied_relation(&copy, name, columns.as_deref(), touches),
+            Source::Relation { name, columns, .. } => {
+                let columns = columns.as_deref();
+                self.copied_relation(&copy, name, columns, touches).and_then(|found| self.copied_view(&copy, found))
+            }
         };
         let protected = std::mem::replace(&mut self.protected, before);
         self.protected |= protected;
@@ -93,6 +96,14 @@ impl Text<'_> {
             })
             .collect::<Result<_, _>>()?;
         Ok(Some(Fields { names, columns, subject, subject_type }))
+    }
+
+    /// Names the columns of a view that is copied in place of its table.
+    fn copied_view(&mut self, copy: &Copy, found: Option<Fields>) -> Result<Option<Fields>, Refusal> {
+        if let Some(fields) = &found {
+            self.copy_view(copy, &fields.names)?;
+        }
+        Ok(found)
     }
 
     /// COPY relation.

@@ -20,6 +20,7 @@ use crate::sql::kind::{self, Kind};
 use crate::sql::lexer::{LexError, Token, TokenKind};
 use crate::sql::name::{ident, is_ident};
 use crate::sql::parse::{nesting, parse_statement, with_stack};
+use crate::sql::resolve::Names;
 use crate::sql::{lex, mentions, setting, shape, statements, string_value};
 use sqlparser::ast::Statement;
 
@@ -188,6 +189,9 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
         Kind::Refresh => (StepKind::Ddl { temporary: None, protected: false }, Access::Other, true),
         _ if kind.is_ddl() => (StepKind::Ddl { temporary, protected: false }, Access::Other, true),
         Kind::Fetch | Kind::Execute => (StepKind::Ordinary, Access::Read, false),
+        Kind::Show if own.len() == 2 && own[0].is_word(sql, "show") && *ident(sql, &own[1]) == *"search_path" => {
+            (StepKind::ShowPath, Access::Other, false)
+        }
         _ => (StepKind::Ordinary, Access::Other, false),
     };
     let mut step = step(step_kind, access, Arc::new(shape(sql, own)));
@@ -387,9 +391,22 @@ impl<'a> Text<'a> {
             }
             self.runs_users_code(range.clone())?;
         }
-        let kind = kind::kind(sql, self.tokens, range.clone());
+        let step = self.protected_statement(range.clone(), named, touches)?;
+        self.name_views(range);
+        Ok(step)
+    }
+
+    /// One that names something protected, or may for all that a restricted class can be told.
+    fn protected_statement(
+        &mut self,
+        range: Range<usize>,
+        named: bool,
+        touches: &mut Vec<Touched>,
+    ) -> Result<Step, Refusal> {
+        let kind = kind::kind(self.request.sql, self.tokens, range.clone());
         if reads(kind) {
-            guard::check_sealed_calls(sql, own, &request.rules.schema.sealed_functions)?;
+            let own = &self.tokens[range.clone()];
+            guard::check_sealed_calls(self.request.sql, own, &self.request.rules.schema.sealed_functions)?;
         }
         match kind {
             Kind::Query | Kind::With | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {
@@ -397,6 +414,9 @@ impl<'a> Text<'a> {
             }
             // The server makes its plan anew when a view or function has changed, and EXECUTE does not show the text.
             Kind::Prepare if self.restricted => Err(refuse::prepared()),
+            Kind::Explain if !self.request.rules.class(self.request.class).filtered.is_empty() => {
+                Err(refuse::function("EXPLAIN, which counts rows that are hidden,"))
+            }
             Kind::Explain | Kind::Declare | Kind::Prepare => self.inside(range, touches),
             Kind::Copy => self.copy(range, named, touches),
             Kind::Do | Kind::Call if self.restricted => Err(refuse::function("DO or CALL")),
@@ -404,6 +424,17 @@ impl<'a> Text<'a> {
             Kind::Unknown => Err(refuse::unreadable("no statement begins like this")),
             _ => self.definition(range, named, touches),
         }
+    }
+
+    /// See [`Draft::replace`].
+    pub(super) fn replace(&mut self, span: Span, text: Arc<str>) {
+        self.draft.replace(span, text);
+    }
+
+    /// What names mean to the session here.
+    pub(super) fn names(&self) -> Names<'_> {
+        let Request { rules, search_path, .. } = self.request;
+        Names { schema: &rules.schema, path: search_path, temporary: &self.temporary }
     }
 
     /// Refused if a restricted class would make users' code run.

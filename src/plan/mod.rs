@@ -14,6 +14,7 @@ mod from;
 mod function;
 mod guard;
 mod insert;
+mod lens;
 mod probe;
 mod query;
 mod reader;
@@ -230,6 +231,8 @@ pub enum StepKind {
         /// A relation of the policy is altered, dropped, or renamed.
         protected: bool,
     },
+    /// SHOW search_path.
+    ShowPath,
     /// PREPARE: the session can bind it by name from then on.
     Prepare {
         /// Its name.
@@ -339,6 +342,8 @@ pub struct Touched {
 #[allow(missing_docs, reason = "plain words")]
 pub enum How {
     Read,
+    /// Read as a lens shows it.
+    Masked,
     Searched,
     Written,
 }

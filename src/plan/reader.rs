@@ -131,7 +131,10 @@ impl<'a> Reader<'a> {
     pub(super) fn touch(&mut self, base: Option<(u32, i16)>, how: How) {
         let Some((oid, attnum)) = base else { return };
         let Some(relation) = self.rules.schema.relation(oid) else { return };
-        let table = self.rules.tables.get(&oid);
+        let behind = self.behind_view(oid).map(|table| table.oid);
+        // Columns that a lens passes are the table's own.
+        let how = if behind.is_some() && how == How::Read { How::Masked } else { how };
+        let table = self.rules.tables.get(&behind.unwrap_or(oid));
         if table.is_none() && !self.reads_protected(relation) {
             return;
         }
@@ -362,7 +365,7 @@ impl<'a> Reader<'a> {
 
     /// The same, of names already folded.
     pub(super) fn find_parts(&mut self, parts: &[String]) -> Result<Found<'a>, Refusal> {
-        let found = self.names.find(parts);
+        let found = self.through_lens(self.names.find(parts));
         self.certain(parts, &found)?;
         match &found {
             Found::Relation(relation) => self.meet(relation)?,
@@ -416,6 +419,9 @@ impl<'a> Reader<'a> {
         {
             return Err(refuse::function(&format!("relation {}", relation.name)));
         }
+        if self.class.filtered.contains(&relation.oid) {
+            return Err(refuse::filtered(&relation.qualified()));
+        }
         for oid in std::iter::once(&relation.oid).chain(&relation.reads) {
             let Some(table) = self.rules.tables.get(oid) else { continue };
             self.protected = true;
@@ -430,8 +436,9 @@ impl<'a> Reader<'a> {
     /// The columns of a relation of the snapshot.
     pub(super) fn columns(&self, relation: &Relation) -> Vec<Col> {
         let view = matches!(relation.kind, RelKind::View | RelKind::MatView);
-        let reads_hidden =
-            view && relation.reads.iter().any(|oid| self.class.hidden.iter().any(|(hidden, _)| hidden == oid));
+        let reads_hidden = view
+            && self.behind_view(relation.oid).is_none()
+            && relation.reads.iter().any(|oid| self.class.hidden.iter().any(|(hidden, _)| hidden == oid));
         relation
             .columns
             .iter()
@@ -459,9 +466,11 @@ impl<'a> Reader<'a> {
     /// A relation of the snapshot as an entry of FROM.
     pub(super) fn rel(&self, relation: &Relation) -> Rel<Value> {
         let columns = self.columns(relation);
+        // As the statement names it.
+        let named = self.behind_view(relation.oid).map_or(relation, |table| table);
         Rel {
             name: relation.name.clone(),
-            schema: Some(relation.schema.clone()),
+            schema: Some(named.schema.clone()),
             guarded: columns.iter().any(|column| column.value.guarded()),
             columns,
             open: false,

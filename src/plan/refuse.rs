@@ -174,6 +174,15 @@ pub(super) fn hidden(columns: &[String]) -> Refusal {
     )
 }
 
+/// A relation of which the class may not reach every row, without its lens.
+pub(super) fn filtered(relation: &str) -> Refusal {
+    Refusal::new(
+        Code::AboveClearance,
+        format!("not every row of {relation} is for this role, and its lens is not in the database"),
+        "Whoever keeps the database runs `pgveil apply --lenses`.",
+    )
+}
+
 /// A whole row with guarded columns in it.
 pub(super) fn whole_row(relation: &str, above: bool) -> Refusal {
     if above {

@@ -75,6 +75,8 @@ fn nobody(whole: &Place) -> Role {
         above: Above::Mask,
         write: None,
         export_sealed: false,
+        rows: Vec::new(),
+        accepts_existence: false,
     }
 }
 
@@ -122,6 +124,18 @@ fn unenforced(
 }
 
 fn check(policy: &Policy, problems: &mut Vec<Problem>) {
+    for filter in &policy.default_role.rows {
+        let hint = "give the login an entry of its own: [roles.NAME.rows]".to_owned();
+        problems.push(Problem::at(&filter.table.place, "default_role cannot have row filters", hint));
+    }
+    for filter in policy.roles.iter().flat_map(|role| &role.rows) {
+        if !policy.tables.iter().any(|table| table.qualified() == filter.table.value) {
+            let names: Vec<String> = policy.tables.iter().map(Table::qualified).collect();
+            let hint = suggest(&filter.table.value, names.iter().map(String::as_str), "list it under [tables]");
+            let message = format!("rows are filtered of {}, which the policy does not list", filter.table.value);
+            problems.push(Problem::at(&filter.table.place, message, hint));
+        }
+    }
     for table in &policy.tables {
         for column in &table.columns {
             demands(policy, table, column, problems);

@@ -211,4 +211,25 @@ pub struct Role {
     pub write: Option<bool>,
     /// `export = "sealed"`: gets envelopes instead of values.
     pub export_sealed: bool,
+    /// `[roles.….rows]`: which rows of a table it may reach.
+    pub rows: Vec<RowFilter>,
+    /// `accept_leakage = ["existence"]`: by writing it may learn which hidden rows and values exist.
+    pub accepts_existence: bool,
+}
+
+/// `"public.users" = "closed_at is null"`
+#[derive(Clone, Debug)]
+pub struct RowFilter {
+    /// The listed `schema.table`.
+    pub table: At<String>,
+    /// An SQL condition on a row of it; only rows for which it is true exist for the role.
+    pub condition: Arc<str>,
+}
+
+impl Role {
+    /// The condition on rows of that listed table.
+    pub fn rows_of(&self, table: &Table) -> Option<&Arc<str>> {
+        let name = table.qualified();
+        self.rows.iter().find(|filter| filter.table.value == name).map(|filter| &filter.condition)
+    }
 }

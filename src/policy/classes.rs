@@ -4,14 +4,24 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::checked::{Above, Policy, Role};
+use super::lens::{Found, View};
 use super::problem::suggest;
-use super::rules::{ActorClass, ByColumn, ClassId, ProtectedTable, SealedColumn, Treatment};
+use super::rules::{ActorClass, ByColumn, ClassId, Lens, ProtectedTable, SealedColumn, Treatment};
 use crate::sql::schema::{RelKind, Relation, Schema};
 
 type Tables = HashMap<u32, Arc<ProtectedTable>>;
 type SealedAt = HashMap<(u32, i16), Arc<SealedColumn>>;
 
-/// All classes (the first is `default_role`'s) and the logins that have one of their own.
+/// Who may do what.
+pub(super) struct Classes {
+    /// The first is `default_role`'s.
+    pub(super) classes: Vec<ActorClass>,
+    /// Logins that have one of their own.
+    pub(super) class_of: HashMap<String, ClassId>,
+    /// The views of all of them.
+    pub(super) views: Vec<View>,
+}
+
 pub(super) fn build(
     policy: &Policy,
     schema: &Schema,
@@ -19,8 +29,17 @@ pub(super) fn build(
     sealed: &SealedAt,
     by_id: &ByColumn<Arc<SealedColumn>>,
     warnings: &mut Vec<String>,
-) -> (Vec<ActorClass>, HashMap<String, ClassId>) {
-    let mut classes = vec![class(&policy.default_role, schema, tables, sealed, by_id)];
+) -> Classes {
+    let found = Found { policy, schema, tables, sealed };
+    let mut views = Vec::new();
+    let mut with_lens = |role: &Role, warnings: &mut Vec<String>| {
+        let own = found.views(role);
+        let mut class = class(role, &found, by_id);
+        class.lens = lens(role, &own, schema, warnings);
+        views.extend(own);
+        class
+    };
+    let mut classes = vec![with_lens(&policy.default_role, warnings)];
     let mut class_of: HashMap<String, ClassId> = HashMap::new();
     let mut groups = Vec::new();
     for role in &policy.roles {
@@ -28,7 +47,7 @@ pub(super) fn build(
             warnings.push(format!("more than 65535 roles: {} and later ones get default_role", role.name.value));
             break;
         };
-        classes.push(class(role, schema, tables, sealed, by_id));
+        classes.push(with_lens(role, warnings));
         warn_unknown(role, schema, warnings);
         match &role.member_of {
             Some(group) => groups.push((role, group.value.as_str(), id)),
@@ -44,7 +63,33 @@ pub(super) fn build(
             class_of.entry(login.clone()).or_insert(id);
         }
     }
-    (classes, class_of)
+    Classes { classes, class_of, views }
+}
+
+/// The role's lens, if all its views are in the database as the policy has them now.
+fn lens(role: &Role, views: &[View], schema: &Schema, warnings: &mut Vec<String>) -> Option<Arc<Lens>> {
+    if views.is_empty() {
+        return None;
+    }
+    let mut lens = Lens::default();
+    for view in views {
+        let real = schema.named(&view.schema, &view.name);
+        match real.filter(|real| schema.lens_views.get(&real.oid).is_some_and(|mark| **mark == *view.mark)) {
+            Some(real) => {
+                lens.schemas.insert(view.base_schema.clone(), view.schema.clone());
+                lens.views.insert(view.base, real.oid);
+            }
+            None => {
+                warnings.push(format!(
+                    "[roles.{}]: its lens is not in the database as the policy has it: run `pgveil apply --lenses`; until \
+                     then whatever SQL could show more than it may see is refused",
+                    role.name.value
+                ));
+                return None;
+            }
+        }
+    }
+    Some(Arc::new(lens))
 }
 
 fn warn_unknown(role: &Role, schema: &Schema, warnings: &mut Vec<String>) {
@@ -63,13 +108,7 @@ fn warn_unknown(role: &Role, schema: &Schema, warnings: &mut Vec<String>) {
     }
 }
 
-fn class(
-    role: &Role,
-    schema: &Schema,
-    tables: &Tables,
-    sealed: &SealedAt,
-    by_id: &ByColumn<Arc<SealedColumn>>,
-) -> ActorClass {
+fn class(role: &Role, found: &Found<'_>, by_id: &ByColumn<Arc<SealedColumn>>) -> ActorClass {
     let cleared = |column: &SealedColumn| column.level <= role.clearance;
     let treatment = |column: &SealedColumn| match role.above {
         _ if role.export_sealed => Treatment::Sealed,
@@ -83,32 +122,52 @@ fn class(
     let ids = |allowed: &dyn Fn(&SealedColumn) -> bool| -> HashSet<u32> {
         by_id.iter().filter(|(_, c)| allowed(c)).map(|(id, _)| *id).collect()
     };
+    let filtered = filtered(role, found);
     ActorClass {
         role: role.name.value.clone(),
         sealed: by_id.iter().map(|(id, column)| (*id, treatment(column))).collect(),
         may_search: ids(&may_search),
         may_write: ids(&may_write),
-        hidden: hidden(role, schema, tables, sealed),
+        hidden: hidden(role, found),
+        filtered,
+        lens: None,
     }
+}
+
+/// Relations of which the role may not reach every row: filtered tables, their partitions and children, the views over
+/// them.
+fn filtered(role: &Role, found: &Found<'_>) -> HashSet<u32> {
+    let mut filtered: HashSet<u32> = HashSet::new();
+    for table in found.policy.tables.iter().filter(|table| role.rows_of(table).is_some()) {
+        let Some(relation) = found.schema.named(&table.schema, &table.name) else { continue };
+        filtered.extend(relation.children.iter().chain([&relation.oid]));
+    }
+    let views = views(found.schema).filter(|view| view.reads.iter().any(|oid| filtered.contains(oid)));
+    let views: Vec<u32> = views.map(|view| view.oid).collect();
+    filtered.extend(views);
+    filtered
+}
+
+/// Views and materialised views other than lenses.
+fn views(schema: &Schema) -> impl Iterator<Item = &Arc<Relation>> {
+    let view = |r: &&Arc<Relation>| matches!(r.kind, RelKind::View | RelKind::MatView);
+    schema.relations.values().filter(view).filter(|r| !schema.lens_views.contains_key(&r.oid))
 }
 
 /// Plaintext columns above the role's clearance: of protected tables, of the tables' parents, and of views that show
 /// them or show something that cannot be traced.
-fn hidden(role: &Role, schema: &Schema, tables: &Tables, sealed: &SealedAt) -> HashSet<(u32, i16)> {
+fn hidden(role: &Role, found: &Found<'_>) -> HashSet<(u32, i16)> {
     let mut hidden = HashSet::new();
-    for table in tables.values() {
-        let plain = table.levels.iter().filter(|(attnum, _)| !sealed.contains_key(&(table.oid, **attnum)));
+    for table in found.tables.values() {
+        let plain = table.levels.iter().filter(|(attnum, _)| !found.sealed.contains_key(&(table.oid, **attnum)));
         hidden.extend(plain.filter(|(_, level)| **level > role.clearance).map(|(attnum, _)| (table.oid, *attnum)));
     }
     let bases: HashSet<u32> = hidden.iter().map(|(oid, _)| *oid).collect();
-    let through = |r: &&Arc<Relation>| {
-        matches!(r.kind, RelKind::View | RelKind::MatView) && r.reads.iter().any(|oid| bases.contains(oid))
-    };
-    let mut views = HashSet::new();
-    for view in schema.relations.values().filter(through) {
+    let mut seen = HashSet::new();
+    for view in views(found.schema).filter(|view| view.reads.iter().any(|oid| bases.contains(oid))) {
         let covered = view.columns.iter().filter(|c| c.source.is_none_or(|source| hidden.contains(&source)));
-        views.extend(covered.map(|c| (view.oid, c.attnum)));
+        seen.extend(covered.map(|c| (view.oid, c.attnum)));
     }
-    hidden.extend(views);
+    hidden.extend(seen);
     hidden
 }

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::checked::{Column as Listed, Policy, Sealing, Table};
+use super::classes::{self, Classes};
+use super::code;
 use super::problem::{Place, Problem, suggest};
 use super::rules::{ByColumn, Level, Mode, ProtectedTable, Rules, SealedColumn, SubjectKey};
 use super::types;
 use super::words::{level_name, mode_name};
-use super::{classes, code};
 use crate::sql::schema::{Column, RelKind, Relation, Schema};
 use crate::wire::types::SqlType;
 
@@ -42,13 +43,27 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         return Err(problems);
     }
     let names = names(&schema, &tables);
-    let (classes, class_of) = classes::build(policy, &schema, &tables, &sealed, &by_id, &mut warnings);
+    let Classes { classes, class_of, views } = classes::build(policy, &schema, &tables, &sealed, &by_id, &mut warnings);
     let hidden = classes.iter().flat_map(|class| class.hidden.iter().copied()).collect();
     let code = code::build(policy, &schema, &hidden, &mut warnings);
     warnings.sort();
     warnings.dedup();
-    let detect = policy.detect.clone();
-    Ok(Rules { version, schema, tables, sealed, by_id, classes, class_of, names, code, detect, warnings })
+    let (detect, reviewed) = (policy.detect.clone(), policy.reviewed.clone());
+    Ok(Rules {
+        version,
+        schema,
+        tables,
+        sealed,
+        by_id,
+        classes,
+        class_of,
+        names,
+        code,
+        views,
+        reviewed,
+        detect,
+        warnings,
+    })
 }
 
 /// The listed table's relation, or why there is none.

@@ -9,6 +9,7 @@ mod classes;
 pub mod code;
 mod compile;
 mod detect;
+pub mod lens;
 pub mod problem;
 mod read;
 pub mod reader;

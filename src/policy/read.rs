@@ -1,14 +1,16 @@
 //! The sections of a policy file, read into checked parts. What concerns one key is checked here; what concerns
 //! several tables or levels in `check`.
 
-use super::checked::{Above, Column, Demands, Role, Sealing, Subject, Table};
+use super::checked::{Above, Column, Demands, Role, RowFilter, Sealing, Subject, Table};
 use super::problem::{At, Place, suggest};
 use super::reader::Section;
 use super::rules::{Level, Mode, OnFailure};
-use super::words::{self, BadMask};
+use super::words;
 use super::{detect, types};
 use crate::detect::Thresholds;
 use crate::mask::Mask;
+use crate::sql;
+use crate::sql::lexer::TokenKind;
 use crate::wire::types::SqlType;
 
 /// What one file says; `None` where it says nothing.
@@ -184,10 +186,69 @@ fn role(name: At<String>, mut s: Section<'_>, purposes: &mut Vec<At<String>>) ->
         above: s.choice("above", words::ABOVE).map_or(Above::Mask, |at| at.value),
         write: s.flag("write").map(|at| at.value),
         export_sealed,
+        rows: rows(&mut s),
+        accepts_existence: accepts(&mut s, "existence"),
     };
     s.close();
     role
 }
+
+/// `accept_leakage = ["…"]`, where there is one word to accept.
+fn accepts(s: &mut Section<'_>, word: &'static str) -> bool {
+    let leakage = s.texts("accept_leakage").unwrap_or_default();
+    for at in leakage.iter().filter(|at| at.value != word) {
+        let message = format!("`accept_leakage` cannot contain \"{}\"", at.value);
+        s.problem(&at.place, message, format!("accept_leakage = [\"{word}\"]"));
+    }
+    leakage.iter().any(|at| at.value == word)
+}
+
+/// `[roles.….rows]`: a condition for each table.
+fn rows(s: &mut Section<'_>) -> Vec<RowFilter> {
+    let written = s.named_texts("rows");
+    let mut filters = Vec::new();
+    for (table, condition) in written {
+        match condition_objection(&condition.value) {
+            None => filters.push(RowFilter { table, condition: condition.value.trim().into() }),
+            Some(why) => {
+                let message = format!("the rows of {} for [{}]: {why}", table.value, s.path());
+                let hint = "one SQL condition on the table's columns, such as \"closed_at is null\"".to_owned();
+                s.problem(&condition.place, message, hint);
+            }
+        }
+    }
+    filters
+}
+
+/// Why a text cannot stand in parentheses behind WHERE. Whether it is a condition is PostgreSQL's to say.
+fn condition_objection(text: &str) -> Option<&'static str> {
+    let Ok(tokens) = sql::lex(text, CONDITION_TOKENS_MAX) else {
+        return Some("the condition cannot be cut into tokens, or is too long");
+    };
+    let mut depth = 0usize;
+    for token in &tokens {
+        match token.kind {
+            TokenKind::Punct(b'(') => depth += 1,
+            TokenKind::Punct(b')') if depth == 0 => return Some("a parenthesis is closed that was not opened"),
+            TokenKind::Punct(b')') => depth -= 1,
+            TokenKind::Punct(b';') => return Some("a condition has no semicolon"),
+            TokenKind::Param(_) => return Some("a condition has no parameters"),
+            _ => {}
+        }
+    }
+    // What ends in a comment would hide what stands behind it.
+    match tokens.last() {
+        None => Some("the condition is empty"),
+        Some(_) if depth > 0 => Some("a parenthesis is not closed"),
+        Some(last) if !text[last.span.end as usize..].trim().is_empty() => {
+            Some("a comment stands behind the condition")
+        }
+        Some(_) => None,
+    }
+}
+
+/// Tokens of one condition.
+const CONDITION_TOKENS_MAX: usize = 10_000;
 
 fn table(name: At<String>, mut s: Section<'_>) -> Option<Table> {
     let subject = s.section("subject").and_then(subject);
@@ -231,6 +292,10 @@ fn column(name: At<String>, mut s: Section<'_>) -> Column {
     let data = s.choice("data", words::DATA).map(|at| at.value);
     let mask = mask(&mut s);
     let sealing = sealing(&mut s);
+    if sealing.is_some() && matches!(mask, Mask::Noise(_)) {
+        let hint = "mask = \"bucket:N\" (numbers), \"year\", \"month\" or \"decade\" (dates), or \"null\"";
+        s.problem(&s.place_of("mask"), "`noise` is for columns that are not encrypted", hint.to_owned());
+    }
     later(&mut s);
     s.close();
     Column { name, level, data, sealing, mask }
@@ -238,21 +303,16 @@ fn column(name: At<String>, mut s: Section<'_>) -> Column {
 
 fn mask(s: &mut Section<'_>) -> Mask {
     let Some(word) = s.text("mask") else { return Mask::Null };
-    match words::mask(&word.value) {
-        Ok(mask) => mask,
-        Err(BadMask::Later) => {
-            let message = format!("mask \"{}\" is not in this version", word.value);
-            s.problem(&word.place, message, format!("one of: {}", words::MASK_NAMES.join(", ")));
-            Mask::Null
-        }
-        Err(BadMask::Unknown) => {
-            let known =
-                format!("one of: {} (also \"fixed:TEXT\", \"partial:START:END\")", words::MASK_NAMES.join(", "));
-            let hint = suggest(&word.value, words::MASK_NAMES.iter().copied(), &known);
-            s.problem(&word.place, format!("there is no mask \"{}\"", word.value), hint);
-            Mask::Null
-        }
-    }
+    words::mask(&word.value).unwrap_or_else(|| {
+        let known = format!("one of: {} (also {})", words::MASK_NAMES.join(", "), words::MASK_ARGUMENTS);
+        let hint = match word.value.split(':').next() {
+            Some("bucket") => Some("bucket:N, where N is a whole number from 1".to_owned()),
+            Some("noise") => Some("noise:N, where N is a whole number from 1".to_owned()),
+            _ => suggest(&word.value, words::MASK_NAMES.iter().copied(), &known),
+        };
+        s.problem(&word.place, format!("there is no mask \"{}\"", word.value), hint);
+        Mask::Null
+    })
 }
 
 /// `Err` marks the modes of later versions.
@@ -271,11 +331,7 @@ fn sealing(s: &mut Section<'_>) -> Option<Sealing> {
     let on_failure = s.choice("on_failure", words::ON_FAILURE);
     let was = full_name(s, "was");
     let same_as = full_name(s, "same_as");
-    let leakage = s.texts("accept_leakage").unwrap_or_default();
-    for at in leakage.iter().filter(|at| at.value != "equality") {
-        let message = format!("`accept_leakage` cannot contain \"{}\"", at.value);
-        s.problem(&at.place, message, "accept_leakage = [\"equality\"]".to_owned());
-    }
+    let accepts_equality = accepts(s, "equality");
     if !written {
         for key in ["as", "on_failure", "was", "same_as", "accept_leakage"] {
             if s.has(key) {
@@ -302,7 +358,7 @@ fn sealing(s: &mut Section<'_>) -> Option<Sealing> {
         on_failure: on_failure.map_or(OnFailure::Error, |at| at.value),
         was,
         same_as,
-        accepts_equality: leakage.iter().any(|at| at.value == "equality"),
+        accepts_equality,
         place: mode.place,
     })
 }

@@ -215,6 +215,28 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// A table whose keys the user chooses and whose values are strings, in the order they are written.
+    pub fn named_texts(&mut self, key: &'static str) -> Vec<(At<String>, At<String>)> {
+        let Some(outer) = self.section(key) else { return Vec::new() };
+        let mut written: Vec<_> = outer.table.iter().collect();
+        written.sort_by_key(|(name, _)| name.span().start);
+        let mut found = Vec::new();
+        for (name, value) in written {
+            let place = self.document.place(name.span());
+            let text = name.get_ref().to_string();
+            match value.get_ref() {
+                DeValue::String(value) => {
+                    let value = At { value: value.to_string(), place: place.clone() };
+                    found.push((At { value: text, place }, value));
+                }
+                other => {
+                    outer.wrong::<()>(&text, "a string", other, &place);
+                }
+            }
+        }
+        found
+    }
+
     /// A list of tables (`[[key]]`).
     pub fn list(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let Some((value, place)) = self.ask(key) else { return Vec::new() };

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::code::UsersCode;
+use super::lens::View;
 use crate::mask::Mask;
 use crate::sql::schema::Schema;
 use crate::wire::types::SqlType;
@@ -106,12 +107,21 @@ pub struct ProtectedTable {
     pub pending: Vec<Arc<str>>,
 }
 
+/// The views of one class, all of them in the database as the policy has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lens {
+    /// Schema of tables → the schema of their views.
+    pub schemas: HashMap<Arc<str>, Arc<str>>,
+    /// Table → its view, both `pg_class.oid`.
+    pub views: HashMap<u32, u32>,
+}
+
 /// Actors with the same rights share a class; the plan cache is keyed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClassId(pub u16);
 
 /// What one class of actors may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActorClass {
     /// The `[roles.…]` entry it came from; empty for `default_role`.
     pub role: String,
@@ -123,12 +133,21 @@ pub struct ActorClass {
     pub may_write: HashSet<u32>,
     /// Plaintext columns above its clearance: (relation oid, attnum). Also through views: the relation's `reads`.
     pub hidden: HashSet<(u32, i16)>,
+    /// Relations of which it may not reach every row.
+    pub filtered: HashSet<u32>,
+    /// What PostgreSQL shows it in place of the tables; `None` while that is not in force.
+    pub lens: Option<Arc<Lens>>,
 }
 
 impl ActorClass {
-    /// Some plaintext column is hidden from it, so SQL that cannot be read completely is refused.
+    /// Something is hidden from it beside sealed values.
+    pub fn partial(&self) -> bool {
+        !self.hidden.is_empty() || !self.filtered.is_empty()
+    }
+
+    /// Something is hidden from it and only pgveil hides it, so SQL that cannot be read completely is refused.
     pub fn restricted(&self) -> bool {
-        !self.hidden.is_empty()
+        self.partial() && self.lens.is_none()
     }
 
     /// What is seen of that sealed column.
@@ -159,6 +178,10 @@ pub struct Rules {
     pub names: HashSet<String>,
     /// Users' code that restricted classes must not run.
     pub code: UsersCode,
+    /// The views of all lenses, as the policy has them.
+    pub views: Vec<View>,
+    /// `[functions] reviewed`: (schema, name).
+    pub reviewed: Vec<(String, String)>,
     /// Thresholds.
     pub detect: crate::detect::Thresholds,
     /// Problems with the live catalog that do not stop serving (shown by `check` and the log).
@@ -178,6 +201,8 @@ impl Rules {
             class_of: HashMap::new(),
             names: HashSet::new(),
             code: UsersCode::default(),
+            views: Vec::new(),
+            reviewed: Vec::new(),
             detect,
             warnings: Vec::new(),
         }

@@ -25,11 +25,33 @@ fn medico_loads_with_its_three_warnings() {
     let policy = one(MEDICO).unwrap_or_else(|problems| panic!("{}", render(&problems)));
     assert_eq!(policy.tables.len(), 5);
     assert_eq!(policy.roles.len(), 3);
+    assert_eq!(policy.roles[1].rows.len(), 1);
     assert_eq!(policy.warnings.len(), 3, "{:?}", policy.warnings);
     assert_eq!(policy.default_role.clearance, Level::Public);
     let (_, email) = policy.column("public.users.email").unwrap();
     assert_eq!(email.mask, Mask::Email);
     assert_eq!(email.sealing.as_ref().unwrap().mode, Mode::Deterministic);
+}
+
+#[test]
+fn row_filters_are_conditions_on_listed_tables() {
+    let tables = "[tables.\"public.t\".columns]\nid = { level = \"public\" }\n[roles.a]\nclearance = \"public\"\n[roles.a.rows]\n";
+    let with = |table: &str, condition: &str| format!("{tables}\"{table}\" = '{condition}'");
+    let policy = one(&format!("version = 1\n{}", with("public.t", "id > 7 and (a or b)"))).unwrap();
+    assert_eq!(&*policy.roles[0].rows[0].condition, "id > 7 and (a or b)");
+    for (condition, why) in [
+        ("", "the condition is empty"),
+        ("a) or (b", "a parenthesis is closed that was not opened"),
+        ("a or (b", "a parenthesis is not closed"),
+        ("a; drop table t", "a condition has no semicolon"),
+        ("id = $1", "a condition has no parameters"),
+        ("a -- b", "a comment stands behind the condition"),
+    ] {
+        assert!(refused(&with("public.t", condition)).contains(why), "{condition}");
+    }
+    assert!(refused(&with("public.u", "a")).contains("which the policy does not list"));
+    let default = "[default_role]\nclearance = \"public\"\n[default_role.rows]\n\"public.t\" = \"a\"";
+    assert!(refused(default).contains("default_role cannot have row filters"));
 }
 
 #[test]
@@ -51,11 +73,11 @@ c = { level = "restricted", encrypt = "determinstic", as = "varchar(9)" }
 d = { level = "restricted", encrypt = "searchable" }
 e = { level = "restricted", encrypt = "deterministic", as = "text" }
 f = { level = "internal", mask = "emial" }
-g = { level = "internal", mask = "pseudonym" }
+g = { level = "internal", mask = "bucket:0" }
 h = { level = "restricted", encrypt = "randomized", as = "citext", row_bound = true }
 i = { level = "restricted" }
 j = { level = "internal", as = "text" }
-k = { level = "restricted", encrypt = "deterministic", as = "bool" }
+k = { level = "restricted", encrypt = "deterministic", as = "bool", mask = "noise:5" }
 l = { level = "internal", encrypt = "deterministic", as = "uuid", same_as = "public.users.z" }
 [roles.app]
 purpose = "care"

@@ -55,40 +55,51 @@ pub fn mode_name(mode: Mode) -> &'static str {
 }
 
 /// Masks that need no argument.
-pub(super) const MASK_NAMES: &[&str] =
-    &["email", "phone", "name", "date", "id", "remove", "null", "last4", "fixed", "partial"];
+pub(super) const MASK_NAMES: &[&str] = &[
+    "email",
+    "phone",
+    "name",
+    "date",
+    "id",
+    "pseudonym",
+    "remove",
+    "null",
+    "last4",
+    "fixed",
+    "partial",
+    "year",
+    "month",
+    "decade",
+];
 
-/// Masks of DESIGN §6 that this version does not have.
-const LATER_MASKS: &[&str] = &["year", "month", "decade", "bucket", "noise", "pseudonym"];
+/// Masks with one.
+pub(super) const MASK_ARGUMENTS: &str = "\"fixed:TEXT\", \"partial:START:END\", \"bucket:N\", \"noise:N\"";
 
-/// Why a mask's word was not understood.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum BadMask {
-    Later,
-    Unknown,
-}
-
-/// `email`, …, `fixed:TEXT`, `partial:START:END` (characters kept at either end).
-pub(super) fn mask(word: &str) -> Result<Mask, BadMask> {
+/// `email`, …, `fixed:TEXT`, `partial:START:END` (characters kept at either end), `bucket:N` and `noise:N` (whole numbers
+/// from 1).
+pub(super) fn mask(word: &str) -> Option<Mask> {
     let (name, argument) = word.split_once(':').map_or((word, None), |(name, rest)| (name, Some(rest)));
     match (name, argument) {
-        ("email", None) => Ok(Mask::Email),
-        ("phone", None) => Ok(Mask::Phone),
-        ("name", None) => Ok(Mask::Name),
-        ("date", None) => Ok(Mask::Date),
-        ("id", None) => Ok(Mask::Id),
-        ("remove", None) => Ok(Mask::Remove),
-        ("null", None) => Ok(Mask::Null),
-        ("last4", None) => Ok(Mask::Last4),
-        ("fixed", text) => Ok(Mask::Fixed(text.unwrap_or("***").into())),
-        ("partial", None) => Ok(Mask::Partial { keep_start: 1, keep_end: 1 }),
+        ("email", None) => Some(Mask::Email),
+        ("phone", None) => Some(Mask::Phone),
+        ("name", None) => Some(Mask::Name),
+        ("date", None) => Some(Mask::Date),
+        ("id" | "pseudonym", None) => Some(Mask::Id),
+        ("remove", None) => Some(Mask::Remove),
+        ("null", None) => Some(Mask::Null),
+        ("last4", None) => Some(Mask::Last4),
+        ("fixed", text) => Some(Mask::Fixed(text.unwrap_or("***").into())),
+        ("partial", None) => Some(Mask::Partial { keep_start: 1, keep_end: 1 }),
         ("partial", Some(ends)) => {
-            let (start, end) = ends.split_once(':').ok_or(BadMask::Unknown)?;
-            let number = |text: &str| text.parse::<u16>().map_err(|_| BadMask::Unknown);
-            Ok(Mask::Partial { keep_start: number(start)?, keep_end: number(end)? })
+            let (start, end) = ends.split_once(':')?;
+            Some(Mask::Partial { keep_start: start.parse().ok()?, keep_end: end.parse().ok()? })
         }
-        _ if LATER_MASKS.contains(&name) => Err(BadMask::Later),
-        _ => Err(BadMask::Unknown),
+        ("year", None) => Some(Mask::Year),
+        ("month", None) => Some(Mask::Month),
+        ("decade", None) => Some(Mask::Decade),
+        ("bucket", Some(size)) => Some(Mask::Bucket(size.parse().ok()?)),
+        ("noise", Some(size)) => Some(Mask::Noise(size.parse().ok()?)),
+        _ => None,
     }
 }
 
@@ -115,13 +126,18 @@ mod tests {
 
     #[test]
     fn masks_with_and_without_arguments() {
-        assert_eq!(mask("fixed:[hidden]"), Ok(Mask::Fixed("[hidden]".into())));
-        assert_eq!(mask("partial:2:3"), Ok(Mask::Partial { keep_start: 2, keep_end: 3 }));
-        assert_eq!(mask("partial:2"), Err(BadMask::Unknown));
-        assert_eq!(mask("pseudonym"), Err(BadMask::Later));
-        assert_eq!(mask("email:x"), Err(BadMask::Unknown));
+        assert_eq!(mask("fixed:[hidden]"), Some(Mask::Fixed("[hidden]".into())));
+        assert_eq!(mask("partial:2:3"), Some(Mask::Partial { keep_start: 2, keep_end: 3 }));
+        assert_eq!(mask("bucket:10"), Some(Mask::Bucket(10.try_into().unwrap())));
+        assert_eq!(mask("noise:30"), Some(Mask::Noise(30.try_into().unwrap())));
+        assert_eq!(mask("pseudonym"), Some(Mask::Id));
+        for bad in
+            ["partial:2", "email:x", "bucket", "bucket:0", "bucket:-1", "bucket:1.5", "noise", "noise:0", "year:1"]
+        {
+            assert_eq!(mask(bad), None, "{bad}");
+        }
         for name in MASK_NAMES {
-            assert!(mask(name).is_ok(), "{name}");
+            assert!(mask(name).is_some(), "{name}");
         }
     }
 

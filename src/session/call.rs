@@ -31,7 +31,7 @@ impl Session {
     }
 
     fn call_objection(&self, call: &FunctionCall<'_>, cx: &Context<'_>) -> Option<Refusal> {
-        if !LARGE_OBJECTS.contains(&call.function) || self.class(cx.rules).restricted() {
+        if !LARGE_OBJECTS.contains(&call.function) || self.class(cx.rules).partial() {
             return Some(refused());
         }
         let mut r = Reader::new(call.value_bytes);

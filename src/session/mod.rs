@@ -15,6 +15,7 @@ mod failing;
 mod fields;
 mod handles;
 mod login;
+mod path;
 mod pending;
 mod record;
 mod redact;
@@ -230,6 +231,10 @@ pub struct Session {
     fresh: HashSet<String>,
     /// Counts changes of the search path and of temporary names: what was decided before is decided again.
     names: u64,
+    /// What of it is the client's and what a lens's.
+    path: path::Path,
+    /// The current role as the server shows it; `none`: the login.
+    role: String,
     /// The search path before the question that is out.
     path_before: Vec<Arc<str>>,
     /// A statement under way may change settings or the catalog: nothing is decided until it has ended.
@@ -311,6 +316,8 @@ impl Session {
             temporary: HashSet::new(),
             fresh: HashSet::new(),
             names: 0,
+            path: path::Path::default(),
+            role: "none".to_owned(),
             path_before: Vec::new(),
             moving: Moves::default(),
             handles: Moves::default(),
@@ -514,10 +521,17 @@ impl Session {
         rules.class(self.class)
     }
 
-    fn follow_rules(&mut self, cx: &Context<'_>) {
-        if cx.rules.version != self.rules_version {
-            self.rules_version = cx.rules.version;
-            self.class = cx.rules.class_of(&self.actor.role);
+    fn follow_rules(&mut self, cx: &mut Context<'_>) {
+        if cx.rules.version == self.rules_version {
+            return;
+        }
+        self.rules_version = cx.rules.version;
+        self.class = cx.rules.class_of(&self.actor.role);
+        if self.phase == Phase::Ready && self.lens_moved(cx) {
+            self.unsettled = true;
+            if self.transaction != b'E' && self.pending.is_empty() && !self.open_pipeline && !self.probing {
+                self.probe(cx);
+            }
         }
     }
 

@@ -185,6 +185,8 @@ pub(super) const ABORTED: [u8; 5] = *b"25P02";
 pub(super) enum Own {
     /// SHOW of the settings we follow; counts the rows seen.
     Probe { row: u8 },
+    /// SET of the search path.
+    Path,
     /// A statement that fails the open transaction; the client's ReadyForQuery waits.
     Fail,
     /// A failing Parse in front of a held Sync.

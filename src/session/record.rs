@@ -74,6 +74,7 @@ fn touches(touched: &[Touched], class: &ActorClass, refused: bool) -> Vec<Touch>
         _ if refused => Shown::Refused,
         How::Written => Shown::Written,
         How::Searched => Shown::Searched,
+        How::Masked => Shown::Masked,
         How::Read if t.id == 0 => Shown::Clear,
         How::Read => match class.treatment(t.id) {
             Treatment::Clear => Shown::Clear,

@@ -58,7 +58,7 @@ impl Session {
     }
 
     fn notice(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
-        if self.class(cx.rules).restricted() {
+        if self.class(cx.rules).partial() {
             redact::append(b'N', body, cx.to_client);
         } else {
             cx.to_client.extend_from_slice(message);
@@ -91,17 +91,23 @@ impl Session {
         let (fields, portal) = (running.fields.clone(), running.formats.clone());
         let protected = fields.as_ref().is_some_and(|f| f.any || f.disagree || f.subject.is_some())
             || running.current().is_some_and(|s| !s.touches.is_empty());
+        let path = running.current().is_some_and(|step| step.kind == StepKind::ShowPath);
         let mut end = 0;
         while let Ok(Some((b'D', size))) = frame::peek(&bytes[end..], self.settings.message_bytes + 4)
             && size <= bytes.len() - end
         {
-            if protected && !self.muted {
+            if path && !self.muted {
+                let row = &bytes[end..end + size];
+                if !self.tell_path(&row[frame::HEADER..], cx.to_client) {
+                    cx.to_client.extend_from_slice(row);
+                }
+            } else if protected && !self.muted {
                 let row = &bytes[end..end + size];
                 self.protected_row(&mut running, fields.as_deref(), portal.as_deref(), row, cx);
             }
             end += size;
         }
-        if !protected && !self.muted {
+        if !protected && !path && !self.muted {
             cx.to_client.extend_from_slice(&bytes[..end]);
         }
         self.put_back(running, simple);
@@ -522,7 +528,7 @@ impl Session {
             let event = self.event(EventKind::Statement, cx).ended(crate::error::SqlState(sqlstate));
             cx.effects.push(Effect::Event(Box::new(event)));
         }
-        if self.class(cx.rules).restricted() {
+        if self.class(cx.rules).partial() {
             redact::append(b'E', body, cx.to_client);
         } else {
             cx.to_client.extend_from_slice(message);
@@ -607,10 +613,13 @@ impl Session {
                 self.pending.pop_front();
                 self.probing = false;
                 self.transaction = status;
-                self.names += u64::from(self.search_path != self.path_before);
-                if own == Own::Fail {
-                    encode::ready_for_query(cx.to_client, status);
-                    self.settled(status, cx);
+                match own {
+                    Own::Probe { .. } => self.probe_answered(cx),
+                    Own::Fail => {
+                        encode::ready_for_query(cx.to_client, status);
+                        self.settled(status, cx);
+                    }
+                    Own::Path | Own::FailPipeline => {}
                 }
             }
             _ => {}

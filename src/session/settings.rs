@@ -74,21 +74,23 @@ impl Session {
         let Some(value) = r.count().ok().and_then(|_| r.value().ok()).flatten() else { return };
         let Ok(value) = std::str::from_utf8(value) else { return };
         match row {
-            0 => self.search_path = search_path(value),
+            0 => self.path_shown(value),
             1 => self.style.bytea_hex = value == "hex",
             2 => self.style.extra_float_digits = value.parse().unwrap_or(1),
-            _ => self.current_role(value),
+            _ => value.clone_into(&mut self.role),
         }
     }
 
-    /// `"$user"` stands for the current role.
-    fn current_role(&mut self, role: &str) {
-        let role = if role == "none" { self.actor.role.as_str() } else { role };
+    /// The settings are known: the path is put right, or the client's turn has come.
+    pub(super) fn probe_answered(&mut self, cx: &mut Context<'_>) {
+        let role = if self.role == "none" { self.actor.role.clone() } else { self.role.clone() };
+        self.set_path(&role, cx);
         for schema in &mut self.search_path {
-            if &**schema == "$user" {
-                *schema = Arc::from(role);
+            if **schema == *"$user" {
+                *schema = Arc::from(role.as_str());
             }
         }
+        self.names += u64::from(self.search_path != self.path_before);
     }
 
     pub(super) fn parameter_status(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
@@ -119,44 +121,14 @@ impl Session {
             }
             _ => {}
         }
+        if name == b"search_path" && self.class(cx.rules).lens.is_some() {
+            let Some(told) = self.report_path(value) else { return Ok(()) };
+            let body = [b"search_path\0", told.as_bytes(), b"\0"].concat();
+            return encode::raw(cx.to_client, b'S', &body).map_err(|_| self.unexpected_reply(cx));
+        }
         cx.to_client.extend_from_slice(frame);
         Ok(())
     }
-}
-
-/// Splits a search_path as `SplitIdentifierString` does (PostgreSQL, `varlena.c`).
-fn search_path(value: &str) -> Vec<Arc<str>> {
-    let mut path = Vec::new();
-    let mut rest = value.trim_start();
-    while !rest.is_empty() {
-        let mut name = String::new();
-        if let Some(quoted) = rest.strip_prefix('"') {
-            let mut chars = quoted.char_indices();
-            let mut end = quoted.len();
-            while let Some((i, c)) = chars.next() {
-                if c == '"' {
-                    if quoted[i + 1..].starts_with('"') {
-                        chars.next();
-                    } else {
-                        end = i + 1;
-                        break;
-                    }
-                }
-                name.push(c);
-            }
-            rest = &quoted[end..];
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            name = rest[..end].trim_end().to_ascii_lowercase();
-            rest = &rest[end..];
-        }
-        if !name.is_empty() {
-            path.push(Arc::from(name));
-        }
-        rest = rest.trim_start();
-        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
-    }
-    path
 }
 
 fn date_style(value: &str) -> (DateForm, DateOrder) {
@@ -188,16 +160,6 @@ fn interval_style(value: &str) -> IntervalForm {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_search_path_is_split_as_the_server_splits_it() {
-        let path = |s| search_path(s).iter().map(|p| p.to_string()).collect::<Vec<_>>();
-        assert_eq!(path("\"$user\", public"), ["$user", "public"]);
-        assert_eq!(path("\"Mixed\"\"Quote\",b , C"), ["Mixed\"Quote", "b", "c"]);
-        assert_eq!(path(""), Vec::<String>::new());
-        assert_eq!(path("\"\""), Vec::<String>::new());
-        assert_eq!(path("\"unterminated"), ["unterminated"]);
-    }
 
     #[test]
     fn pins_hold_in_every_spelling() {

@@ -31,6 +31,7 @@ fn rules() -> Arc<Rules> {
         may_search: HashSet::new(),
         may_write: HashSet::new(),
         hidden: HashSet::new(),
+        ..ActorClass::default()
     };
     Arc::new(Rules {
         version: 1,
@@ -42,6 +43,8 @@ fn rules() -> Arc<Rules> {
         class_of: HashMap::new(),
         names: HashSet::new(),
         code: crate::policy::code::UsersCode::default(),
+        views: Vec::new(),
+        reviewed: Vec::new(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     })

@@ -6,6 +6,11 @@ use std::borrow::Cow;
 
 use super::lexer::{self, LexError, Token, TokenKind};
 
+/// The text as a string constant, for `standard_conforming_strings = on`.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// How a string constant is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StringForm {

@@ -22,6 +22,11 @@ pub fn ident<'a>(sql: &'a str, token: &Token) -> Cow<'a, str> {
     }
 }
 
+/// The name as text that PostgreSQL reads back as it is, quoted always.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// Whether the token can name something: quoted or not. Keywords are included.
 pub fn is_ident(token: &Token) -> bool {
     matches!(token.kind, TokenKind::Ident | TokenKind::QuotedIdent | TokenKind::UnicodeIdent)

@@ -176,6 +176,8 @@ pub struct Schema {
     pub user_functions: std::collections::HashSet<String>,
     /// Names, in lower case, of relations whose defaults, rules or triggers may change the search path of the session.
     pub movers: std::collections::HashSet<String>,
+    /// Views of `pgveil_lens` in schemas of its own → their comment, which marks how they were made.
+    pub lens_views: HashMap<u32, Arc<str>>,
     /// What runs users' code without naming it.
     pub behind: Vec<Behind>,
     /// Rules other than views' own.

@@ -61,7 +61,8 @@ pub fn new_cluster() -> Cluster {
     let hba = "host all trusty 127.0.0.1/32 trust\n";
     let binaries = Binaries::find().unwrap_or_else(|e| panic!("{e}"));
     let cluster = Cluster::start(&binaries, conf, hba).unwrap_or_else(|e| panic!("{e}"));
-    let roles: String = ROLES.iter().map(|r| format!("create role {r} login password '{PASSWORD}';")).collect();
+    let mut roles: String = ROLES.iter().map(|r| format!("create role {r} login password '{PASSWORD}';")).collect();
+    roles.push_str("create role pgveil_lens nologin; grant pgveil_lens to pgveil;");
     cluster.sql("postgres", &roles).unwrap_or_else(|e| panic!("{e}"));
     cluster
 }

@@ -168,6 +168,7 @@ fn class(role: &str, treatment: Treatment, search: bool, write: bool, hidden: &[
         may_search: if search { ids.iter().copied().collect() } else { HashSet::new() },
         may_write: if write { ids.iter().copied().collect() } else { HashSet::new() },
         hidden: hidden.iter().copied().collect(),
+        ..ActorClass::default()
     }
 }
 
@@ -221,6 +222,8 @@ fn build() -> Rules {
         class_of: HashMap::new(),
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         code: code(),
+        views: Vec::new(),
+        reviewed: Vec::new(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     }

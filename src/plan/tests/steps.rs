@@ -213,6 +213,7 @@ fn touches_name_every_protected_column() {
         let names = step.touches.iter().map(|touched| {
             let how = match touched.how {
                 How::Read => "r",
+                How::Masked => "m",
                 How::Searched => "s",
                 How::Written => "w",
             };

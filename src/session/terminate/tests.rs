@@ -45,6 +45,7 @@ impl Play {
             may_search: HashSet::new(),
             may_write: HashSet::new(),
             hidden: HashSet::new(),
+            ..ActorClass::default()
         };
         let schema = Arc::new(Schema { database: "app".to_owned(), ..Schema::default() });
         let rules = Rules { version: 1, schema, classes: vec![class], ..Rules::none(Default::default()) };

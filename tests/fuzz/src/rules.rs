@@ -87,6 +87,8 @@ fn rules() -> Rules {
         class_of: HashMap::from([("app".to_owned(), ClassId(1)), ("analyst".to_owned(), ClassId(2))]),
         names: HashSet::from(["users".to_owned(), "accounts".to_owned()]),
         code: UsersCode::default(),
+        views: Vec::new(),
+        reviewed: Vec::new(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     }
@@ -128,5 +130,6 @@ fn class(treatment: Treatment, may: bool, hidden: &[(u32, i16)]) -> ActorClass {
         may_search: ids(),
         may_write: ids(),
         hidden: hidden.iter().copied().collect(),
+        ..ActorClass::default()
     }
 }

@@ -100,5 +100,6 @@ fn class(ids: u32) -> ActorClass {
         may_search: all(),
         may_write: all(),
         hidden: HashSet::new(),
+        ..ActorClass::default()
     }
 }

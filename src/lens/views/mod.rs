@@ -1,0 +1,307 @@
+//! Lenses in the database: their owner, their schemas and views, who may use them and who loses the tables; and the way
+//! back.
+//!
+//! In: the views the policy wants, what is there. Out: statements, fewest that make the one the other. Never: a right
+//! taken from a role that has no lens, a thing dropped that pgveil did not make, a key in a statement.
+
+mod facts;
+mod removal;
+
+use std::collections::{BTreeSet, HashSet};
+
+use facts::{Direct, Privilege, Rights};
+pub use facts::{LensFacts, read as read_lens_facts};
+pub(super) use removal::remove;
+
+use super::ddl::{Statement, literal, name};
+use crate::mask::sql as masks;
+use crate::policy::lens::{OWNER, View};
+use crate::policy::problem::Problem;
+use crate::sql::schema::Schema;
+
+pub(super) fn qualified(schema: &str, relation: &str) -> String {
+    format!("{}.{}", name(schema), name(relation))
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(super) struct Lenses {
+    /// In order.
+    pub(super) statements: Vec<Statement>,
+    /// What only somebody else can do first.
+    pub(super) refused: Vec<Problem>,
+    /// The owner role, for a superuser's script.
+    pub(super) superuser: Vec<Statement>,
+}
+
+/// What makes the database show `views` to their roles, and nothing else.
+pub(super) fn plan(views: &[View], schema: &Schema, facts: &LensFacts, control: &str) -> Lenses {
+    let mut lenses = Lenses::default();
+    if views.is_empty() && facts.views.is_empty() {
+        return lenses;
+    }
+    let owner = owner(facts, control);
+    if facts.owner_unfit {
+        let hint = "drop it, or rename it: lenses belong to a role that nobody is and that is nobody else".to_owned();
+        let message = format!("role {OWNER} may log in, has rights of its own or is a member of something");
+        lenses.refused.push(Problem::whole("database", message, hint));
+    } else if !owner.is_empty() && !facts.creates_roles {
+        let hint = "have a superuser run what `pgveil apply --superuser` prints, then apply again".to_owned();
+        let message = format!("the control account may not make role {OWNER}, which owns lenses");
+        lenses.refused.push(Problem::whole("database", message, hint));
+    }
+    lenses.superuser.clone_from(&owner);
+    lenses.statements.extend(owner);
+    lenses.statements.extend(foundation(facts));
+    let mut build = Build { schema, facts, statements: &mut lenses.statements, refused: &mut lenses.refused };
+    build.owners_rights(views);
+    build.schemas(views);
+    views.iter().for_each(|view| build.view(view));
+    build.obsolete(views);
+    build.revoke(views);
+    lenses
+}
+
+/// What drops the lenses over the tables of those columns (`schema.table.column`).
+pub(super) fn over(schema: &Schema, columns: &[String]) -> Vec<Statement> {
+    let of_column =
+        |table: &str| columns.iter().any(|column| column.strip_prefix(table).is_some_and(|rest| rest.starts_with('.')));
+    let covers = |oid: &u32| schema.relation(*oid).is_some_and(|table| of_column(&table.qualified()));
+    let mut statements = Vec::new();
+    for view in schema.lens_views.keys().filter_map(|oid| schema.relation(*oid)) {
+        if view.reads.iter().any(covers) {
+            let sql = format!("drop view {}", super::ddl::relation(view));
+            statements.push(Statement::new("a column behind it is sealed; it is made anew", sql));
+        }
+    }
+    statements.sort_by(|a, b| a.sql.cmp(&b.sql));
+    statements
+}
+
+/// The role that owns every lens.
+fn owner(facts: &LensFacts, control: &str) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    if !facts.owner {
+        statements
+            .push(Statement::new("who owns lenses: nobody logs in as it", format!("create role {OWNER} nologin")));
+    }
+    if !facts.member {
+        let sql = format!("grant {OWNER} to {}", name(control));
+        statements.push(Statement::new("pgveil makes views in its name", sql));
+    }
+    statements
+}
+
+/// Functions, the key of keyed masks, and what is needed to undo.
+fn foundation(facts: &LensFacts) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    let functions: Vec<Statement> = masks::functions().into_iter().map(Statement::from).collect();
+    let mark = super::mark(&functions);
+    if facts.functions != mark {
+        statements.extend(functions);
+        let sql = format!("comment on schema pgveil is {}", literal(&mark));
+        statements.push(Statement::new("which masks are installed", sql));
+    }
+    if !facts.key {
+        statements.extend(masks::key_table().into_iter().map(Statement::from));
+    }
+    if !facts.undo {
+        statements.push(Statement::new(
+            "what `pgveil apply --remove` gives back",
+            "create table pgveil.lens_undo (id int8 generated always as identity primary key, \
+             statement text not null, taken_at timestamptz not null default pg_catalog.now())",
+        ));
+    }
+    statements
+}
+
+struct Build<'a> {
+    schema: &'a Schema,
+    facts: &'a LensFacts,
+    statements: &'a mut Vec<Statement>,
+    refused: &'a mut Vec<Problem>,
+}
+
+impl Build<'_> {
+    fn add(&mut self, why: impl Into<String>, sql: impl Into<String>) {
+        self.statements.push(Statement::new(why, sql));
+    }
+
+    fn table(&self, oid: u32) -> String {
+        self.schema.relation(oid).map(|relation| super::ddl::relation(relation)).unwrap_or_default()
+    }
+
+    /// What the grantee of a view may do with it: what it may do with the table, or could before it lost it.
+    fn wanted(&self, view: &View) -> Rights {
+        let key = (view.grantee.to_string(), view.base);
+        let mut rights = self.facts.rights.get(&key).cloned().unwrap_or_default();
+        let of_view = (view.grantee.to_string(), view.schema.to_string(), view.name.to_string());
+        let Some(kept) = self.facts.view_rights.get(&of_view) else { return rights };
+        rights.whole.extend(&kept.whole);
+        for (privilege, columns) in &kept.columns {
+            rights.columns.entry(*privilege).or_default().extend(columns.iter().cloned());
+        }
+        rights
+    }
+
+    /// The owner reads every table behind a view, and writes what somebody writes through one.
+    fn owners_rights(&mut self, views: &[View]) {
+        let schemas: BTreeSet<&str> = views.iter().map(|view| &*view.base_schema).collect();
+        for schema in schemas {
+            if !self.facts.usage.contains(&(OWNER.to_owned(), schema.to_owned())) {
+                let sql = format!("grant usage on schema {} to {OWNER}", name(schema));
+                self.add("lenses read tables there", sql);
+            }
+        }
+        let tables: BTreeSet<u32> = views.iter().map(|view| view.base).collect();
+        for table in tables {
+            let mut wanted: BTreeSet<Privilege> = BTreeSet::from([Privilege::Select]);
+            for view in views.iter().filter(|view| view.base == table) {
+                let rights = self.wanted(view);
+                wanted.extend(rights.whole.iter().chain(rights.columns.keys()));
+            }
+            let held = self.facts.rights.get(&(OWNER.to_owned(), table)).map(|rights| rights.whole.clone());
+            let missing: Vec<&str> =
+                wanted.difference(&held.unwrap_or_default()).map(|privilege| privilege.word()).collect();
+            if !missing.is_empty() {
+                let sql = format!("grant {} on {} to {OWNER}", missing.join(", "), self.table(table));
+                self.add("lenses are made of it", sql);
+            }
+        }
+    }
+
+    fn schemas(&mut self, views: &[View]) {
+        let schemas: BTreeSet<(&str, &str)> = views.iter().map(|view| (&*view.schema, &*view.grantee)).collect();
+        for (schema, grantee) in schemas {
+            match self.facts.schemas.get(schema) {
+                Some(true) => {}
+                Some(false) => {
+                    let hint = format!("rename it: names that begin like that belong to {OWNER}");
+                    let message = format!("schema {schema} exists and is no lens");
+                    self.refused.push(Problem::whole("database", message, hint));
+                }
+                None => self.add(
+                    format!("what {grantee} sees"),
+                    format!("create schema {} authorization {OWNER}", name(schema)),
+                ),
+            }
+            if !self.facts.usage.contains(&(grantee.to_owned(), schema.to_owned())) {
+                let sql = format!("grant usage on schema {} to {}", name(schema), name(grantee));
+                self.add("… and may use", sql);
+            }
+        }
+    }
+
+    fn view(&mut self, view: &View) {
+        let relation = qualified(&view.schema, &view.name);
+        let there = self.facts.views.get(&(view.schema.to_string(), view.name.to_string()));
+        let table = self.schema.relation(view.base).map(|base| base.qualified()).unwrap_or_default();
+        let made_anew = there.is_none_or(|mark| **mark != *view.mark);
+        if made_anew {
+            if there.is_some() {
+                self.add(format!("{}'s lens of {table} changes", view.role), format!("drop view {relation}"));
+            }
+            let sql = format!(
+                "set local role {OWNER};\n{};\ncomment on view {relation} is {};\nreset role",
+                view.create(),
+                literal(&view.mark)
+            );
+            self.add(format!("what {} sees of {table}", view.role), sql);
+        }
+        let wanted = self.wanted(view);
+        self.learns(view, &wanted, &table);
+        let key = (view.grantee.to_string(), view.schema.to_string(), view.name.to_string());
+        let held = self.facts.view_rights.get(&key).filter(|_| !made_anew).cloned().unwrap_or_default();
+        for privilege in Privilege::ALL {
+            if held.whole.contains(&privilege) {
+                continue;
+            }
+            let to = format!("on {relation} to {}", name(&view.grantee));
+            if wanted.whole.contains(&privilege) {
+                self.add("as with the table", format!("grant {} {to}", privilege.word()));
+                continue;
+            }
+            let Some(columns) = wanted.columns.get(&privilege) else { continue };
+            let had = held.columns.get(&privilege);
+            let missing: Vec<String> = view
+                .columns
+                .iter()
+                .filter(|column| columns.contains(&*column.name) && had.is_none_or(|had| !had.contains(&*column.name)))
+                .map(|column| name(&column.name))
+                .collect();
+            if !missing.is_empty() {
+                let sql = format!("grant {} ({}) {to}", privilege.word(), missing.join(", "));
+                self.add("as with the table's columns", sql);
+            }
+        }
+    }
+
+    /// Whoever writes learns from unique and foreign keys which rows there are.
+    fn learns(&mut self, view: &View, rights: &Rights, table: &str) {
+        let held: Vec<&str> = Privilege::ALL
+            .into_iter()
+            .filter(|p| *p != Privilege::Select && (rights.whole.contains(p) || rights.columns.contains_key(p)))
+            .map(Privilege::word)
+            .collect();
+        if view.filtered && !view.accepts_existence && !held.is_empty() {
+            let (held, role) = (held.join(", "), name(&view.grantee));
+            let message = format!(
+                "{} may not reach every row of {table}, and by {held} it could learn which there are",
+                view.grantee
+            );
+            let on = self.table(view.base);
+            let hint = format!(
+                "revoke {held} on {on} from {role}; or accept_leakage = [\"existence\"] in [roles.{}]",
+                view.role
+            );
+            self.refused.push(Problem::whole("database", message, hint));
+        }
+    }
+
+    /// Views that the policy no longer has, and schemas that are empty then.
+    fn obsolete(&mut self, views: &[View]) {
+        let wanted: HashSet<(&str, &str)> = views.iter().map(|view| (&*view.schema, &*view.name)).collect();
+        let mut left: Vec<&(String, String)> =
+            self.facts.views.keys().filter(|(schema, view)| !wanted.contains(&(schema, view))).collect();
+        left.sort();
+        for (schema, view) in left {
+            self.add("no longer in the policy", format!("drop view {}", qualified(schema, view)));
+        }
+        let used: HashSet<&str> = views.iter().map(|view| &*view.schema).collect();
+        let mut empty: Vec<&String> = self
+            .facts
+            .schemas
+            .iter()
+            .filter(|(schema, ours)| **ours && !used.contains(schema.as_str()))
+            .map(|(schema, _)| schema)
+            .collect();
+        empty.sort();
+        for schema in empty {
+            self.add("nobody sees through it", format!("drop schema {}", name(schema)));
+        }
+    }
+
+    /// The tables are taken from whoever has a lens for them; what was taken is written down first.
+    fn revoke(&mut self, views: &[View]) {
+        let pairs: BTreeSet<(&str, u32)> = views.iter().map(|view| (&*view.grantee, view.base)).collect();
+        for (role, table) in pairs {
+            let of_pair = |direct: &&Direct| direct.role == role && direct.relation == table;
+            let direct: Vec<&Direct> = self.facts.direct.iter().filter(of_pair).collect();
+            if direct.is_empty() {
+                continue;
+            }
+            let on = self.table(table);
+            for right in &direct {
+                let columns = right.column.as_ref().map(|column| format!(" ({})", name(column))).unwrap_or_default();
+                let option = if right.grantable { " with grant option" } else { "" };
+                let undo = format!("grant {}{columns} on {on} to {}{option}", right.privilege, name(role));
+                let sql = format!("insert into pgveil.lens_undo (statement) values ({})", literal(&undo));
+                self.add("what to give back", sql);
+            }
+            self.add(
+                format!("{role} has its lens in place of the table"),
+                format!("revoke all privileges on {on} from {}", name(role)),
+            );
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A class with a lens: its views stand for the tables.
+//!
+//! In: the class's lens, names as written. Out: the view that a table's name means, and edits that name it. Never:
+//! protection; a name that is missed here reaches a table on which the role has no right.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::decide::Text;
+use super::reader::Reader;
+use crate::error::{Code, Refusal};
+use crate::policy::rules::Lens;
+use crate::sql::Span;
+use crate::sql::copy_stmt::{Copy, Direction, Source};
+use crate::sql::name::{ident, is_ident, quoted};
+use crate::sql::resolve::Found;
+use crate::sql::schema::Relation;
+
+impl Text<'_> {
+    /// `schema.table` becomes the view's, wherever the two words stand: in FROM, before a column, in a definition.
+    pub(super) fn name_views(&mut self, range: Range<usize>) {
+        let Some(lens) = self.request.rules.class(self.request.class).lens.clone() else { return };
+        let sql = self.request.sql;
+        let own = &self.tokens[range];
+        for (at, three) in own.windows(3).enumerate() {
+            let behind_dot = at > 0 && own[at - 1].is_punct(b'.');
+            if behind_dot || !is_ident(&three[0]) || !three[1].is_punct(b'.') || !is_ident(&three[2]) {
+                continue;
+            }
+            let Some(view_schema) = lens.schemas.get(&*ident(sql, &three[0])) else { continue };
+            let table = self.request.rules.schema.named(&ident(sql, &three[0]), &ident(sql, &three[2]));
+            if table.is_some_and(|table| lens.views.contains_key(&table.oid)) {
+                self.replace(three[0].span, quoted(view_schema).into());
+            }
+        }
+    }
+
+    /// COPY takes tables only: out of a view it is a query's, into one it is impossible.
+    pub(super) fn copy_view(&mut self, copy: &Copy, columns: &[Arc<str>]) -> Result<(), Refusal> {
+        let Source::Relation { name, extent, .. } = &copy.source else { return Ok(()) };
+        let names = self.names();
+        let Found::Relation(found) = names.find(name) else { return Ok(()) };
+        let rules = self.request.rules;
+        let lens = rules.class(self.request.class).lens.clone();
+        let Some(view) = lens.as_deref().and_then(|lens| view_of(lens, found, &rules.schema)) else { return Ok(()) };
+        if copy.direction == Direction::From {
+            return Err(Refusal::new(
+                Code::AboveClearance,
+                format!("COPY into {} is not possible for a role that may not see all of it", name.join(".")),
+                "Use INSERT, which may take many rows at once.",
+            ));
+        }
+        let list: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let query = format!("(select {} from {}.{})", list.join(", "), quoted(&view.schema), quoted(&view.name));
+        let (Some(first), Some(last)) = (self.tokens.get(extent.start), self.tokens.get(extent.end - 1)) else {
+            return Ok(());
+        };
+        self.replace(Span { start: first.span.start, end: last.span.end }, query.into());
+        Ok(())
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// What a name means to the class.
+    pub(super) fn through_lens(&self, found: Found<'a>) -> Found<'a> {
+        let (Found::Relation(relation), Some(lens)) = (&found, &self.class.lens) else { return found };
+        view_of(lens, relation, &self.rules.schema).map_or(found, Found::Relation)
+    }
+
+    /// The table that a view of the class's lens stands for.
+    pub(super) fn behind_view(&self, relation: u32) -> Option<&'a Arc<Relation>> {
+        let lens = self.class.lens.as_deref()?;
+        let (table, _) = lens.views.iter().find(|(_, view)| **view == relation)?;
+        self.rules.schema.relation(*table)
+    }
+}
+
+/// The relation itself if it is one of the lens's views, or the view that stands for it.
+fn view_of<'s>(lens: &Lens, relation: &Relation, schema: &'s crate::sql::schema::Schema) -> Option<&'s Arc<Relation>> {
+    let own = lens.views.values().find(|view| **view == relation.oid);
+    let view = own.or_else(|| lens.views.get(&relation.oid))?;
+    schema.relation(*view)
+}

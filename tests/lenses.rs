@@ -1,0 +1,276 @@
+//! Lenses: what PostgreSQL itself shows a role that may not see everything, in place of the tables.
+
+use std::process::Command;
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::support::{CANARY, Site, cluster};
+
+/// In every value of a plaintext column above clearance. (The server's log may hold it, unlike [`CANARY`].)
+const PLAIN: &str = "parkiet";
+
+const POLICY: &str = r#"
+version = 1
+[levels.confidential]
+encryption_required = false
+[tables."public.people"]
+subject = { kind = "person", key = "id" }
+[tables."public.people".columns]
+id = { level = "internal" }
+email = { level = "restricted", as = "varchar(80)", encrypt = "deterministic", mask = "email" }
+nick = { level = "confidential", mask = "partial:1:0" }
+note = { level = "restricted", encrypt = "randomized", as = "text" }
+born = { level = "internal" }
+gone = { level = "confidential", mask = "remove" }
+[roles.app]
+clearance = "restricted"
+[roles.analyst]
+clearance = "internal"
+accept_leakage = ["existence"]
+[roles.analyst.rows]
+"public.people" = "born > '1950-01-01'"
+[roles.support]
+clearance = "internal"
+above = "null"
+"#;
+
+const SCHEMA: &str = "
+create table people (id int primary key, email varchar(80) unique, nick varchar(40), note text, born date, gone text,
+  extra text);
+create table open (id int primary key, word text);
+insert into open values (1, 'spoken');
+create schema other;
+create table other.people (id int, word text);
+insert into other.people values (7, 'elsewhere');
+grant usage on schema other to public; grant select on other.people to public;
+";
+
+fn prepared() -> Site {
+    let site = Site::new("lenses").schema(SCHEMA).policy(POLICY).prepare();
+    site.pgveil_ok(&["apply", "--lenses"]);
+    site
+}
+
+async fn site() -> Site {
+    let mut site = prepared();
+    site.serve();
+    let app = site.client("app").await;
+    for (id, name, born) in [(1, "ann", "1980-02-03"), (2, "bob", "1990-04-05"), (3, "old", "1940-01-01")] {
+        let insert = format!(
+            "insert into people values ({id}, '{name}.{CANARY}@example.org', '{name}-{PLAIN}', '{CANARY}', '{born}',
+             '{PLAIN}', '{PLAIN}')"
+        );
+        app.batch_execute(&insert).await.unwrap();
+    }
+    site
+}
+
+/// Rows, or SQLSTATE and message.
+async fn answer(client: &Client, sql: &str) -> String {
+    let rows = match client.simple_query(sql).await {
+        Ok(messages) => messages,
+        Err(error) => {
+            let db = error.as_db_error().unwrap();
+            return format!("{}: {}", db.code().code(), db.message());
+        }
+    };
+    let rows = rows.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|at| row.get(at).unwrap_or("∅")).collect::<Vec<_>>().join("|"))
+        }
+        _ => None,
+    });
+    rows.collect::<Vec<_>>().join("\n")
+}
+
+/// What analyst gets of person 2.
+fn bob() -> String {
+    let stars = |count: usize| "*".repeat(count);
+    let email = format!("b{}@*******.org", stars(3 + CANARY.len()));
+    format!("2|{email}|b{}|∅|1990-04-05|∅", stars(3 + CANARY.len()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_reaches_its_lens_by_every_name_of_the_table() {
+    let site = site().await;
+    let analyst = site.client("analyst").await;
+    for sql in [
+        "select * from people where id = 2",
+        "select * from public.people where id = 2",
+        "select public.people.* from public.people where public.people.id = 2",
+        "select p.* from \"public\" . \"people\" as p where p.id = 2",
+        "select * from U&\"publi\\0063\".people where people.id = 2",
+        "table people order by id offset 1",
+        "with people as (select * from people) select * from people where id = 2",
+    ] {
+        assert_eq!(answer(&analyst, sql).await, bob(), "{sql}");
+        let row = analyst.query(sql, &[]).await.unwrap();
+        assert_eq!((row.len(), row[0].get::<_, i32>(0)), (1, 2), "{sql}");
+    }
+    assert_eq!(answer(&analyst, "select count(*) from people").await, "2", "the filtered row does not exist");
+    assert_eq!(answer(&analyst, "select nick from people where nick like 'ann-%'").await, "", "masks are compared");
+    assert!(answer(&analyst, "select gone from people").await.starts_with("42703"));
+    assert_eq!(answer(&analyst, "select word from open").await, "spoken", "a table without a lens");
+    assert_eq!(answer(&analyst, "select * from other.people").await, "7|elsewhere", "of the same name elsewhere");
+    assert!(answer(&analyst, "explain analyze select * from people").await.contains("PV018"), "it counts hidden rows");
+    let shown = |event: &serde_json::Value, column: &str| {
+        let touches = event["touches"].as_array().cloned().unwrap_or_default();
+        let of = |touch: &&serde_json::Value| touch["column"] == column && touch["relation"] == "public.people";
+        touches.iter().find(of).map(|touch| touch["shown"].as_str().unwrap_or_default().to_owned())
+    };
+    let events = site.events();
+    let by_analyst = |e: &&serde_json::Value| e["actor"]["role"] == "analyst" && shown(e, "nick").is_some();
+    let read = events.iter().find(by_analyst).expect("the lens is logged under its table's name");
+    assert_eq!(["id", "email", "nick"].map(|column| shown(read, column).unwrap()), ["searched", "masked", "masked"]);
+    let support = site.client("support").await;
+    assert_eq!(
+        answer(&support, "select id, email, nick, note from people order by 1").await,
+        "1|∅|∅|∅\n2|∅|∅|∅\n3|∅|∅|∅"
+    );
+    let app = site.client("app").await;
+    assert_eq!(answer(&app, "select extra from people where id = 2").await, PLAIN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_search_path_keeps_the_lens_and_does_not_show_it() {
+    let site = site().await;
+    let analyst = site.client("analyst").await;
+    let two = "select count(*) from people";
+    assert_eq!(answer(&analyst, "show search_path").await, "\"$user\", public");
+    for (set, shown) in [
+        ("set search_path = public, pg_temp", "public, pg_temp"),
+        ("reset search_path", "\"$user\", public"),
+        ("select set_config('search_path', 'public,\"Other\"', false)", "public,\"Other\""),
+        ("discard all", "\"$user\", public"),
+        ("set session search_path to 'public'", "public"),
+        ("reset all", "\"$user\", public"),
+        ("set role none", "\"$user\", public"),
+    ] {
+        let _ = answer(&analyst, set).await;
+        assert_eq!(answer(&analyst, two).await, "2", "{set}");
+        assert_eq!(answer(&analyst, "show search_path").await, shown, "{set}");
+    }
+    analyst.batch_execute("set search_path = other, public").await.unwrap();
+    assert_eq!(answer(&analyst, "select word from people").await, "elsewhere", "what stands before is before");
+    analyst.batch_execute("set search_path = public, other").await.unwrap();
+    for end in ["commit", "rollback"] {
+        analyst.batch_execute("begin").await.unwrap();
+        assert_eq!(answer(&analyst, two).await, "2");
+        analyst.batch_execute("savepoint s; set local search_path = other").await.unwrap();
+        assert_eq!(answer(&analyst, "select word from people").await, "elsewhere");
+        assert_eq!(answer(&analyst, "show search_path").await, "other");
+        analyst.batch_execute("rollback to s").await.unwrap();
+        assert_eq!(answer(&analyst, two).await, "2");
+        analyst.batch_execute("set local search_path = public").await.unwrap();
+        assert_eq!(answer(&analyst, two).await, "2");
+        analyst.batch_execute(end).await.unwrap();
+        assert_eq!(answer(&analyst, two).await, "2", "{end}");
+        assert_eq!(answer(&analyst, "show search_path").await, "public, other", "{end}");
+    }
+    // A statement prepared before means the same after.
+    let prepared = analyst.prepare("select count(*) from people").await.unwrap();
+    analyst.batch_execute("set search_path = other, public").await.unwrap();
+    assert_eq!(analyst.query_one(&prepared, &[]).await.unwrap().get::<_, i64>(0), 1);
+    analyst.batch_execute("set search_path = public").await.unwrap();
+    assert_eq!(analyst.query_one(&prepared, &[]).await.unwrap().get::<_, i64>(0), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lens_is_written_through_where_its_columns_are_the_tables() {
+    let site = site().await;
+    let analyst = site.client("analyst").await;
+    let insert = "insert into public.people (id, born) values (4, '1970-01-01') returning id, nick, born";
+    assert_eq!(answer(&analyst, insert).await, "4|∅|1970-01-01");
+    let upsert = "insert into people (id, born) values (4, '1971-01-01') on conflict (id) do update set born = excluded.born returning born";
+    assert_eq!(answer(&analyst, upsert).await, "1971-01-01");
+    let hidden = "insert into people (id, born) values (5, '1920-01-01')";
+    assert!(answer(&analyst, hidden).await.starts_with("44000"), "WITH CHECK OPTION");
+    assert!(answer(&analyst, "update people set nick = 'x' where id = 4").await.starts_with("0A000"), "masked");
+    assert_eq!(answer(&analyst, "update public.people set born = '1972-01-01' where id = 4").await, "");
+    assert_eq!(answer(&analyst, "delete from people where id in (3, 4)").await, "");
+    assert_eq!(site.sql("select count(*) from people"), "3", "the filtered row is out of reach");
+    assert!(answer(&analyst, "copy people (id, born) from stdin").await.contains("PV013"));
+    assert!(answer(&analyst, "truncate people").await.starts_with("42"), "not a table");
+    // In the place of COPY of a table.
+    for copy in ["copy people to stdout", "copy public.people (id, born, nick) to stdout (format csv, header)"] {
+        let rows = analyst.copy_out(copy).await.unwrap();
+        let rows: Vec<_> = futures_util::TryStreamExt::try_collect(rows).await.unwrap();
+        let text = rows.iter().map(|row: &bytes::Bytes| String::from_utf8_lossy(row)).collect::<String>();
+        assert!(text.contains("1990-04-05") && !text.contains("1940") && text.contains("b***"), "{copy}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_the_proxy_there_is_the_lens_and_nothing_else() {
+    let site = site().await;
+    let direct = site.direct("analyst").await;
+    for sql in [
+        "select id from public.people",
+        "select count(*) from people",
+        "update people set born = now()",
+        "select query_to_xml('select * from public.people', true, true, '')",
+        "do $$ begin perform * from public.people; end $$",
+        "select ipad from pgveil.lens_key",
+        "copy people to stdout",
+    ] {
+        let said = answer(&direct, sql).await;
+        assert!(said.starts_with("42501"), "{sql}: {said}");
+    }
+    let lens = answer(&direct, "select * from pgveil_lens_analyst_public.people where id = 2").await;
+    assert!(lens.contains("|\\xfed101") && !lens.contains(CANARY) && !lens.contains(PLAIN), "{lens}");
+    assert_eq!(
+        answer(&direct, "select most_common_vals from pg_stats where tablename = 'people' and schemaname = 'public'")
+            .await,
+        ""
+    );
+}
+
+#[test]
+fn apply_changes_nothing_twice_and_remove_leaves_what_was_there() {
+    let site = Site::new("removed").schema(SCHEMA).policy(POLICY).prepare();
+    site.pgveil_ok(&["apply"]);
+    site.write("policy.toml", &POLICY.replace("accept_leakage", "# accept_leakage"));
+    let refused = site.pgveil(&["apply", "--lenses"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("by INSERT, UPDATE, DELETE it could learn") && said.contains("accept_leakage"), "{said}");
+    site.write("policy.toml", POLICY);
+    site.sql("grant select (id, nick), update (born) on people to trusty; grant references on people to analyst with grant option");
+    let dump = |site: &Site| {
+        let mut dump = Command::new(cluster().binaries().program("pg_dump"));
+        let url = site.direct_url("pgveil");
+        let output = dump.args(["-s", "-d", &url]).output().expect("pg_dump runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // pg_dump ≥ 15.14 writes a random \restrict key; rights are a set.
+        let mut lines: Vec<String> = text
+            .lines()
+            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    };
+    let before = dump(&site);
+    let dry = site.pgveil_ok(&["apply", "--lenses", "--dry-run"]);
+    assert!(dry.contains("with (security_barrier = true)"), "{dry}");
+    assert_eq!(dump(&site), before, "a dry run changes nothing");
+    site.pgveil_ok(&["apply", "--lenses"]);
+    assert!(dump(&site).join("\n").contains("pgveil_lens_analyst_public"));
+    for again in [&["apply", "--lenses"][..], &["apply"], &["apply", "--lenses", "--dry-run"]] {
+        let said = site.pgveil_ok(again);
+        assert!(said.contains("nothing to do"), "{again:?}: {said}");
+    }
+    // A change of the policy is a change of the lens, and rights stay.
+    site.write("policy.toml", &POLICY.replace("mask = \"partial:1:0\"", "mask = \"null\""));
+    let said = site.pgveil_ok(&["apply"]);
+    assert!(said.contains("analyst's lens of public.people changes"), "{said}");
+    assert!(site.pgveil_ok(&["apply"]).contains("nothing to do"));
+    let rights =
+        "select string_agg(privilege_type, ',' order by privilege_type) from information_schema.table_privileges
+        where grantee = 'analyst' and table_schema = 'pgveil_lens_analyst_public'";
+    assert_eq!(site.sql(rights), "DELETE,INSERT,SELECT,UPDATE");
+    site.write("policy.toml", POLICY);
+    site.pgveil_ok(&["apply", "--remove"]);
+    assert_eq!(dump(&site), before);
+    assert!(site.pgveil_ok(&["apply", "--remove"]).contains("nothing to do"));
+}
