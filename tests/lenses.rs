@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::support::{CANARY, Site, cluster};
+use crate::support::{CANARY, PASSWORD, Site, cluster};
 
 /// In every value of a plaintext column above clearance. (The server's log may hold it, unlike [`CANARY`].)
 const PLAIN: &str = "parkiet";
@@ -225,6 +225,42 @@ async fn past_the_proxy_there_is_the_lens_and_nothing_else() {
     );
 }
 
+/// What pg_dump says of the schema, sorted: rights are a set, and pg_dump ≥ 15.14 writes a random \\restrict key.
+fn dump(site: &Site) -> Vec<String> {
+    let mut dump = Command::new(cluster().binaries().program("pg_dump"));
+    let output = dump.args(["-s", "-d", &site.direct_url("pgveil")]).output().expect("pg_dump runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn what_a_dry_run_prints_does_the_same_by_psql() {
+    let [printed, applied] = [(); 2].map(|()| Site::new("printed").schema(SCHEMA).policy(POLICY).prepare());
+    let script = printed.pgveil_ok(&["apply", "--lenses", "--dry-run"]);
+    // As the owner of the database, who is no superuser.
+    cluster().sql_as("pgveil", PASSWORD, &printed.database, &script).unwrap();
+    applied.pgveil_ok(&["apply", "--lenses"]);
+    assert_eq!(dump(&printed), dump(&applied));
+    // A lens of columns that are sealed later.
+    let sealed = "note = { level = \"restricted\", encrypt = \"randomized\", as = \"text\" }";
+    let plain = POLICY.replace(sealed, "note = { level = \"confidential\" }");
+    let [printed, applied] = [(); 2].map(|()| {
+        let site = Site::new("later").schema(SCHEMA).policy(&plain).prepare();
+        site.pgveil_ok(&["apply", "--lenses"]);
+        site.write("policy.toml", POLICY);
+        site
+    });
+    let script = printed.pgveil_ok(&["apply", "--dry-run"]);
+    cluster().sql_as("pgveil", PASSWORD, &printed.database, &script).unwrap();
+    applied.pgveil_ok(&["apply"]);
+    assert_eq!(dump(&printed), dump(&applied));
+    assert!(applied.pgveil_ok(&["apply"]).contains("nothing to do"));
+}
+
 #[test]
 fn apply_changes_nothing_twice_and_remove_leaves_what_was_there() {
     let site = Site::new("removed").schema(SCHEMA).policy(POLICY).prepare();
@@ -235,21 +271,6 @@ fn apply_changes_nothing_twice_and_remove_leaves_what_was_there() {
     assert!(said.contains("by INSERT, UPDATE, DELETE it could learn") && said.contains("accept_leakage"), "{said}");
     site.write("policy.toml", POLICY);
     site.sql("grant select (id, nick), update (born) on people to trusty; grant references on people to analyst with grant option");
-    let dump = |site: &Site| {
-        let mut dump = Command::new(cluster().binaries().program("pg_dump"));
-        let url = site.direct_url("pgveil");
-        let output = dump.args(["-s", "-d", &url]).output().expect("pg_dump runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        // pg_dump ≥ 15.14 writes a random \restrict key; rights are a set.
-        let mut lines: Vec<String> = text
-            .lines()
-            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
-            .map(str::to_owned)
-            .collect();
-        lines.sort();
-        lines
-    };
     let before = dump(&site);
     let dry = site.pgveil_ok(&["apply", "--lenses", "--dry-run"]);
     assert!(dry.contains("with (security_barrier = true)"), "{dry}");

@@ -65,7 +65,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if args.superuser {
             // Not asked for.
         } else if args.dry_run {
+            if number == 1 {
+                println!("begin;\nset local search_path = pg_catalog;");
+            }
             println!("{statement}");
+            if number == count {
+                println!("commit;");
+            }
         } else {
             println!("[{number}/{count}] {}", statement.why);
         }

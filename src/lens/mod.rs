@@ -11,6 +11,7 @@ mod facts;
 mod views;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -25,7 +26,7 @@ use crate::policy::Policy;
 use crate::policy::problem::Problem;
 use crate::policy::rules::Mode;
 use crate::sql::schema::Schema;
-use crate::wire::types::Kind;
+use crate::wire::types::{Kind, SqlType};
 use columns::{Wanted, foreign_keys_to_remake, judge, wanted};
 
 /// What `pgveil apply` would do.
@@ -35,6 +36,8 @@ pub struct Plan {
     pub statements: Vec<Statement>,
     /// Columns sealed by it, `schema.table.column`.
     pub sealed: Vec<String>,
+    /// The same.
+    seals: Vec<Seal>,
     /// Columns of tables that hold rows: they wait for `pgveil seal`.
     pub waiting: Vec<String>,
     /// Columns that cannot be sealed as things stand.
@@ -43,6 +46,14 @@ pub struct Plan {
     pub superuser: Vec<Statement>,
     /// What makes the lenses what the policy says, or removes them; run only on request.
     pub lenses: Vec<Statement>,
+}
+
+/// A column that becomes sealed.
+#[derive(Clone, Debug)]
+struct Seal {
+    table: u32,
+    column: Arc<str>,
+    ty: SqlType,
 }
 
 impl Plan {
@@ -100,6 +111,11 @@ pub fn plan(policy: &Policy, schema: &Schema, facts: &Facts, ids: &HashMap<Strin
     Plan {
         statements,
         sealed: verdict.ready.iter().map(Wanted::full).collect(),
+        seals: verdict
+            .ready
+            .iter()
+            .map(|w| Seal { table: w.relation.oid, column: w.column.clone(), ty: w.ty })
+            .collect(),
         waiting: verdict.full.iter().map(Wanted::full).collect(),
         refused: verdict.refused,
         superuser: superuser_script(facts),

@@ -6,7 +6,10 @@ use tokio_postgres::{Client, Row};
 
 use crate::catalog::control;
 use crate::error::{Error, Result};
+use crate::lens::Seal;
+use crate::lens::ddl::{self, Statement};
 use crate::policy::lens::{OWNER, View};
+use crate::sql::schema::Schema;
 
 /// What may be done with rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,10 +94,22 @@ pub struct LensFacts {
 }
 
 impl LensFacts {
-    /// Takes over what could be done with views that have been dropped since.
-    pub(in crate::lens) fn with_rights_of(mut self, before: LensFacts) -> Self {
-        self.view_rights.extend(before.view_rights);
-        self
+    /// What drops the lenses over the tables of those columns, which from then on are not there. What could be done with
+    /// them is still known.
+    pub(in crate::lens) fn over(&mut self, schema: &Schema, seals: &[Seal]) -> Vec<Statement> {
+        let family = seals.iter().filter_map(|seal| schema.relation(seal.table));
+        let family: HashSet<u32> = family.flat_map(|table| table.children.iter().copied().chain([table.oid])).collect();
+        let covers = |oid: &u32| family.contains(oid);
+        let mut statements = Vec::new();
+        for view in schema.lens_views.keys().filter_map(|oid| schema.relation(*oid)) {
+            if view.reads.iter().any(covers) {
+                self.views.remove(&(view.schema.to_string(), view.name.to_string()));
+                let sql = format!("drop view {}", ddl::relation(view));
+                statements.push(Statement::new("a column behind it is sealed; it is made anew", sql));
+            }
+        }
+        statements.sort_by(|a, b| a.sql.cmp(&b.sql));
+        statements
     }
 }
 

@@ -62,22 +62,6 @@ pub(super) fn plan(views: &[View], schema: &Schema, facts: &LensFacts, control: 
     lenses
 }
 
-/// What drops the lenses over the tables of those columns (`schema.table.column`).
-pub(super) fn over(schema: &Schema, columns: &[String]) -> Vec<Statement> {
-    let of_column =
-        |table: &str| columns.iter().any(|column| column.strip_prefix(table).is_some_and(|rest| rest.starts_with('.')));
-    let covers = |oid: &u32| schema.relation(*oid).is_some_and(|table| of_column(&table.qualified()));
-    let mut statements = Vec::new();
-    for view in schema.lens_views.keys().filter_map(|oid| schema.relation(*oid)) {
-        if view.reads.iter().any(covers) {
-            let sql = format!("drop view {}", super::ddl::relation(view));
-            statements.push(Statement::new("a column behind it is sealed; it is made anew", sql));
-        }
-    }
-    statements.sort_by(|a, b| a.sql.cmp(&b.sql));
-    statements
-}
-
 /// The role that owns every lens.
 fn owner(facts: &LensFacts, control: &str) -> Vec<Statement> {
     let mut statements = Vec::new();
