@@ -6,7 +6,8 @@
 
 Cells: select (unprotected database), protected (an unprotected table of a protected one), read1, read5 (that many sealed
 columns opened), insert5 (that many sealed), scan (10,000 rows of 8 texts), copy (1,000,000 rows, two sealed columns),
-idle (memory of 1,000 connections), flat (memory over 1,000,000 statements of one connection).
+idle (memory of 1,000 connections), flat (memory over 1,000,000 statements of one connection), lens (a table past the proxy, and
+what PostgreSQL shows a masked role in its place: plain columns, masked ones, masked ones of filtered rows).
 
 `bare copy` is bench/floor.rs: two sockets and a Tokio task between them, which is what no proxy in user space can beat
 by much. `envelopes` are the same sealed bytes in sealed columns of the unprotected database, through that copy: what the
@@ -36,9 +37,10 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
-CELLS = ["select", "protected", "read1", "read5", "insert5", "scan", "copy", "idle", "flat"]
+CELLS = ["select", "protected", "read1", "read5", "insert5", "scan", "copy", "idle", "flat", "lens"]
 PEOPLE = 10_000
 COPY_ROWS = 1_000_000
+VISITS = 100_000
 IDLE = 1_000
 FLAT = 1_000_000
 TICK = os.sysconf("SC_CLK_TCK")
@@ -63,14 +65,28 @@ id = { level = "internal" }
 a  = { level = "restricted", encrypt = "deterministic", as = "varchar(320)" }
 b  = { level = "restricted", encrypt = "randomized" }
 c  = { level = "internal" }
+[tables."public.visits".columns]
+id = { level = "public" }
+day = { level = "public" }
+kind = { level = "public" }
+nick = { level = "internal", mask = "partial:1:0" }
+amount = { level = "internal", mask = "bucket:100" }
 [roles.bench]
 clearance = "restricted"
+[roles.masked]
+clearance = "public"
+[roles.filtered]
+clearance = "public"
+[roles.filtered.rows]
+"public.visits" = "kind <> 'k3'"
 """ % "\n".join(f'c{n} = {{ level = "internal" }}' for n in range(2, 9))
 
 TABLES = [
     "create table people (id int primary key, email varchar(320), %s)" % ", ".join(f"{n} text" for n in COLUMNS[1:]),
     "create table wide (id int primary key, %s)" % ", ".join(f"c{n} text" for n in range(1, 9)),
     "create table load (id int primary key, a varchar(320), b text, c int)",
+    "create table visits (id int primary key, day date, kind text, nick text, amount int)",
+    "create index on visits (day)",
     "create sequence ids",
     # For the bytes that pgveil makes of the same rows, in such a domain as it gives sealed columns.
     "create domain sealed as bytea check (value is null or (octet_length(value) >= 48 "
@@ -106,8 +122,8 @@ def rss(pid):
 class Target:
     """Where a client connects: a port, a database, and the process whose CPU is counted."""
 
-    def __init__(self, name, port, database, pid=None):
-        self.name, self.port, self.database, self.pid = name, port, database, pid
+    def __init__(self, name, port, database, pid=None, role="bench"):
+        self.name, self.port, self.database, self.pid, self.role = name, port, database, pid, role
 
 
 class Rig:
@@ -153,8 +169,8 @@ class Rig:
         subprocess.run(self.as_owner(*control, "-w", "-l", data / "server.log", "start"), **quiet)
         stop = self.as_owner(*control, "-m", "immediate", "stop")
         self.stack.callback(subprocess.run, stop, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for statement in (f"create role bench login password '{self.password}'",
-                          f"create role pgveil login password '{self.password}'",
+        roles = (f"create role {role} login password '{self.password}'" for role in ("bench", "pgveil", "masked", "filtered"))
+        for statement in (*roles, "create role pgveil_lens nologin", "grant pgveil_lens to pgveil",
                           "create database plain owner bench", "create database app owner pgveil"):
             subprocess.run([self.bin / "psql", "-X", "-q", "-h", sockets, "-p", str(self.direct), "-U", self.owner,
                             "-d", "postgres", "-c", statement], check=True)
@@ -163,7 +179,7 @@ class Rig:
                             str(self.direct), "-U", role, database], env=self.env, **quiet)
             self.sql(self.direct, role, database, *TABLES)
         self.sql(self.direct, "pgveil", "app", "grant all on all tables in schema public to bench",
-                 "grant all on all sequences in schema public to bench")
+                 "grant all on all sequences in schema public to bench", "grant select on visits to masked, filtered")
 
     def sql(self, port, role, database, *statements):
         command = [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p",
@@ -225,7 +241,7 @@ class Rig:
         config.chmod(0o600)
         program = str(pathlib.Path(self.options.pgveil).resolve())
         if first:
-            for words in (["keys", "init"], ["apply"]):
+            for words in (["keys", "init"], ["apply", "--lenses"]):
                 subprocess.run([program, *words, "--config", str(config)], cwd=self.folder, check=True,
                                stdout=subprocess.DEVNULL)
         server = self.spawn([program, "serve", "--config", config], f"pgveil-{durability}.log",
@@ -254,8 +270,11 @@ class Rig:
             self.copy(self.direct, "bench", "plain", f"{table} to stdout", rows)
             self.copy(self.async_.port, "bench", "app", f"{table} from stdin", rows)
             self.envelopes_of(table)
+        visits = (f"insert into visits select n, date '2020-01-01' + n % 1000, 'k' || n % 10, 'nick ' || n % 997, n * 7 % 5000 "
+                  f"from generate_series(1, {VISITS}) n")
+        self.sql(self.direct, "pgveil", "app", visits)
         for port, role, database in ((self.direct, "bench", "plain"), (self.direct, "pgveil", "app")):
-            self.sql(port, role, database, "analyze people", "analyze wide")
+            self.sql(port, role, database, "analyze people", "analyze wide", "analyze visits")
 
     def copy(self, port, role, database, words, path):
         """COPY from or to a file of this machine."""
@@ -301,7 +320,7 @@ class Rig:
         """Transactions per second and CPU seconds of the proxy for 100,000 of them."""
         before = cpu(target.pid) if target.pid else 0
         command = [self.bin / "pgbench", "-n", "-M", mode, "-c", clients, "-j", 1, "-T", self.options.seconds, "-h",
-                   "127.0.0.1", "-p", target.port, "-U", "bench", *script, target.database]
+                   "127.0.0.1", "-p", target.port, "-U", target.role, *script, target.database]
         ran = subprocess.run([*map(str, command)], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              text=True)
         if ran.returncode:
@@ -497,6 +516,35 @@ def fdatasync(folder):
     return median(times)
 
 
+def lens(rig):
+    """Past the proxy: what a view with masks and filters costs the server itself."""
+    print(f"\n### A lens over {VISITS:,} rows, one client, prepared: times of the table's own\n")
+    print("| query | table, µs | plain columns | masked | masked, rows filtered |")
+    print("|---|---|---|---|---|")
+    day = "\\set day random(0, 990)\n"
+    queries = {
+        "key lookup": (f"\\set id random(1, {VISITS})\n", "select {0}, {1} from {2}visits where id = :id"),
+        "range of 500 rows, indexed": (day, "select count(*), max({0}), max({1}) from {2}visits "
+                                       "where day between date '2020-01-01' + :day::int and date '2020-01-01' + :day::int + 4"),
+        "scan": ("", "select count(*), max({0}), max({1}) from {2}visits"),
+        "group by": ("", "select {0}, count(*) from {2}visits group by {0}"),
+    }
+    of = {role: f"pgveil_lens_{role}_public." for role in ("masked", "filtered")}
+    for name, (sets, query) in queries.items():
+        clear, masked = ("kind", "day"), ("nick", "amount")
+        ways = {"clear table": (clear, "", "bench"), "plain": (clear, of["masked"], "masked"), "table": (masked, "", "bench"),
+                "masked": (masked, of["masked"], "masked"), "filtered": (masked, of["filtered"], "filtered")}
+        scripts = {way: rig.script(f"lens {way}", sets + query.format(*columns, schema) + ";\n")
+                   for way, (columns, schema, _) in ways.items()}
+        targets = [Target(way, rig.direct, "app", role=role) for way, (_, _, role) in ways.items()]
+        runs = interleave(rig, targets, lambda t: rig.pgbench(t, "prepared", 1, "-f", scripts[t.name]))
+        cells = []
+        for way, base in (("plain", "clear table"), ("masked", "table"), ("filtered", "table")):
+            ratios = [b[0] / a[0] for a, b in zip(runs[way], runs[base])]
+            cells.append(f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})")
+        print(f"| {name} | {1e6 / median([run[0] for run in runs['table']]):.0f} | {' | '.join(cells)} |", flush=True)
+
+
 def pgbin():
     found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     return str(found[-1]) if found else subprocess.check_output(["pg_config", "--bindir"], text=True).strip()
@@ -531,7 +579,7 @@ def main():
         print(f"PostgreSQL {server}, {version}, {os.cpu_count()} CPUs, {options.rounds} rounds of {options.seconds} s, "
               f"fdatasync of 1 KiB: {fdatasync(rig.folder):.0f} µs")
         run = {"select": select, "protected": protected, "read1": lambda r: read(r, 1), "read5": lambda r: read(r, 5),
-               "insert5": insert, "scan": scan, "copy": copy, "idle": idle, "flat": flat}
+               "insert5": insert, "scan": scan, "copy": copy, "idle": idle, "flat": flat, "lens": lens}
         for cell in options.cells or CELLS:
             run[cell](rig)
 
