@@ -4,6 +4,7 @@ use std::process::Command;
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use crate::scenario::{has_python, python, transcript};
 use crate::support::{CANARY, PASSWORD, Site, cluster};
 
 /// In every value of a plaintext column above clearance. (The server's log may hold it, unlike [`CANARY`].)
@@ -150,6 +151,16 @@ async fn the_search_path_keeps_the_lens_and_does_not_show_it() {
         assert_eq!(answer(&analyst, two).await, "2", "{set}");
         assert_eq!(answer(&analyst, "show search_path").await, shown, "{set}");
     }
+    for sql in [
+        "select current_schema()",
+        "select current_schema",
+        "select pg_catalog.current_schema() as x, 1 as \"current_schema\"",
+    ] {
+        let said = answer(&analyst, sql).await;
+        assert!(said.starts_with("public"), "{sql}: {said}");
+    }
+    let row = analyst.query_one("select current_schema(), 1", &[]).await.unwrap();
+    assert_eq!((row.columns()[0].name(), row.get::<_, &str>(0)), ("current_schema", "public"));
     analyst.batch_execute("set search_path = other, public").await.unwrap();
     assert_eq!(answer(&analyst, "select word from people").await, "elsewhere", "what stands before is before");
     analyst.batch_execute("set search_path = public, other").await.unwrap();
@@ -198,6 +209,31 @@ async fn a_lens_is_written_through_where_its_columns_are_the_tables() {
         let text = rows.iter().map(|row: &bytes::Bytes| String::from_utf8_lossy(row)).collect::<String>();
         assert!(text.contains("1990-04-05") && !text.contains("1940") && text.contains("b***"), "{copy}: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orms_and_psql_work_as_a_masked_role_unchanged() {
+    if !has_python("lenses::orms_and_psql_work_as_a_masked_role_unchanged") {
+        return;
+    }
+    let site = site().await;
+    let said = transcript("a masked role", &mut python("masked_orms.py", &site.url("analyst"), &[]));
+    assert!(said.trim_end().ends_with("done") && !said.contains(PLAIN), "{said}");
+    let words = [
+        "-A",
+        "-t",
+        "-c",
+        "\\d people",
+        "-c",
+        "select nick, gone from public.people where id = 2",
+        "-c",
+        "\\dv people",
+    ];
+    let output = site.psql("analyst", &words);
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("nick|character varying(40)") && said.contains("|people|view|pgveil_lens"), "{said}");
+    assert!(said.contains("column \"gone\" does not exist") && !said.contains(PLAIN), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

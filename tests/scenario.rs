@@ -40,7 +40,7 @@ fn alike(name: &str, run: impl Fn(&str) -> Command) {
     assert_eq!(envelopes, site.sql("select count(*) from people"), "{name}: every email on disk is an envelope");
 }
 
-fn transcript(target: &str, command: &mut Command) -> String {
+pub fn transcript(target: &str, command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("the client starts");
     let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "against {target}: {status}\n{out}\n{err}");
@@ -52,18 +52,18 @@ fn client_script(name: &str) -> std::path::PathBuf {
     repository().join("tests/clients").join(name)
 }
 
-fn python(script: &'static str, url: &str, args: &[&str]) -> Command {
+pub fn python(script: &'static str, url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(target_dir().join("clients/venv/bin/python"));
     command.arg(client_script(script)).arg(url).args(args).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-fn has_python(test: &str) -> bool {
+pub fn has_python(test: &str) -> bool {
     let program = target_dir().join("clients/venv/bin/python");
-    let ready = Command::new(program).args(["-c", "import psycopg, asyncpg"]).output();
+    let ready = Command::new(program).args(["-c", "import psycopg, asyncpg, sqlalchemy, django"]).output();
     let ready = ready.is_ok_and(|output| output.status.success());
     if !ready {
-        skip(test, "psycopg and asyncpg are not in target/clients/venv (see .ci/needs)");
+        skip(test, "psycopg, asyncpg, SQLAlchemy and Django are not in target/clients/venv (see .ci/needs)");
     }
     ready
 }

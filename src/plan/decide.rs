@@ -38,7 +38,8 @@ pub(super) fn decide(request: &Request<'_>, limits: Limits) -> Decision {
     };
     let restricted = request.rules.class(request.class).restricted();
     let block = tokens.iter().any(|token| token.is_word(request.sql, "do"));
-    if !restricted && !block && !mentions(request.sql, &tokens, &request.rules.names) {
+    let own_schema = super::lens::asks_schema(request, &tokens);
+    if !restricted && !block && !own_schema && !mentions(request.sql, &tokens, &request.rules.names) {
         return unprotected(request, &tokens);
     }
     if tokens.len() > limits.tokens {
@@ -380,6 +381,7 @@ impl<'a> Text<'a> {
             return self.block(range);
         }
         if !named && !self.restricted {
+            self.name_views(range.clone());
             return Ok(unread_step(request, self.tokens, range));
         }
         if named && let Some(what) = self.stale {

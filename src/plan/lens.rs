@@ -6,22 +6,58 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::Request;
 use super::decide::Text;
 use super::reader::Reader;
 use crate::error::{Code, Refusal};
 use crate::policy::rules::Lens;
 use crate::sql::Span;
 use crate::sql::copy_stmt::{Copy, Direction, Source};
+use crate::sql::lexer::Token;
 use crate::sql::name::{ident, is_ident, quoted};
 use crate::sql::resolve::Found;
 use crate::sql::schema::Relation;
 
+/// `current_schema` of a session in whose path a lens stands: the first schema that is none.
+const CURRENT_SCHEMA: &str = "(select s.\"current_schema\" from pg_catalog.unnest(pg_catalog.current_schemas(false)) \
+     with ordinality as s(\"current_schema\", n) where not pg_catalog.starts_with(s.\"current_schema\"::pg_catalog.text, 'pgveil_lens_') \
+     order by s.n limit 1)";
+
+/// Whether a class with a lens asks for the current schema.
+pub(super) fn asks_schema(request: &Request<'_>, tokens: &[Token]) -> bool {
+    let class = request.rules.class(request.class);
+    class.lens.is_some() && tokens.iter().any(|token| token.is_word(request.sql, "current_schema"))
+}
+
 impl Text<'_> {
+    /// `[pg_catalog.]current_schema[()]` in place of a value becomes a query for what the client would see without a lens.
+    fn name_schema(&mut self, own: &[Token]) {
+        let sql = self.request.sql;
+        for (at, token) in own.iter().enumerate().filter(|(_, token)| token.is_word(sql, "current_schema")) {
+            let before = |back: usize| at.checked_sub(back).and_then(|at| own.get(at));
+            let dotted = before(1).is_some_and(|token| token.is_punct(b'.'));
+            let system = before(2).filter(|token| dotted && *ident(sql, token) == *"pg_catalog");
+            let labels = before(1).is_some_and(|token| token.is_word(sql, "as"));
+            if labels || (dotted && system.is_none()) {
+                continue;
+            }
+            let called = own.get(at + 1).is_some_and(|token| token.is_punct(b'('));
+            let end = match own.get(at + 2).filter(|token| called && token.is_punct(b')')) {
+                Some(close) => close.span.end,
+                None if called => continue,
+                None => token.span.end,
+            };
+            let start = system.unwrap_or(token).span.start;
+            self.replace(Span { start, end }, CURRENT_SCHEMA.into());
+        }
+    }
+
     /// `schema.table` becomes the view's, wherever the two words stand: in FROM, before a column, in a definition.
     pub(super) fn name_views(&mut self, range: Range<usize>) {
         let Some(lens) = self.request.rules.class(self.request.class).lens.clone() else { return };
         let sql = self.request.sql;
         let own = &self.tokens[range];
+        self.name_schema(own);
         for (at, three) in own.windows(3).enumerate() {
             let behind_dot = at > 0 && own[at - 1].is_punct(b'.');
             if behind_dot || !is_ident(&three[0]) || !three[1].is_punct(b'.') || !is_ident(&three[2]) {
