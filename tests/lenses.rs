@@ -33,6 +33,7 @@ accept_leakage = ["existence"]
 [roles.support]
 clearance = "internal"
 above = "null"
+refuse = ["write", "ddl", "copy_out", "functions", "do", "listen", "fast_path"]
 "#;
 
 const SCHEMA: &str = "
@@ -40,6 +41,7 @@ create table people (id int primary key, email varchar(80) unique, nick varchar(
   extra text);
 create table open (id int primary key, word text);
 insert into open values (1, 'spoken');
+create function shout(text) returns text language sql as 'select upper($1)';
 create schema other;
 create table other.people (id int, word text);
 insert into other.people values (7, 'elsewhere');
@@ -209,6 +211,40 @@ async fn a_lens_is_written_through_where_its_columns_are_the_tables() {
         let text = rows.iter().map(|row: &bytes::Bytes| String::from_utf8_lossy(row)).collect::<String>();
         assert!(text.contains("1990-04-05") && !text.contains("1940") && text.contains("b***"), "{copy}: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_policy_refuses_is_refused_in_every_form() {
+    let site = site().await;
+    let support = site.client("support").await;
+    for sql in [
+        "insert into open values (2, 'x')",
+        "with x as (delete from open returning *) select * from x",
+        "copy (update open set word = 'x' returning *) to stdout",
+        "copy open from stdin",
+        "copy open to stdout",
+        "truncate open",
+        "create table made (a int)",
+        "select 1 as a into made",
+        "drop table open",
+        "do $$ begin end $$",
+        "call nothing()",
+        "select shout(word) from open",
+        "explain insert into open values (2, 'x')",
+        "prepare p as delete from open",
+        "declare c cursor for select shout('x')",
+        "listen x",
+        "select pg_notify('x', 'y')",
+        "select 1; notify x",
+    ] {
+        let said = answer(&support, sql).await;
+        assert!(said.starts_with("42501: PV018") && said.contains("not available"), "{sql}: {said}");
+        let prepared = support.prepare(sql).await;
+        assert!(prepared.is_err(), "{sql}");
+    }
+    assert_eq!(answer(&support, "begin; select word from open; commit").await, "spoken");
+    let app = site.client("app").await;
+    assert_eq!(answer(&app, "select shout(word) from open").await, "SPOKEN");
 }
 
 #[tokio::test(flavor = "multi_thread")]

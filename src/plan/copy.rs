@@ -144,6 +144,11 @@ impl Text<'_> {
     }
 }
 
+/// It is COPY … TO; so is one that cannot be read.
+pub(super) fn copies_out(sql: &str, tokens: &[Token], range: Range<usize>) -> bool {
+    copy_stmt::copy(sql, tokens, range).is_none_or(|copy| copy.direction == Direction::To)
+}
+
 /// The client's data follows this COPY; one that cannot be read may be such.
 pub(super) fn reads_client(sql: &str, tokens: &[Token], range: Range<usize>) -> bool {
     let copy = copy_stmt::copy(sql, tokens, range);

@@ -36,6 +36,9 @@ pub(super) fn decide(request: &Request<'_>, limits: Limits) -> Decision {
         Ok(tokens) => tokens,
         Err(error) => return without_tokens(request, error),
     };
+    if let Some(refused) = super::allowed::objection(request, &tokens) {
+        return Decision::Refuse(refused);
+    }
     let restricted = request.rules.class(request.class).restricted();
     let block = tokens.iter().any(|token| token.is_word(request.sql, "do"));
     let own_schema = super::lens::asks_schema(request, &tokens);
@@ -83,7 +86,8 @@ fn without_tokens(request: &Request<'_>, error: LexError) -> Decision {
     }
     let lower = request.sql.to_lowercase();
     let named = request.rules.names.iter().any(|name| lower.contains(name.as_str()));
-    if named || request.rules.class(request.class).restricted() {
+    let class = request.rules.class(request.class);
+    if named || class.restricted() || !class.refuses.is_empty() {
         return beyond(refuse::unreadable("it cannot be cut into tokens"));
     }
     let step = step(StepKind::Ordinary, Access::Other, Arc::new(Shape::unreadable()));

@@ -3,6 +3,7 @@
 //! In: the client's text, declared parameter types, the actor's class, the rules. Out: a [`Decision`]. Never: keys,
 //! values, I/O. The cache is keyed by hashes and holds no text of a client's literal.
 
+mod allowed;
 mod assemble;
 mod cache;
 mod constant;

@@ -76,6 +76,7 @@ fn nobody(whole: &Place) -> Role {
         write: None,
         export_sealed: false,
         rows: Vec::new(),
+        refuses: Vec::new(),
         accepts_existence: false,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::problem::{At, Place};
-use super::rules::{Level, Mode, OnFailure};
+use super::rules::{Level, Mode, OnFailure, StatementClass};
 use crate::detect::Thresholds;
 use crate::mask::Mask;
 use crate::wire::types::SqlType;
@@ -213,6 +213,8 @@ pub struct Role {
     pub export_sealed: bool,
     /// `[roles.….rows]`: which rows of a table it may reach.
     pub rows: Vec<RowFilter>,
+    /// `refuse = […]`: statements it may not send.
+    pub refuses: Vec<StatementClass>,
     /// `accept_leakage = ["existence"]`: by writing it may learn which hidden rows and values exist.
     pub accepts_existence: bool,
 }

@@ -129,6 +129,7 @@ fn class(role: &Role, found: &Found<'_>, by_id: &ByColumn<Arc<SealedColumn>>) ->
         may_search: ids(&may_search),
         may_write: ids(&may_write),
         hidden: hidden(role, found),
+        refuses: role.refuses.clone(),
         filtered,
         lens: None,
     }

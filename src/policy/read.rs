@@ -4,7 +4,7 @@
 use super::checked::{Above, Column, Demands, Role, RowFilter, Sealing, Subject, Table};
 use super::problem::{At, Place, suggest};
 use super::reader::Section;
-use super::rules::{Level, Mode, OnFailure};
+use super::rules::{Level, Mode, OnFailure, StatementClass};
 use super::words;
 use super::{detect, types};
 use crate::detect::Thresholds;
@@ -187,10 +187,28 @@ fn role(name: At<String>, mut s: Section<'_>, purposes: &mut Vec<At<String>>) ->
         write: s.flag("write").map(|at| at.value),
         export_sealed,
         rows: rows(&mut s),
+        refuses: refuses(&mut s),
         accepts_existence: accepts(&mut s, "existence"),
     };
     s.close();
     role
+}
+
+/// `refuse = ["write", …]`
+fn refuses(s: &mut Section<'_>) -> Vec<StatementClass> {
+    let words = StatementClass::WORDS;
+    let mut found = Vec::new();
+    for at in s.texts("refuse").unwrap_or_default() {
+        match words.iter().find(|(word, _)| *word == at.value) {
+            Some((_, class)) => found.push(*class),
+            None => {
+                let names = || words.iter().map(|(word, _)| *word);
+                let hint = suggest(&at.value, names(), &format!("of: {}", names().collect::<Vec<_>>().join(", ")));
+                s.problem(&at.place, format!("`refuse` cannot contain \"{}\"", at.value), hint);
+            }
+        }
+    }
+    found
 }
 
 /// `accept_leakage = ["…"]`, where there is one word to accept.

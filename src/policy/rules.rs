@@ -116,6 +116,41 @@ pub struct Lens {
     pub views: HashMap<u32, u32>,
 }
 
+macro_rules! statement_classes {
+    ($($name:ident = $word:literal, $words:literal;)*) => {
+        /// What `refuse` can name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "each has its words")]
+        pub enum StatementClass { $($name,)* }
+
+        impl StatementClass {
+            /// The policy's words.
+            pub const WORDS: &'static [(&'static str, StatementClass)] = &[$(($word, StatementClass::$name),)*];
+
+            /// In a policy.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// In a message.
+            pub fn words(self) -> &'static str {
+                match self { $(Self::$name => $words,)* }
+            }
+        }
+    };
+}
+
+statement_classes! {
+    Read = "read", "a query";
+    Write = "write", "INSERT, UPDATE, DELETE, MERGE, TRUNCATE or COPY FROM";
+    Ddl = "ddl", "a definition";
+    CopyOut = "copy_out", "COPY TO";
+    Functions = "functions", "a function that users have written";
+    Do = "do", "DO";
+    Listen = "listen", "LISTEN, UNLISTEN or NOTIFY";
+    FastPath = "fast_path", "a function-call message";
+}
+
 /// Actors with the same rights share a class; the plan cache is keyed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClassId(pub u16);
@@ -133,6 +168,8 @@ pub struct ActorClass {
     pub may_write: HashSet<u32>,
     /// Plaintext columns above its clearance: (relation oid, attnum). Also through views: the relation's `reads`.
     pub hidden: HashSet<(u32, i16)>,
+    /// Statements it may not send, whatever they touch.
+    pub refuses: Vec<StatementClass>,
     /// Relations of which it may not reach every row.
     pub filtered: HashSet<u32>,
     /// What PostgreSQL shows it in place of the tables; `None` while that is not in force.

@@ -4,6 +4,7 @@
 
 use crate::error::{Code, Refusal};
 use crate::plan::Refused;
+use crate::policy::rules::StatementClass;
 use crate::wire::message::{self, FunctionCall, Reader};
 use crate::wire::{encode, frame};
 
@@ -31,7 +32,9 @@ impl Session {
     }
 
     fn call_objection(&self, call: &FunctionCall<'_>, cx: &Context<'_>) -> Option<Refusal> {
-        if !LARGE_OBJECTS.contains(&call.function) || self.class(cx.rules).partial() {
+        let class = self.class(cx.rules);
+        let refuses = class.refuses.contains(&StatementClass::FastPath);
+        if !LARGE_OBJECTS.contains(&call.function) || class.partial() || refuses {
             return Some(refused());
         }
         let mut r = Reader::new(call.value_bytes);
