@@ -33,6 +33,7 @@ mod properties;
 mod protocol_scripts;
 mod readme;
 mod scenario;
+mod shapes;
 mod sizes;
 mod sql_agreement;
 mod sql_prepare;
