@@ -238,6 +238,7 @@ impl Reading {
             typmod: number(row, 5)?,
             not_null: truth(row, 6)?,
             has_default: truth(row, 7)?,
+            generated: truth(row, 8)?,
             sealed: None,
             sealed_array: false,
             source: None,

@@ -69,7 +69,7 @@ pub(super) const BATCH: &str = concat!(
     ";",
     // Columns
     "select a.attrelid, a.attnum, a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), a.atttypmod, \
-       a.attnotnull, a.atthasdef or a.attidentity <> '' or a.attgenerated <> '' \
+       a.attnotnull, a.atthasdef or a.attidentity <> '' or a.attgenerated <> '', a.attgenerated <> '' \
      from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace \
      where a.attnum > 0 and not a.attisdropped and c.relkind in ('r','p','v','m','f','S','c') and ",
     user_schemas!(),

@@ -30,6 +30,7 @@ fn column(attnum: i16, name: &str, type_name: &str) -> Column {
         typmod: -1,
         not_null: false,
         has_default: false,
+        generated: false,
         sealed: type_name.strip_prefix("pgveil.").and_then(Kind::of_domain),
         sealed_array: false,
         source: None,

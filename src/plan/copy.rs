@@ -15,7 +15,7 @@ use crate::sql::copy_stmt::{self, Columns, Copy, CopyFormat, Direction, Header, 
 use crate::sql::lexer::Token;
 use crate::sql::name::{ident, is_ident};
 use crate::sql::resolve::Found;
-use crate::sql::schema::Schema;
+use crate::sql::schema::{Relation, Schema};
 use crate::wire::copy::{Layout, RowFormat};
 
 /// The first server whose CSV knows no end marker.
@@ -118,8 +118,10 @@ impl Text<'_> {
         self.reading(touches, |reader| {
             let Found::Relation(relation) = reader.find_parts(name)? else { return Ok(None) };
             let all = reader.columns(relation);
+            let table = reader.behind_view(relation.oid).unwrap_or(relation);
             let columns = match listed {
-                None => all.clone(),
+                // PostgreSQL, `CopyGetAttnums`.
+                None => all.iter().filter(|column| !generated(table, column)).cloned().collect(),
                 Some(names) => names
                     .iter()
                     .map(|name| all.iter().find(|column| *column.name == **name).cloned())
@@ -147,6 +149,11 @@ impl Text<'_> {
 /// It is COPY … TO; so is one that cannot be read.
 pub(super) fn copies_out(sql: &str, tokens: &[Token], range: Range<usize>) -> bool {
     copy_stmt::copy(sql, tokens, range).is_none_or(|copy| copy.direction == Direction::To)
+}
+
+/// The server computes it, so that COPY neither reads nor writes it unless it is named.
+fn generated(relation: &Relation, column: &Col) -> bool {
+    relation.column(&column.name).is_some_and(|column| column.generated)
 }
 
 /// The client's data follows this COPY; one that cannot be read may be such.

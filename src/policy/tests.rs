@@ -133,6 +133,7 @@ fn column(attnum: i16, name: &str, type_name: &str) -> Column {
         typmod: -1,
         not_null: false,
         has_default: false,
+        generated: false,
         sealed,
         sealed_array: false,
         source: None,

@@ -35,6 +35,8 @@ pub struct Column {
     pub not_null: bool,
     /// It has a default, is an identity or is generated.
     pub has_default: bool,
+    /// `GENERATED ALWAYS AS (…)`.
+    pub generated: bool,
     /// Its type is the domain `pgveil.sealed_<kind>` (or an array of it: see `sealed_array`).
     pub sealed: Option<Kind>,
     /// Its type is an array of a sealed domain.

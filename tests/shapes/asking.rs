@@ -162,8 +162,6 @@ fn fast_path(call: &str) -> Vec<u8> {
 pub struct Answer {
     /// All of it.
     pub frames: Vec<Frame>,
-    /// Where the answer to the last statement begins.
-    last: usize,
 }
 
 impl Answer {
@@ -183,9 +181,9 @@ impl Answer {
         self.frames.iter().map(text).collect()
     }
 
-    /// The first error of the last statement: SQLSTATE, and the code of a refusal.
+    /// The first error: SQLSTATE, and the code of a refusal.
     pub fn error(&self) -> Option<(String, Option<String>)> {
-        let error = self.frames[self.last..].iter().find(|frame| frame.tag == b'E')?;
+        let error = self.frames.iter().find(|frame| frame.tag == b'E')?;
         let message = error.field(b'M').unwrap_or_default();
         let code = message.get(..5).filter(|code| code.starts_with("PV0")).map(str::to_owned);
         Some((error.field(b'C').unwrap_or_default(), code))
@@ -231,20 +229,16 @@ impl<'a> Asker<'a> {
         for statement in &shape.before {
             self.say(&query(statement), &mut answer);
         }
-        answer.last = answer.frames.len();
         for message in shape.messages(way) {
             self.say(&message, &mut answer);
         }
-        let mut rest = Answer::default();
+        // What comes back of these is looked at too: a ParameterStatus, say.
         if shape.wrapped || cursor {
-            self.say(&query("rollback"), &mut rest);
+            self.say(&query("rollback"), &mut answer);
         }
         if !shape.wrapped {
-            self.say(&query("discard all"), &mut rest);
-            self.say(&query("reset client_encoding"), &mut rest);
+            self.say(&query("discard all"), &mut answer);
         }
-        // A ParameterStatus may be there too.
-        answer.frames.append(&mut rest.frames);
         answer
     }
 

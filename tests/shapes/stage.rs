@@ -77,7 +77,7 @@ above = "null"
 const SCHEMA: &str = "
 create table people (id int primary key, ssn varchar(40) unique, mail text, born date, salary int, note text, gone text,
   doc jsonb, tags text[], loud text generated always as (upper(ssn)) stored, city text, shown boolean);
-create table patients (id int primary key, email varchar(80) unique, secret text, pin text, city text);
+create table patients (id int primary key, loud text generated always as (upper(pin)) stored, email varchar(80) unique, secret text, pin text, city text);
 create index on people (note);
 create index on people (salary);
 create statistics people_stats (mcv) on note, city from people;
@@ -212,7 +212,7 @@ pub async fn site() -> Site {
              insert into {} (id) values ({n});
              insert into parts (id, region) values ({n}, '{}');
              insert into open values ({n}, 'spoken{n}');
-             insert into patients values ({n}, 'e{CANARY}mail{n}@example.org', '{CANARY}secret{n}', null, 'town')",
+             insert into patients (id, email, secret, pin, city) values ({n}, 'e{CANARY}mail{n}@example.org', '{CANARY}secret{n}', null, 'town')",
             if n == 3 { ROW } else { "town" },
             n != 3,
             if n % 2 == 0 { "animals" } else { "beings" },

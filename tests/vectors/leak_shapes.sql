@@ -510,7 +510,7 @@ update patients set city = city returning *
 update patients set secret = email returning secret
 update patients set email = email returning patients
 insert into patients (id, email) values (9, '{email}')
-insert into patients (id, email) values (9, 'x') on conflict (email) do nothing returning *
+insert into patients (id, email) values (9, '{email}') on conflict (email) do nothing returning *
 insert into open (id, word) select id + 10, encode(email, 'hex') from patients returning word
 update open set word = (select encode(secret, 'base64') from patients where id = 2) returning word
 delete from patients returning email, secret

@@ -89,6 +89,7 @@ fn column(attnum: i16, name: &str, sealed: Option<Kind>, source: Option<(u32, i1
         typmod: -1,
         not_null: false,
         has_default: false,
+        generated: false,
         sealed,
         sealed_array: false,
         source,

@@ -103,6 +103,7 @@ fn described(attnum: i16, name: &str, sealed: Option<Kind>) -> Column {
         typmod: -1,
         not_null: false,
         has_default: false,
+        generated: false,
         sealed,
         sealed_array: false,
         source: None,

@@ -85,6 +85,7 @@ fn column(attnum: i16, name: &str, sealed: Option<Kind>) -> Column {
         typmod: -1,
         not_null: false,
         has_default: false,
+        generated: false,
         sealed,
         sealed_array: false,
         source: None,
