@@ -11,7 +11,9 @@ mod stage;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::support::{CANARY, Site, find_in_files, memmem};
+use tokio_postgres::SimpleQueryMessage;
+
+use crate::support::{CANARY, Site, connect, find_in_files, memmem};
 use asking::{Answer, Asker, Shape, WAYS, Way, shapes};
 use stage::{NOBODY, PLAIN, READER, ROW, UNSEALING, World};
 
@@ -158,7 +160,8 @@ impl Row {
     }
 }
 
-const HEADINGS: [&str; 7] = ["shapes", "direct shows", "direct tells", "cells", "answered", "plans tell", "pgveil leaks"];
+const HEADINGS: [&str; 7] =
+    ["shapes", "direct shows", "direct tells", "cells", "answered", "known tells", "pgveil leaks"];
 
 fn print(rows: &[(&'static str, Row)]) {
     print!("{:<40}", "");
@@ -172,8 +175,11 @@ fn print(rows: &[(&'static str, Row)]) {
     Row::print("all", sum);
 }
 
+/// Analyst past the proxy, which has read and redacted nothing: what PostgreSQL alone holds back.
+const LENS_ALONE: &str = "analyst, past pgveil";
+
 /// The logins that may not see everything.
-const MASKED: [&str; 4] = ["analyst", "support", NOBODY, UNSEALING];
+const MASKED: [&str; 5] = ["analyst", LENS_ALONE, "support", NOBODY, UNSEALING];
 
 /// What a cleared login is told where it does not get what it would past the proxy: no operation on sealed bytes, what
 /// cannot be read completely, pinned settings, reserved names, definitions over sealed columns, fast-path calls.
@@ -191,21 +197,32 @@ struct Matrix {
 }
 
 fn matrix(site: &Site, shapes: &[Shape]) -> Matrix {
-    let all = |role| (role, pass(Asker::veiled(site, role), shapes, &WAYS));
-    let first = MASKED.into_iter().map(all).collect();
-    let shown = pass(Asker::direct(site, READER), shapes, &WAYS);
+    let all = |role| {
+        let asker = if role == LENS_ALONE { Asker::through_lens(site, "analyst") } else { Asker::veiled(site, role) };
+        (role, pass(asker, shapes, &WAYS))
+    };
+    // Who has no rights holds no locks.
+    let (first, shown) = std::thread::scope(|scope| {
+        let nobody = scope.spawn(|| all(NOBODY));
+        let others = MASKED.into_iter().filter(|role| *role != NOBODY).map(all);
+        let mut first: BTreeMap<_, _> = others.collect();
+        let shown = pass(Asker::direct(site, READER), shapes, &WAYS);
+        first.extend([nobody.join().expect("nobody's pass ends")]);
+        (first, shown)
+    });
     let veiled = pass(Asker::veiled(site, "app"), shapes, &[Way::Simple]);
     let unveiled = pass(Asker::direct(site, "app"), shapes, &[Way::Simple]);
     stage::turn(site, World::Second);
     let mut other: BTreeMap<_, _> = ["support", NOBODY].into_iter().map(all).collect();
     let told = pass(Asker::direct(site, READER), shapes, &[Way::Simple]);
     stage::more_hidden_rows(site);
-    other.extend([all("analyst")]);
+    other.extend(["analyst", LENS_ALONE].map(all));
     Matrix { first, other, direct: [shown, told], cleared: [veiled, unveiled] }
 }
 
 impl Matrix {
     fn row(&self, at: usize, shape: &Shape, row: &mut Row, leaks: &mut Vec<String>) {
+        let known = row.known;
         row.shapes += 1;
         let [shown, told] = &self.direct;
         if shown[at].iter().any(|cell| cell.shown.is_some()) {
@@ -233,6 +250,9 @@ impl Matrix {
                 leaks.push(format!("{role}, {:?}: {}\n    {what}", cell.way, shape.line));
             }
         }
+        if shape.known && row.known == known {
+            leaks.push(format!("tells nothing, so it should not be marked: {}", shape.line));
+        }
     }
 
     /// Where a cleared login gets something else than past the proxy: refusals by code, and all other differences.
@@ -249,6 +269,42 @@ impl Matrix {
         }
         (refused, different)
     }
+}
+
+/// What a login may say of its session when it begins.
+async fn beginnings(site: &Site) {
+    for option in [
+        "-c search_path=public",
+        "-c search_path=pg_catalog,public -c row_security=off",
+        "-c role=shapes_reader",
+        "-c session_authorization=app",
+        "-c client_encoding=SJIS",
+        "-c standard_conforming_strings=off",
+        "-c session_replication_role=replica",
+        "-c client_min_messages=debug5 -c debug_print_plan=on",
+    ] {
+        let url = format!("{}?options={}", site.url("analyst"), option.replace(' ', "%20").replace('=', "%3D"));
+        let client = match connect(&url).await {
+            Ok(client) => client,
+            Err(error) => {
+                assert!(error.as_db_error().is_some(), "{option}: {error}");
+                continue;
+            }
+        };
+        for sql in ["select * from people", "table public.people", "select p::text from people p", "show search_path"] {
+            let said = match client.simple_query(sql).await {
+                Ok(messages) => messages.iter().filter_map(cells).collect::<String>(),
+                Err(error) => format!("{:?}", error.as_db_error()),
+            };
+            let hidden = disguises(PLAIN).into_iter().chain(disguises(ROW)).find(|(_, n)| memmem(said.as_bytes(), n));
+            assert!(hidden.is_none() && !said.is_empty(), "{option}, {sql}: {said}");
+        }
+    }
+}
+
+fn cells(message: &SimpleQueryMessage) -> Option<String> {
+    let SimpleQueryMessage::Row(row) = message else { return None };
+    Some((0..row.len()).filter_map(|at| row.get(at)).collect())
 }
 
 /// Nothing hidden is in what pgveil itself writes: its log, metrics, access log. (Values that are sealed: see [`Site`].)
@@ -269,6 +325,7 @@ async fn no_shape_of_sql_shows_or_tells_what_policy_hides() {
     let site = stage::site().await;
     let shapes = shapes();
     let begun = Instant::now();
+    beginnings(&site).await;
     let matrix = tokio::task::block_in_place(|| matrix(&site, &shapes));
     let (mut rows, mut leaks) = (Vec::<(&'static str, Row)>::new(), Vec::new());
     for (at, shape) in shapes.iter().enumerate() {

@@ -1,7 +1,9 @@
 //! One shape, asked in each of the ways in which a client can ask it, and every byte that comes back.
 
+use pgveil::wire::message;
+
 use crate::shapes::stage::filled;
-use crate::support::{CANARY, Frame, Site, Wire, cluster, frame, parse, query, shown, sync};
+use crate::support::{CANARY, Frame, Site, Wire, cluster, frame, parse, query, sync};
 
 /// A line of `vectors/leak_shapes.sql`.
 #[derive(Debug)]
@@ -170,15 +172,9 @@ impl Answer {
         self.frames.iter().flat_map(|frame| [&[frame.tag], &frame.body[..], b"\n"].concat()).collect()
     }
 
-    /// The same for the same values: without numbers of temporary things.
+    /// The same for the same values: without the numbers that types, temporary schemas and processes got.
     pub fn stable(&self) -> Vec<String> {
-        let text = |frame: &Frame| match frame.tag {
-            b'T' => shown(frame),
-            // The notifying process is another each time.
-            b'A' => format!("A {}", frame.body[4..].escape_ascii()),
-            tag => format!("{} {}", char::from(tag), frame.body.escape_ascii()),
-        };
-        self.frames.iter().map(text).collect()
+        self.frames.iter().map(stable).collect()
     }
 
     /// The first error: SQLSTATE, and the code of a refusal.
@@ -190,6 +186,25 @@ impl Answer {
     }
 }
 
+/// The first number that the server gives to anything of users.
+const USERS_OID: u32 = 16_384;
+
+fn stable(frame: &Frame) -> String {
+    let field = |field: &message::FieldDescription<'_>| {
+        let ty = if field.type_oid < USERS_OID { field.type_oid } else { USERS_OID };
+        format!("{} {ty} {} {} {}", field.name.escape_ascii(), field.size, field.typmod, field.format)
+    };
+    match frame.tag {
+        b'T' => message::row_description(&frame.body).unwrap().iter().map(field).collect::<Vec<_>>().join(", "),
+        b'A' => format!("A {}", frame.body[4..].escape_ascii()),
+        tag => {
+            let text = format!("{} {}", char::from(tag), frame.body.escape_ascii());
+            let (first, rest) = text.split_once("pg_temp_").unwrap_or((&text, ""));
+            format!("{first}{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+    }
+}
+
 /// A login that asks; a connection that the server ends is opened again.
 pub struct Asker<'a> {
     site: &'a Site,
@@ -197,6 +212,8 @@ pub struct Asker<'a> {
     pub role: &'static str,
     port: u16,
     wire: Wire,
+    /// Said before each shape.
+    first: Option<String>,
 }
 
 impl<'a> Asker<'a> {
@@ -211,7 +228,13 @@ impl<'a> Asker<'a> {
     }
 
     fn at(site: &'a Site, role: &'static str, port: u16) -> Self {
-        Self { site, role, port, wire: Wire::login(port, role, &site.database) }
+        Self { site, role, port, wire: Wire::login(port, role, &site.database), first: None }
+    }
+
+    /// Past the proxy, where the role's own lens is in the path as the proxy would have put it.
+    pub fn through_lens(site: &'a Site, role: &'static str) -> Self {
+        let first = format!("set search_path = pgveil_lens_{role}_public, public");
+        Self { first: Some(first), ..Self::direct(site, role) }
     }
 
     /// A value of a sealed column may go to nobody but the proxy, or the server's log has it.
@@ -223,6 +246,9 @@ impl<'a> Asker<'a> {
     pub fn ask(&mut self, shape: &Shape, way: Way) -> Answer {
         let mut answer = Answer::default();
         let cursor = way == Way::Cursor;
+        if let Some(first) = self.first.clone() {
+            self.say(&query(&first), &mut answer);
+        }
         if shape.wrapped || cursor {
             self.say(&query("begin"), &mut answer);
         }
