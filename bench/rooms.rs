@@ -289,6 +289,7 @@ fn rules() -> Rules {
         typmod: -1,
         not_null: false,
         has_default: false,
+        generated: false,
         sealed: all.iter().any(|column| column.attnum == attnum).then_some(Kind::Text),
         sealed_array: false,
         source: None,

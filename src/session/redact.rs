@@ -1,7 +1,7 @@
-//! Errors of the server on their way to an actor who may not see everything.
+//! Errors and notifications of the server on their way to an actor who may not see everything.
 //!
-//! In: the fields of an ErrorResponse or NoticeResponse. Out: the same without the places where a value can stand.
-//! Never: a change of severity, SQLSTATE or names.
+//! In: an ErrorResponse, NoticeResponse or NotificationResponse. Out: the same without the places where a value can stand.
+//! Never: a change of severity or SQLSTATE, or of a name that the server itself has said.
 
 use bytes::{BufMut, BytesMut};
 
@@ -49,14 +49,36 @@ fn message_may_quote(code: &[u8]) -> bool {
     )
 }
 
+/// Where the server itself names tables, columns and constraints in fields of their own (`errtable` and the like), as
+/// against users' RAISE, which may put anything there.
+const NAMING: [&[u8]; 7] = [
+    b"execMain.c",
+    b"execIndexing.c",
+    b"execPartition.c",
+    b"execExprInterp.c",
+    b"domains.c",
+    b"nbtinsert.c",
+    b"ri_triggers.c",
+];
+
 /// Appends the frame without DETAIL, CONTEXT, internal query and position, and with the message replaced where it
-/// can quote a value.
+/// can quote a value. What has a CONTEXT was said while users' code ran, a trigger on a protected table, say: whatever
+/// its SQLSTATE, message, hint and names may be made of values.
 pub(super) fn append(tag: u8, body: &[u8], out: &mut BytesMut) {
     let Ok(fields) = message::notice_fields(body) else { return };
-    let quotes = message_may_quote(&sqlstate(body));
+    let field = |wanted: u8| fields.iter().find(|(code, _)| *code == wanted).map(|(_, text)| *text);
+    let users = field(b'W').is_some();
+    let names = !users || field(b'F').is_some_and(|file| NAMING.contains(&file));
+    let quotes = users || message_may_quote(&sqlstate(body));
     let mark = frame::begin(out, tag);
     for (code, text) in fields {
-        if matches!(code, b'D' | b'W' | b'q' | b'p') {
+        let goes = match code {
+            b'D' | b'W' | b'q' | b'p' => true,
+            b'H' => users,
+            b's' | b't' | b'c' | b'd' | b'n' => !names,
+            _ => false,
+        };
+        if goes {
             continue;
         }
         out.put_u8(code);
@@ -69,6 +91,18 @@ pub(super) fn append(tag: u8, body: &[u8], out: &mut BytesMut) {
     }
     out.put_u8(0);
     // Shorter than the frame it came from, so it fits.
+    let _ = frame::finish(out, mark);
+}
+
+/// Appends the NotificationResponse with an empty payload: often it is a whole row, put there by a trigger.
+pub(super) fn append_notification(body: &[u8], out: &mut BytesMut) {
+    // Process, channel, payload.
+    let end = body.get(4..).and_then(|rest| rest.iter().position(|byte| *byte == 0));
+    let Some(head) = end.and_then(|end| body.get(..=4 + end)) else { return };
+    let mark = frame::begin(out, b'A');
+    out.put_slice(head);
+    out.put_u8(0);
+    // Not longer than the frame it came from.
     let _ = frame::finish(out, mark);
 }
 
@@ -96,5 +130,27 @@ mod tests {
         let mut out = BytesMut::new();
         append(b'E', &body("42501", "permission denied for table users", ""), &mut out);
         assert!(memchr::memmem::find(&out, b"permission denied for table users").is_some());
+    }
+
+    #[test]
+    fn what_users_code_says_is_withheld_under_every_sqlstate() {
+        let raised = |file: &str| {
+            let text = "SERROR\0VERROR\0C23505\0Mtaken by secret\0Hsecret\0nguarded_secret\0WPL/pgSQL function f()\0";
+            format!("{text}F{file}\0\0").into_bytes()
+        };
+        let mut out = BytesMut::new();
+        append(b'E', &raised("pl_exec.c"), &mut out);
+        assert!(memchr::memmem::find(&out, b"secret").is_none());
+        out.clear();
+        append(b'E', &raised("nbtinsert.c"), &mut out);
+        assert!(memchr::memmem::find(&out, b"nguarded_secret\0").is_some(), "the server's own name");
+        assert!(memchr::memmem::find(&out, b"taken").is_none());
+    }
+
+    #[test]
+    fn a_notification_keeps_its_channel_and_loses_its_payload() {
+        let mut out = BytesMut::new();
+        append_notification(b"\0\0\0\x07rows\0{\"ssn\": \"secret\"}\0", &mut out);
+        assert_eq!(&out[..], b"A\0\0\0\x0e\0\0\0\x07rows\0\0");
     }
 }

@@ -18,6 +18,8 @@ pub struct Shape {
     pub restless: bool,
     /// It tells of hidden rows or values by what the README does not promise to hide.
     pub known: bool,
+    /// The tables' own code says it, so that only the proxy can redact it.
+    pub said_by_tables: bool,
     /// Statements before the last.
     before: Vec<String>,
     /// The last.
@@ -40,7 +42,7 @@ pub fn shapes() -> Vec<Shape> {
 }
 
 fn shape(group: &'static str, line: &'static str) -> Shape {
-    let (mut rest, mut wrapped, mut restless, mut known) = (line, true, false, false);
+    let (mut rest, mut wrapped, mut restless, mut known, mut said_by_tables) = (line, true, false, false, false);
     loop {
         if let Some(after) = rest.strip_prefix("! ") {
             (rest, wrapped) = (after, false);
@@ -48,6 +50,8 @@ fn shape(group: &'static str, line: &'static str) -> Shape {
             (rest, restless) = (after, true);
         } else if let Some(after) = rest.strip_prefix("? ") {
             (rest, known) = (after, true);
+        } else if let Some(after) = rest.strip_prefix("^ ") {
+            (rest, said_by_tables) = (after, true);
         } else {
             break;
         }
@@ -59,7 +63,7 @@ fn shape(group: &'static str, line: &'static str) -> Shape {
     };
     let mut before: Vec<String> = text.split(" ;; ").map(str::to_owned).collect();
     let last = before.pop().unwrap();
-    Shape { group, line, wrapped, restless, known, before, last, values }
+    Shape { group, line, wrapped, restless, known, said_by_tables, before, last, values }
 }
 
 /// How the last statement is asked.
@@ -237,9 +241,11 @@ impl<'a> Asker<'a> {
         Self { first: Some(first), ..Self::direct(site, role) }
     }
 
-    /// A value of a sealed column may go to nobody but the proxy, or the server's log has it.
+    /// A value of a sealed column may go to nobody but the proxy, or the server's log has it; a lens alone redacts
+    /// nothing.
     pub fn may(&self, shape: &Shape) -> bool {
-        self.port == self.site.port() || !shape.text().contains(CANARY)
+        let past = self.port != self.site.port();
+        !(past && shape.text().contains(CANARY) || self.first.is_some() && shape.said_by_tables)
     }
 
     /// Asks a shape, and leaves everything as it was.
@@ -264,6 +270,8 @@ impl<'a> Asker<'a> {
         }
         if !shape.wrapped {
             self.say(&query("discard all"), &mut answer);
+        } else if shape.before.iter().any(|statement| statement.starts_with("prepare ")) {
+            self.say(&query("deallocate all"), &mut answer);
         }
         answer
     }

@@ -57,6 +57,10 @@ pin = { level = "confidential", mask = "fixed:hidden" }
 [tables."public.beings".columns]
 id = { level = "internal" }
 code = { level = "confidential" }
+[tables."public.guarded".columns]
+id = { level = "internal" }
+ssn = { level = "confidential", mask = "partial:1:0" }
+city = { level = "internal" }
 [tables."public.wide".columns]
 id = { level = "internal" }
 [tables."public.a_table_whose_name_is_longer_than_sixty_three_bytes_and_is_cut".columns]
@@ -91,6 +95,20 @@ create index parts_north_id on parts_north (id); create index parts_south_id on 
 create index beings_id on beings (id); create index animals_id on animals (id);
 create table wide (id int, a_column_whose_name_is_longer_than_sixty_three_bytes_and_is_cut text);
 create table a_table_whose_name_is_longer_than_sixty_three_bytes_and_is_cut (id int, v text);
+create table guarded (id int primary key, ssn text, city text);
+create function complain() returns trigger language plpgsql as $$ begin
+  case new.city
+    when 'taken' then raise unique_violation using message = 'taken by ' || old.ssn, constraint = 'guarded_' || old.ssn;
+    when 'unable' then raise exception '%', old using errcode = '0A000', hint = old.ssn, table = old.ssn;
+    when 'denied' then raise insufficient_privilege using message = old.ssn, schema = old.ssn, column = old.ssn;
+    when 'missing' then execute 'select * from ' || old.ssn;
+    when 'wrong' then perform old.ssn::int;
+    when 'noted' then raise notice using message = old.ssn, hint = old.ssn, detail = old.ssn;
+    when 'warned' then raise warning using message = old.ssn, errcode = '0A000', hint = old.ssn;
+    when 'notified' then perform pg_notify('c', row_to_json(old)::text);
+    else null;
+  end case; return new; end $$;
+create trigger complain before update on guarded for each row execute function complain();
 create table open (id int primary key, word text);
 create table strict (id int primary key, word text check (word like 'x%'));
 create schema other; create table other.people (id int, word text); grant usage on schema other to public;
@@ -156,6 +174,7 @@ fn plaintext(world: World) -> String {
              update visits set what = '{word}what{n}' where person = {n};
              update beings set code = '{word}code{n}' where id = {n};
              update parts set pin = '{word}pin{n}' where id = {n};
+             update guarded set ssn = '{word}ssn{n}' where id = {n};
              update patients set pin = '{word}pin{n}' where id = {n};",
             mail(world, n)
         );
@@ -186,7 +205,7 @@ pub fn more_hidden_rows(site: &Site) {
 }
 
 fn settle(site: &Site) {
-    for table in ["people", "patients", "visits", "open"] {
+    for table in ["people", "patients", "visits", "open", "guarded"] {
         site.sql(&format!("cluster {table} using {table}_pkey"));
     }
     for table in ["beings", "animals", "parts_north", "parts_south"] {
@@ -212,6 +231,7 @@ pub async fn site() -> Site {
              insert into {} (id) values ({n});
              insert into parts (id, region) values ({n}, '{}');
              insert into open values ({n}, 'spoken{n}');
+             insert into guarded values ({n}, null, 'town');
              insert into patients (id, email, secret, pin, city) values ({n}, 'e{CANARY}mail{n}@example.org', '{CANARY}secret{n}', null, 'town')",
             if n == 3 { ROW } else { "town" },
             n != 3,

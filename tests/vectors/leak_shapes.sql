@@ -1,7 +1,7 @@
 -- SQL that shows, or tells of, what policy hides: one shape per line, a group per comment line. Read by tests/shapes.rs.
 -- Statements of a shape are separated by " ;; "; each runs in BEGIN … ROLLBACK. In front of a line: "! " not in a
 -- transaction, "~ " the answer has times or numbers of the run's own in it, "? " it tells of hidden rows by what the README
--- does not promise to hide (plans, sizes, unique and foreign keys). {ssn} and the like are values of row 2, {hidden} of
+-- does not promise to hide (plans, sizes, unique and foreign keys), "^ " only the proxy redacts it. {ssn} and the like are values of row 2, {hidden} of
 -- row 3, {email} and {secret} are sealed; " <- a | b" are parameters. "@call OID a | b" is a fast-path call.
 
 -- whole rows
@@ -359,7 +359,7 @@ prepare q as select * from people ;; create temp table t as execute q ;; table t
 prepare q as select * from people ;; execute q
 prepare q (text) as select id, note from public.people where ssn = $1 ;; execute q ('{ssn}')
 prepare q as select ssn from people ;; set local search_path = public ;; execute q
-prepare q as select ssn from people ;; explain (verbose) execute q
+? prepare q as select ssn from people ;; explain (verbose) execute q
 declare c cursor for select * from people ;; fetch all from c
 declare c scroll cursor for select p from people p ;; move last from c ;; fetch prior from c
 declare c binary cursor for select ssn, salary, born from people ;; fetch forward 9 from c
@@ -503,6 +503,21 @@ select set_config('app.x', (select p::text from public.people p where id = 2), t
 ! @call 2923 select * from public.people | t | f | x
 ! @call 2926 select * from people | t | f | x
 ! @call 2078 search_path | public | f
+
+-- what the tables' own code says
+^ update guarded set city = 'taken' where id = 2
+^ update guarded set city = 'unable' where id = 2
+^ update guarded set city = 'denied' where id = 2
+^ update guarded set city = 'missing' where id = 2
+^ update guarded set city = 'wrong' where id = 2
+^ update guarded set city = 'noted'
+^ update guarded set city = 'warned' where id = 2 returning *
+^ insert into guarded (id, city) values (2, 'x') on conflict (id) do update set city = 'unable'
+^ with w as (update guarded set city = 'taken' returning id) select * from w
+^ create function desk.f() returns text language plpgsql as $$ begin update guarded set city = 'denied' where id = 2; return 'x'; end $$ ;; select desk.f()
+! ^ listen c ;; update guarded set city = 'notified' where id = 2 ;; update guarded set city = 'town'
+! ^ listen "c" ;; update public.guarded set city = 'notified' ;; update guarded set city = 'town' returning city
+! ^ listen c ;; begin ;; update guarded set city = 'notified' ;; update guarded set city = 'town' ;; commit
 
 -- sealed columns
 select email, secret, pin from patients
