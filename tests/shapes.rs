@@ -198,6 +198,7 @@ struct Matrix {
 
 fn matrix(site: &Site, shapes: &[Shape]) -> Matrix {
     let all = |role| {
+        stage::put_in_order(site);
         let asker = if role == LENS_ALONE { Asker::through_lens(site, "analyst") } else { Asker::veiled(site, role) };
         (role, pass(asker, shapes, &WAYS))
     };

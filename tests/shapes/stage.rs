@@ -125,6 +125,11 @@ grant usage on schema owners to public;
 grant all on all tables in schema public to shapes_reader, shapes_plain;
 grant all on all sequences in schema public to shapes_reader, shapes_plain;
 grant select on all tables in schema owners to shapes_reader, app;
+do $$ declare t regclass; begin
+  for t in select oid from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' loop
+    execute format('alter table %s set (autovacuum_enabled = off)', t);
+  end loop;
+end $$;
 ";
 
 /// Which of the two.
@@ -202,6 +207,11 @@ pub fn more_hidden_rows(site: &Site) {
          insert into people (id, ssn, note, city, shown) select n, n, n, n, false from generate_series(50, 90) n",
     );
     settle(site);
+}
+
+/// Rows that a shape has changed for good, and back, stand where they stood.
+pub fn put_in_order(site: &Site) {
+    site.sql("cluster guarded using guarded_pkey");
 }
 
 fn settle(site: &Site) {
