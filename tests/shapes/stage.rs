@@ -71,6 +71,7 @@ clearance = "restricted"
 clearance = "confidential"
 [roles.analyst]
 clearance = "internal"
+accept_leakage = ["existence"]
 [roles.analyst.rows]
 "public.people" = "shown"
 [roles.support]
