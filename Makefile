@@ -9,6 +9,7 @@
 #             them; MUTATIONS=n SEED=n; needs libclang
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
 # make scripts  20,000 random scripts of protocol messages, direct and through pgveil; SCRIPTS=n SEED=n
+# make filters  10,000 random queries through a lens, and on tables where the hidden is physically absent; QUERIES=n SEED=n
 # make properties  10,000 random values of every type through pgveil and an unsealed twin, byte by byte; VALUES=n
 # make gigabyte  the longest message PostgreSQL takes, about something sealed, in every form; needs 16 GiB of memory; MIB=n
 # make simulations  simulated networks, hosts, disks and clients that fail, SEEDS=n of them or the one of SEED=n
@@ -17,7 +18,7 @@ SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance clients fuzz oracle scripts properties gigabyte simulations
+.PHONY: demo test lint fmt bench conformance clients fuzz oracle scripts filters properties gigabyte simulations
 
 demo:
 	@.ci/needs demo
@@ -63,6 +64,11 @@ scripts:
 	@.ci/needs demo
 	@PGVEIL_TEST_SCRIPTS=$(or $(SCRIPTS),20000) PGVEIL_TEST_SEED=$(or $(SEED),0) \
 	    $(CARGO) test --locked --test main protocol_scripts
+
+filters:
+	@.ci/needs demo
+	@PGVEIL_TEST_QUERIES=$(or $(QUERIES),10000) PGVEIL_TEST_SEED=$(or $(SEED),0) \
+	    $(CARGO) test --locked --test main -- --nocapture absent::
 
 properties:
 	@.ci/needs demo

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests may")]
 
+mod absent;
 mod alerts;
 mod apply;
 mod auth;
