@@ -103,9 +103,11 @@ async fn a_role_reaches_its_lens_by_every_name_of_the_table() {
         "select public.people.* from public.people where public.people.id = 2",
         "select p.* from \"public\" . \"people\" as p where p.id = 2",
         "select * from U&\"publi\\0063\".people where people.id = 2",
+        "select * from DATABASE.public.people where id = 2",
         "table people order by id offset 1",
         "with people as (select * from people) select * from people where id = 2",
     ] {
+        let sql = &sql.replace("DATABASE", &site.database);
         assert_eq!(answer(&analyst, sql).await, bob(), "{sql}");
         let row = analyst.query(sql, &[]).await.unwrap();
         assert_eq!((row.len(), row[0].get::<_, i32>(0)), (1, 2), "{sql}");

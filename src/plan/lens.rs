@@ -58,9 +58,16 @@ impl Text<'_> {
         let sql = self.request.sql;
         let own = &self.tokens[range];
         self.name_schema(own);
+        let database = self.request.rules.schema.database.as_str();
         for (at, three) in own.windows(3).enumerate() {
-            let behind_dot = at > 0 && own[at - 1].is_punct(b'.');
-            if behind_dot || !is_ident(&three[0]) || !three[1].is_punct(b'.') || !is_ident(&three[2]) {
+            // `database.schema.table` is the same table.
+            let whole = match at {
+                0 => true,
+                1 => !own[0].is_punct(b'.'),
+                _ if !own[at - 1].is_punct(b'.') => true,
+                _ => *ident(sql, &own[at - 2]) == *database && (at < 3 || !own[at - 3].is_punct(b'.')),
+            };
+            if !whole || !is_ident(&three[0]) || !three[1].is_punct(b'.') || !is_ident(&three[2]) {
                 continue;
             }
             let Some(view_schema) = lens.schemas.get(&*ident(sql, &three[0])) else { continue };
