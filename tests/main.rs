@@ -16,6 +16,7 @@ mod crash;
 mod definitions;
 mod docker;
 mod envelopes;
+mod explain;
 mod faults;
 mod frames;
 mod fuzz;

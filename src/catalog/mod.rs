@@ -5,6 +5,7 @@
 //! do not compile (the old ones stay and the reason is logged), a look-up without a deadline, a second writer.
 
 mod connect;
+mod explained;
 mod files;
 mod keep;
 mod load;
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 pub use connect::{Connect, control};
+pub use explained::{leading_index, search_path};
 pub use files::read as read_policy;
 pub use load::{fingerprint, load, read, system_identifier};
 pub use queries::{CHANNEL, SETTINGS};

@@ -12,6 +12,7 @@ mod apply;
 mod check;
 mod connect;
 mod demo;
+mod explain;
 mod keys;
 mod log;
 mod serve;
@@ -33,6 +34,8 @@ enum Command {
     Check(check::Args),
     /// A private PostgreSQL with invented patients, the proxy in front, and a tour that checks every claim it makes.
     Demo(demo::Args),
+    /// Say what would happen to a statement of a role, and why; nothing is run.
+    Explain(explain::Args),
     /// Make, list and rotate the keys of the keyring file.
     Keys(keys::Args),
     /// Check the access log, or read it.
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => apply::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Serve(args) => serve::run(&args),

@@ -27,6 +27,7 @@ fn rules() -> Arc<Rules> {
         code: crate::policy::code::UsersCode::default(),
         views: Vec::new(),
         reviewed: Vec::new(),
+        grounds: Default::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     })

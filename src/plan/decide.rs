@@ -21,7 +21,7 @@ use crate::sql::lexer::{LexError, Token, TokenKind};
 use crate::sql::name::{ident, is_ident};
 use crate::sql::parse::{nesting, parse_statement, with_stack};
 use crate::sql::resolve::Names;
-use crate::sql::{lex, mentions, setting, shape, statements, string_value};
+use crate::sql::{lex, mentions, privacy, setting, shape, statements, string_value};
 use sqlparser::ast::Statement;
 
 /// Tokens of one text.
@@ -41,8 +41,8 @@ pub(super) fn decide(request: &Request<'_>, limits: Limits) -> Decision {
     }
     let restricted = request.rules.class(request.class).restricted();
     let block = tokens.iter().any(|token| token.is_word(request.sql, "do"));
-    let own_schema = super::lens::asks_schema(request, &tokens);
-    if !restricted && !block && !own_schema && !mentions(request.sql, &tokens, &request.rules.names) {
+    let asks = super::lens::asks_schema(request, &tokens) || super::privacy::asks(request.sql, &tokens);
+    if !restricted && !block && !asks && !mentions(request.sql, &tokens, &request.rules.names) {
         return unprotected(request, &tokens);
     }
     if tokens.len() > limits.tokens {
@@ -94,7 +94,7 @@ fn without_tokens(request: &Request<'_>, error: LexError) -> Decision {
     Decision::Pass(Arc::new(Plan { edits: Vec::new(), parameters: Vec::new(), hidden: Vec::new(), steps: vec![step] }))
 }
 
-fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
+pub(super) fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
     Step {
         kind,
         access,
@@ -126,7 +126,7 @@ fn unread(request: &Request<'_>, tokens: &[Token]) -> Plan {
 }
 
 /// The highest parameter number of the text. PREPARE and CREATE FUNCTION have numbers of their own.
-fn mentioned(sql: &str, tokens: &[Token], ranges: &[Range<usize>]) -> usize {
+pub(super) fn mentioned(sql: &str, tokens: &[Token], ranges: &[Range<usize>]) -> usize {
     let mut most = 0;
     for range in ranges {
         let own = match kind::kind(sql, tokens, range.clone()) {
@@ -292,15 +292,15 @@ pub(super) struct Text<'a> {
     pub(super) restricted: bool,
     draft: Draft,
     /// Temporary names, those of earlier statements of the text included.
-    temporary: HashSet<String>,
-    unknown: bool,
+    pub(super) temporary: HashSet<String>,
+    pub(super) unknown: bool,
     pub(super) protected: bool,
     /// Relations with sealed columns that earlier statements of the text make.
     fresh: HashSet<String>,
     /// Values may have another form after an earlier statement.
     restyled: bool,
     /// Why names are not certain after an earlier statement.
-    stale: Option<&'static str>,
+    pub(super) stale: Option<&'static str>,
 }
 
 impl<'a> Text<'a> {
@@ -379,6 +379,9 @@ impl<'a> Text<'a> {
         let own = &self.tokens[range.clone()];
         if mentions(sql, own, &self.fresh) && reads(kind::kind(sql, self.tokens, range.clone())) {
             return Err(refuse::stale("a table with sealed columns is made"));
+        }
+        if let Some(asked) = privacy::asked(sql, self.tokens, range.clone()) {
+            return self.privacy(range, &asked, touches);
         }
         let named = mentions(sql, own, &request.rules.names);
         if kind::kind(sql, self.tokens, range.clone()) == Kind::Do && !self.restricted {

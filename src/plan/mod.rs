@@ -16,10 +16,12 @@ mod function;
 mod guard;
 mod insert;
 mod lens;
+mod privacy;
 mod probe;
 mod query;
 mod reader;
 mod refuse;
+pub mod report;
 mod subject;
 mod typing;
 mod update;
@@ -241,6 +243,8 @@ pub enum StepKind {
         /// The statement inside.
         query: Span,
     },
+    /// EXPLAIN (PRIVACY): its rows are lines about a statement, and nobody's data.
+    Report,
     /// DECLARE: what the query moves, it moves when rows are fetched.
     Declare,
     /// DEALLOCATE of one statement. That of all is told by its tag, as DISCARD ALL is.
@@ -347,6 +351,8 @@ pub enum How {
     Masked,
     Searched,
     Written,
+    /// In a statement that would be refused.
+    Refused,
 }
 
 /// Where the subject's key stands.

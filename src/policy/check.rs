@@ -19,7 +19,7 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
     for file in files {
         if let Some(at) = file.default_level {
             once.check("default_level".into(), &at.place);
-            default_level = Some(at.value);
+            default_level = Some(at);
         }
         for At { value: (level, written), place } in file.levels {
             once.check(format!("[levels.{}]", level_name(level)), &place);
@@ -51,7 +51,8 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
     }
     demanded.extend(role_purposes.iter().map(|at| ("purpose", at.place.clone())));
     let mut policy = Policy {
-        default_level: default_level.unwrap_or(Level::Restricted),
+        default_level: default_level.as_ref().map_or(Level::Restricted, |at| at.value),
+        default_level_place: default_level.map(|at| at.place),
         levels,
         tables,
         roles,

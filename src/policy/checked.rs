@@ -13,6 +13,8 @@ use crate::wire::types::SqlType;
 pub struct Policy {
     /// Level of columns that a listed table has and the policy does not list.
     pub default_level: Level,
+    /// Where that is written, if it is.
+    pub default_level_place: Option<Place>,
     /// What each level demands.
     pub levels: Levels,
     /// In the order of the files.

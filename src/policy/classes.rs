@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::checked::{Above, Policy, Role};
+use super::grounds::Grounds;
 use super::lens::{Found, View};
 use super::problem::suggest;
 use super::rules::{ActorClass, ByColumn, ClassId, Lens, ProtectedTable, SealedColumn, Treatment};
@@ -20,6 +21,7 @@ pub(super) struct Classes {
     pub(super) class_of: HashMap<String, ClassId>,
     /// The views of all of them.
     pub(super) views: Vec<View>,
+    pub(super) grounds: Grounds,
 }
 
 pub(super) fn build(
@@ -63,7 +65,8 @@ pub(super) fn build(
             class_of.entry(login.clone()).or_insert(id);
         }
     }
-    Classes { classes, class_of, views }
+    let grounds = Grounds::of(&found, classes.len());
+    Classes { classes, class_of, views, grounds }
 }
 
 /// The role's lens, if all its views are in the database as the policy has them now.

@@ -43,7 +43,8 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         return Err(problems);
     }
     let names = names(&schema, &tables);
-    let Classes { classes, class_of, views } = classes::build(policy, &schema, &tables, &sealed, &by_id, &mut warnings);
+    let Classes { classes, class_of, views, grounds } =
+        classes::build(policy, &schema, &tables, &sealed, &by_id, &mut warnings);
     let hidden = classes.iter().flat_map(|class| class.hidden.iter().copied()).collect();
     let code = code::build(policy, &schema, &hidden, &mut warnings);
     warnings.sort();
@@ -61,6 +62,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         code,
         views,
         reviewed,
+        grounds,
         detect,
         warnings,
     })

@@ -111,7 +111,7 @@ impl Found<'_> {
     }
 
     /// The policy's entry of a table, or of the listed table that it is a partition or child of.
-    fn listed(&self, relation: &Relation) -> Option<&Table> {
+    pub(super) fn listed(&self, relation: &Relation) -> Option<&Table> {
         self.policy.table(&relation.schema, &relation.name).or_else(|| {
             self.policy.tables.iter().find(|table| {
                 let parent = self.schema.named(&table.schema, &table.name);

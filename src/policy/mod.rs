@@ -9,7 +9,9 @@ mod classes;
 pub mod code;
 mod compile;
 mod detect;
+pub mod grounds;
 pub mod lens;
+pub mod path;
 pub mod problem;
 mod read;
 pub mod reader;
@@ -21,7 +23,7 @@ mod words;
 pub use checked::Policy;
 pub use compile::{Ids, compile};
 pub use problem::Problem;
-pub use words::{level_name, mode_name};
+pub use words::{above_name, level_name, mask_name, mode_name};
 
 use problem::Place;
 use reader::Document;

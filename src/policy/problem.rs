@@ -12,6 +12,14 @@ pub struct Place {
     pub line: u32,
 }
 
+impl fmt::Display for Place {
+    /// `file:line`, or the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 { write!(f, ":{}", self.line) } else { Ok(()) }
+    }
+}
+
 /// Something read, and where it stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
@@ -55,11 +63,8 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
-        }
-        write!(f, ": {}", self.message)?;
+        let place = Place { file: self.file.clone(), line: self.line };
+        write!(f, "{place}: {}", self.message)?;
         match &self.hint {
             Some(hint) => write!(f, "\n  help: {hint}"),
             None => Ok(()),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::code::UsersCode;
+use super::grounds::Grounds;
 use super::lens::View;
 use crate::mask::Mask;
 use crate::sql::schema::Schema;
@@ -219,6 +220,8 @@ pub struct Rules {
     pub views: Vec<View>,
     /// `[functions] reviewed`: (schema, name).
     pub reviewed: Vec<(String, String)>,
+    /// Why: for people, and nothing is decided by it.
+    pub grounds: Grounds,
     /// Thresholds.
     pub detect: crate::detect::Thresholds,
     /// Problems with the live catalog that do not stop serving (shown by `check` and the log).
@@ -240,6 +243,7 @@ impl Rules {
             code: UsersCode::default(),
             views: Vec::new(),
             reviewed: Vec::new(),
+            grounds: Grounds::default(),
             detect,
             warnings: Vec::new(),
         }

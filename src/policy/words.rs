@@ -54,6 +54,32 @@ pub fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
+/// The word of what is done above a clearance.
+pub fn above_name(above: Above) -> &'static str {
+    ABOVE[above as usize].0
+}
+
+/// The word of a mask, with its numbers and without its text.
+pub fn mask_name(mask: &Mask) -> String {
+    match mask {
+        Mask::Email => "email".into(),
+        Mask::Phone => "phone".into(),
+        Mask::Name => "name".into(),
+        Mask::Date | Mask::DateHidden => "date".into(),
+        Mask::Id => "pseudonym".into(),
+        Mask::Remove => "remove".into(),
+        Mask::Null => "null".into(),
+        Mask::Fixed(_) => "fixed".into(),
+        Mask::Partial { keep_start, keep_end } => format!("partial:{keep_start}:{keep_end}"),
+        Mask::Last4 => "last4".into(),
+        Mask::Year => "year".into(),
+        Mask::Month => "month".into(),
+        Mask::Decade => "decade".into(),
+        Mask::Bucket(size) => format!("bucket:{size}"),
+        Mask::Noise(size) => format!("noise:{size}"),
+    }
+}
+
 /// Masks that need no argument.
 pub(super) const MASK_NAMES: &[&str] = &[
     "email",
@@ -137,7 +163,12 @@ mod tests {
             assert_eq!(mask(bad), None, "{bad}");
         }
         for name in MASK_NAMES {
-            assert!(mask(name).is_some(), "{name}");
+            let mask = mask(name).unwrap();
+            let said = mask_name(&mask);
+            assert!(said.starts_with(name) || mask == Mask::Id, "{name}: {said}");
+        }
+        for (word, above) in ABOVE {
+            assert_eq!(above_name(*above), *word);
         }
     }
 

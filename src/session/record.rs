@@ -72,6 +72,7 @@ impl Tally {
 fn touches(touched: &[Touched], class: &ActorClass, refused: bool) -> Vec<Touch> {
     let shown = |t: &Touched| match t.how {
         _ if refused => Shown::Refused,
+        How::Refused => Shown::Refused,
         How::Written => Shown::Written,
         How::Searched => Shown::Searched,
         How::Masked => Shown::Masked,
@@ -175,6 +176,7 @@ impl Session {
         let access = step.map_or(Access::Other, |s| s.access);
         let outcome = if sqlstate.is_some() { Outcome::Error } else { Outcome::Ok };
         cx.meters.statement(access, outcome);
+        let rows = if step.is_some_and(|s| s.kind == StepKind::Report) { 0 } else { rows };
         let denied = sqlstate.is_some_and(|s| s.starts_with(b"28") || s == *b"42501");
         let noted = step.is_some_and(|s| s.touches_unknown || matches!(s.kind, StepKind::Ddl { .. }));
         if touches_protected || denied || noted || self.settings.log_all {

@@ -10,6 +10,7 @@ pub mod lexer;
 pub mod literal;
 pub mod name;
 pub mod parse;
+pub mod privacy;
 pub mod resolve;
 pub mod schema;
 pub mod setting;

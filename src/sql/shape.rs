@@ -48,6 +48,15 @@ pub fn shape(sql: &str, tokens: &[Token]) -> Shape {
     Shape { fingerprint: hex::encode(&digest[..8]).into(), text: writer.text.into() }
 }
 
+/// Whether the token is a value that somebody wrote.
+pub fn is_constant(sql: &str, token: &Token) -> bool {
+    match token.kind {
+        TokenKind::String | TokenKind::DollarString | TokenKind::BitString | TokenKind::Number => true,
+        TokenKind::Ident => token.is_word(sql, "true") || token.is_word(sql, "false"),
+        _ => false,
+    }
+}
+
 struct Writer<'a> {
     sql: &'a str,
     tokens: &'a [Token],
@@ -97,11 +106,7 @@ impl Writer<'_> {
     }
 
     fn is_constant(&self, token: &Token) -> bool {
-        match token.kind {
-            TokenKind::String | TokenKind::DollarString | TokenKind::BitString | TokenKind::Number => true,
-            TokenKind::Ident => token.is_word(self.sql, "true") || token.is_word(self.sql, "false"),
-            _ => false,
-        }
+        is_constant(self.sql, token)
     }
 
     /// The closing index of a list of constants and parameters that opens here, behind IN, VALUES or ARRAY.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::detect::Thresholds;
 use crate::mask::Mask;
 use crate::policy::code::{Reached, UsersCode};
+use crate::policy::grounds::Grounds;
 use crate::policy::rules::{
     ActorClass, ByColumn, Level, Mode, OnFailure, ProtectedTable, Rules, SealedColumn, SubjectKey, Treatment,
 };
@@ -225,6 +226,7 @@ fn build() -> Rules {
         code: code(),
         views: Vec::new(),
         reviewed: Vec::new(),
+        grounds: Grounds::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     }

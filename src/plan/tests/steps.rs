@@ -216,6 +216,7 @@ fn touches_name_every_protected_column() {
                 How::Masked => "m",
                 How::Searched => "s",
                 How::Written => "w",
+                How::Refused => "x",
             };
             format!("{}.{}:{how}{}", touched.relation, touched.column, touched.id)
         });

@@ -89,6 +89,7 @@ fn rules() -> Rules {
         code: UsersCode::default(),
         views: Vec::new(),
         reviewed: Vec::new(),
+        grounds: Default::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     }

@@ -1,0 +1,127 @@
+//! `EXPLAIN (PRIVACY) …`: the statement becomes a SELECT of the report's lines.
+//!
+//! In: the statement inside, decided as it would be. Out: one edit over the whole statement; simple and extended protocol,
+//! portals and drivers see an ordinary query. Never: the statement inside running, a literal of the client's.
+
+use std::ops::Range;
+
+use super::decide::{Text, decide, mentioned, step};
+use super::report::{Asker, Report};
+use super::{Decision, Field, How, Limits, Parameter, Request, Span, Step, StepKind, Touched};
+use crate::error::{Code, Refusal, SqlState};
+use crate::event::Access;
+use crate::sql::lexer::Token;
+use crate::sql::privacy::{Asked, asked};
+use crate::sql::{shape, statements};
+use crate::wire::types::Kind;
+
+use super::refuse;
+
+/// The column's name, as EXPLAIN has "QUERY PLAN".
+const TITLE: &str = "PRIVACY PLAN";
+
+/// Whether some statement of the text is an `EXPLAIN (PRIVACY)`.
+pub(super) fn asks(sql: &str, tokens: &[Token]) -> bool {
+    let explains = tokens.iter().any(|token| token.is_word(sql, "explain"));
+    explains && statements(tokens, sql).into_iter().any(|range| asked(sql, tokens, range).is_some())
+}
+
+impl Text<'_> {
+    pub(super) fn privacy(
+        &mut self,
+        range: Range<usize>,
+        asked: &Asked,
+        touches: &mut Vec<Touched>,
+    ) -> Result<Step, Refusal> {
+        let wrong = |message: &'static str| {
+            let hint =
+                "Write EXPLAIN (PRIVACY) and the statement; it runs nothing, and PostgreSQL's EXPLAIN is another.";
+            Refusal::new(Code::Unreadable, message, hint).with_sqlstate(SqlState(*b"42601"))
+        };
+        let inner = match asked {
+            Asked::About(inner) => inner.clone(),
+            Asked::OtherOption => return Err(wrong("EXPLAIN (PRIVACY) takes no other option, such as ANALYZE")),
+            Asked::Nothing => return Err(wrong("EXPLAIN (PRIVACY) needs a statement that it can explain")),
+        };
+        if let Some(what) = self.stale {
+            return Err(refuse::stale(what));
+        }
+        let code = &self.request.rules.code;
+        // The values of such a parameter are read by users' code, whatever the text says.
+        let declared = self.request.parameter_oids.iter().find_map(|oid| code.types.get(oid));
+        if let Some(reached) = declared.filter(|_| self.restricted) {
+            return Err(refuse::users_code(reached));
+        }
+        let sql = self.request.sql;
+        let about = self.span(&inner).and_then(|span| sql.get(span.start as usize..span.end as usize)).unwrap_or("");
+        let request = Request { sql: about, temporary: &self.temporary, ..*self.request };
+        // The whole text is within the limits.
+        let decision = decide(&request, Limits { tokens: usize::MAX, nesting: usize::MAX });
+        let lines = Report::new(&request, &decision, Asker::Client).lines();
+        self.unknown |= matches!(decision, Decision::Unknown(_));
+        self.protected = true;
+        touches.extend(touched(&decision));
+        let count = mentioned(sql, self.tokens, std::slice::from_ref(&range));
+        let text = select(&lines, &parameters(&request, &decision, count));
+        if let Some(span) = self.span(&range) {
+            self.replace(span, text.into());
+        }
+        let mut step = step(StepKind::Report, Access::Other, shape(sql, &self.tokens[range]).into());
+        step.touches = touches.as_slice().into();
+        step.fields = Some(vec![Field::Plain]);
+        Ok(step)
+    }
+
+    fn span(&self, range: &Range<usize>) -> Option<Span> {
+        let last = self.tokens.get(range.clone())?.last()?;
+        Some(Span { start: self.tokens[range.start].span.start, end: last.span.end })
+    }
+}
+
+/// What the statement inside would touch.
+fn touched(decision: &Decision) -> Vec<Touched> {
+    match decision {
+        Decision::Pass(plan) | Decision::Act(plan) | Decision::Unknown(plan) => {
+            plan.steps.iter().flat_map(|step| step.touches.iter().cloned()).collect()
+        }
+        Decision::Refuse(refused) => {
+            refused.touches.iter().map(|touched| Touched { how: How::Refused, ..touched.clone() }).collect()
+        }
+    }
+}
+
+/// A type for each of the client's parameters: that of the sealed column it is for, else text. Empty for a simple Query,
+/// which has none: there `$1` may stand for whatever an application will pass.
+fn parameters(request: &Request<'_>, decision: &Decision, count: usize) -> Vec<String> {
+    if !request.extended {
+        return Vec::new();
+    }
+    let found: &[Parameter] = match decision {
+        Decision::Pass(plan) | Decision::Act(plan) | Decision::Unknown(plan) => &plan.parameters,
+        Decision::Refuse(_) => &[],
+    };
+    let name = |oid| match (Kind::of_oid(oid), Kind::of_array_oid(oid)) {
+        (Some(kind), _) => format!("pg_catalog.{}", kind.name()),
+        (None, Some(kind)) => format!("pg_catalog.{}[]", kind.name()),
+        (None, None) => "pg_catalog.text".to_owned(),
+    };
+    (0..count)
+        .map(|index| match found.get(index) {
+            Some(Parameter::Sealed(target)) => name(target.told()),
+            Some(Parameter::Typed(oid)) => name(*oid),
+            Some(Parameter::Plain) | None => "pg_catalog.text".to_owned(),
+        })
+        .collect()
+}
+
+/// A query whose rows are the lines. Parameters have a place in it that is never computed.
+fn select(lines: &[String], parameters: &[String]) -> String {
+    let quoted: Vec<String> = lines.iter().map(|line| format!("'{}'", line.replace('\'', "''"))).collect();
+    let list = quoted.join(",");
+    let mut text = format!("select pg_catalog.unnest(array[{list}]::pg_catalog.text[]) as \"{TITLE}\"");
+    for (index, ty) in parameters.iter().enumerate() {
+        let before = if index == 0 { " where true" } else { "" };
+        text.push_str(&format!("{before} or ${}::{ty} is null", index + 1));
+    }
+    text
+}
