@@ -196,7 +196,8 @@ async fn explain_privacy_answers_as_a_query_and_runs_nothing() {
         ],
     );
     let refused = rows(&analyst, "explain (privacy) copy people from stdin").await.join("\n");
-    assert!(refused.starts_with("refused: PV013"), "{refused}");
+    assert!(refused.starts_with("refused: PV012"), "{refused}");
+    assert!(refused.contains("public.people.id: written, refused"), "{refused}");
     assert_eq!(rows(&analyst, "explain (privacy) select 1").await[0], "pass: forwarded as it is");
     for (sql, expected) in [
         ("explain (privacy, analyze) select * from people", "takes no other option"),

@@ -260,7 +260,11 @@ impl About<'_> {
             text: refused.shape.text.clone(),
             access: None,
             runs_unseen: false,
-            columns: refused.touches.iter().map(|touched| self.column(touched)).collect(),
+            columns: refused
+                .touches
+                .iter()
+                .map(|t| Column { treatment: "refused", mask: None, ..self.column(t) })
+                .collect(),
             rows: range.map_or_else(Vec::new, |range| self.rows(range)),
             subject: None,
             sent: None,

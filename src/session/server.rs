@@ -91,7 +91,7 @@ impl Session {
         }
         let (fields, portal) = (running.fields.clone(), running.formats.clone());
         let protected = fields.as_ref().is_some_and(|f| f.any || f.disagree || f.subject.is_some())
-            || running.current().is_some_and(|s| !s.touches.is_empty());
+            || running.current().is_some_and(|s| !s.touches.is_empty() && s.kind != StepKind::Report);
         let path = running.current().is_some_and(|step| step.kind == StepKind::ShowPath);
         let mut end = 0;
         while let Ok(Some((b'D', size))) = frame::peek(&bytes[end..], self.settings.message_bytes + 4)

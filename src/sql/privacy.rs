@@ -29,7 +29,7 @@ pub fn asked(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<Asked> 
     cursor.at += 1;
     let options = cursor.peek(0).filter(|token| token.is_punct(b'(')).and_then(|_| cursor.group())?;
     // `EXPLAIN (SELECT …)` has no options.
-    if kind(sql, tokens, options.clone()) != Kind::Unknown {
+    if matches!(kind(sql, tokens, options.clone()), Kind::Query | Kind::With) {
         return None;
     }
     let mut option = Cursor::new(sql, tokens, options);
