@@ -341,6 +341,7 @@ fn rules() -> Rules {
         code: pgveil::policy::code::UsersCode::default(),
         views: Vec::new(),
         reviewed: Vec::new(),
+        grounds: Default::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),
     }

@@ -122,6 +122,8 @@ fn a_refusal_is_exit_code_1_and_wrong_usage_is_2() {
     assert_eq!(code, 1, "{said}");
     assert!(said.starts_with("refused: PV011 column public.people.note is sealed (randomized)"), "{said}");
     assert!(said.contains("\nhint: ") && said.contains("statement: select id from people where note = ?"), "{said}");
+    let (code, said) = explain(&site, "trusty", "select id from people where code = 'x'");
+    assert!(code == 1 && said.starts_with("refused: PV01") && !said.contains("index: "), "{said}");
     assert_eq!(explain(&site, "trusty", "select nick from people").0, 1, "PV013 without a lens");
     assert_eq!(explain(&site, "app", "select word from open").1.lines().next(), Some("pass: forwarded as it is"));
     assert!(explain(&site, "app", "select * from nothing").1.starts_with("unknown: "));
@@ -208,7 +210,7 @@ async fn explain_privacy_answers_as_a_query_and_runs_nothing() {
         assert!(error.code().code() == "42601" && error.message().contains(expected), "{error:?}");
     }
 
-    // Prepared, with parameters, by portal; and again from the cache.
+    // Prepared, with parameters, by portal; and again.
     for _ in 0..2 {
         let prepared = app.prepare("EXPLAIN (PRIVACY) select note from people where email = $1").await.unwrap();
         assert_eq!((prepared.columns().len(), prepared.columns()[0].name()), (1, "PRIVACY PLAN"));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use sha2::{Digest, Sha256};
 
-use super::{Decision, Limits, Request, decide};
+use super::{Decision, Limits, Request, StepKind, decide};
 
 /// Longer texts are decided anew each time: they are loads, not repeated statements.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -127,6 +127,8 @@ fn kept(decision: &Decision, request: &Request<'_>) -> bool {
             !touches && !request.rules.class(request.class).restricted()
         }
         Decision::Refuse(_) => true,
+        // A report is asked for once, and long.
+        Decision::Act(plan) if plan.steps.iter().any(|step| step.kind == StepKind::Report) => false,
         Decision::Pass(plan) | Decision::Act(plan) => {
             plan.edits.len() + plan.parameters.len() + plan.hidden.len() + plan.steps.len() <= PARTS_MAX
         }

@@ -185,7 +185,8 @@ impl Report {
             Decision::Refuse(refused) => (Verdict::Refused, Some(Said::new(refused)), vec![about.refused(refused)]),
         };
         let mut searched: Vec<Arc<SealedColumn>> = Vec::new();
-        for column in statements.iter().flat_map(|statement| &statement.columns).filter(|c| c.used == "searched") {
+        let used = |c: &&Column| c.used == "searched" && c.treatment == "sealed";
+        for column in statements.iter().flat_map(|statement| &statement.columns).filter(used) {
             let sealed = request.rules.sealed.values();
             let sealed = sealed.into_iter().find(|s| s.relation == column.relation && s.column == column.column);
             let searchable = sealed.filter(|s| s.mode == Mode::Deterministic && !searched.contains(s));
