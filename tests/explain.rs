@@ -201,6 +201,8 @@ async fn explain_privacy_answers_as_a_query_and_runs_nothing() {
     assert!(refused.starts_with("refused: PV012"), "{refused}");
     assert!(refused.contains("public.people.id: written, refused"), "{refused}");
     assert_eq!(rows(&analyst, "explain (privacy) select 1").await[0], "pass: forwarded as it is");
+    let plain = analyst.simple_query("explain select nick from people").await.expect_err("it counts hidden rows");
+    assert!(plain.as_db_error().unwrap().hint().unwrap_or_default().contains("EXPLAIN (PRIVACY)"), "{plain:?}");
     for (sql, expected) in [
         ("explain (privacy, analyze) select * from people", "takes no other option"),
         ("explain (privacy)", "needs a statement"),
@@ -231,6 +233,10 @@ async fn explain_privacy_answers_as_a_query_and_runs_nothing() {
         .filter(|e| e["text"].as_str().is_some_and(|text| text.to_lowercase().starts_with("explain (privacy) delete")))
         .collect();
     assert_eq!(explained.len(), 1, "{explained:?}");
+    let of_copy = |e: &&Value| e["text"] == "explain (privacy) copy people from stdin";
+    let copy = events.iter().find(of_copy).expect("a report on a refused statement is an access too");
+    let shown: Vec<&str> = copy["touches"].as_array().unwrap().iter().filter_map(|t| t["shown"].as_str()).collect();
+    assert!(shown.len() > 1 && shown.iter().all(|shown| *shown == "refused"), "{copy}");
     let event = explained[0];
     assert_eq!((event["access"].as_str(), event["rows"].as_u64().unwrap_or(0)), (Some("other"), 0), "{event}");
     let touches = event["touches"].as_array().unwrap();

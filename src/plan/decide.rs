@@ -424,7 +424,8 @@ impl<'a> Text<'a> {
             // The server makes its plan anew when a view or function has changed, and EXECUTE does not show the text.
             Kind::Prepare if self.restricted => Err(refuse::prepared()),
             Kind::Explain if !self.request.rules.class(self.request.class).filtered.is_empty() => {
-                Err(refuse::function("EXPLAIN, which counts rows that are hidden,"))
+                let refusal = refuse::function("EXPLAIN, which counts rows that are hidden,");
+                Err(Refusal { hint: "EXPLAIN (PRIVACY) says what the statement would show.".into(), ..refusal })
             }
             Kind::Explain | Kind::Declare | Kind::Prepare => self.inside(range, touches),
             Kind::Copy => self.copy(range, named, touches),

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::decide::{Text, decide, mentioned, step};
-use super::report::{Asker, Report};
+use super::report::{Asker, Column, Report};
 use super::{Decision, Field, How, Limits, Parameter, Request, Span, Step, StepKind, Touched};
 use crate::error::{Code, Refusal, SqlState};
 use crate::event::Access;
@@ -57,12 +57,12 @@ impl Text<'_> {
         let request = Request { sql: about, temporary: &self.temporary, ..*self.request };
         // The whole text is within the limits.
         let decision = decide(&request, Limits { tokens: usize::MAX, nesting: usize::MAX });
-        let lines = Report::new(&request, &decision, Asker::Client).lines();
+        let report = Report::new(&request, &decision, Asker::Client);
         self.unknown |= matches!(decision, Decision::Unknown(_));
         self.protected = true;
-        touches.extend(touched(&decision));
+        touches.extend(touched(&decision, &report));
         let count = mentioned(sql, self.tokens, std::slice::from_ref(&range));
-        let text = select(&lines, &parameters(&request, &decision, count));
+        let text = select(&report.lines(), &parameters(&request, &decision, count));
         if let Some(span) = self.span(&range) {
             self.replace(span, text.into());
         }
@@ -78,15 +78,17 @@ impl Text<'_> {
     }
 }
 
-/// What the statement inside would touch.
-fn touched(decision: &Decision) -> Vec<Touched> {
+/// What the statement inside would touch; of a refused one, the columns that the report names.
+fn touched(decision: &Decision, report: &Report) -> Vec<Touched> {
+    let refused = |column: &Column| {
+        let (relation, column) = (column.relation.clone(), column.column.clone());
+        Touched { relation, column, id: 0, how: How::Refused }
+    };
     match decision {
         Decision::Pass(plan) | Decision::Act(plan) | Decision::Unknown(plan) => {
             plan.steps.iter().flat_map(|step| step.touches.iter().cloned()).collect()
         }
-        Decision::Refuse(refused) => {
-            refused.touches.iter().map(|touched| Touched { how: How::Refused, ..touched.clone() }).collect()
-        }
+        Decision::Refuse(_) => report.statements.iter().flat_map(|s| s.columns.iter().map(refused)).collect(),
     }
 }
 

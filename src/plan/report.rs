@@ -137,7 +137,7 @@ pub struct Column {
     pub relation: Arc<str>,
     /// Its name.
     pub column: Arc<str>,
-    /// `read`, `searched`, `written`.
+    /// `read`, `searched`, `written`; `named` by a refusal.
     pub used: &'static str,
     /// `clear`, `masked`, `null`, `sealed`, `refused`.
     pub treatment: &'static str,
@@ -257,15 +257,20 @@ impl About<'_> {
     fn refused(&self, refused: &Refused) -> Statement {
         let shaped = |range: &Range<usize>| shape(self.request.sql, &self.tokens[range.clone()]) == *refused.shape;
         let range = statements(self.tokens, self.request.sql).into_iter().find(shaped);
+        let mut columns: Vec<Column> = refused.touches.iter().map(|touched| self.column(touched)).collect();
+        for named in self.named_in(&refused.refusal.message) {
+            if !columns.iter().any(|c| c.relation == named.relation && c.column == named.column) {
+                columns.push(self.column(&named));
+            }
+        }
+        for column in &mut columns {
+            (column.treatment, column.mask) = ("refused", None);
+        }
         Statement {
             text: refused.shape.text.clone(),
             access: None,
             runs_unseen: false,
-            columns: refused
-                .touches
-                .iter()
-                .map(|t| Column { treatment: "refused", mask: None, ..self.column(t) })
-                .collect(),
+            columns,
             rows: range.map_or_else(Vec::new, |range| self.rows(range)),
             subject: None,
             sent: None,

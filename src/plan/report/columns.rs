@@ -34,7 +34,8 @@ impl About<'_> {
             relation: touched.relation.clone(),
             column: touched.column.clone(),
             used: match touched.how {
-                How::Read | How::Masked | How::Refused => "read",
+                How::Read | How::Masked => "read",
+                How::Refused => "named",
                 How::Searched => "searched",
                 How::Written => "written",
             },
@@ -44,6 +45,32 @@ impl About<'_> {
             through: view.map(|view| view.qualified()),
             why: self.why(&says),
         }
+    }
+
+    /// The columns that a refusal's message names, each as `schema.table.column`.
+    pub(super) fn named_in(&self, message: &str) -> Vec<Touched> {
+        let rules = self.request.rules;
+        let hidden = rules.class(self.request.class).hidden.iter().copied();
+        let levels = rules.tables.values().flat_map(|table| table.levels.keys().map(|attnum| (table.oid, *attnum)));
+        let mut named: Vec<Touched> = Vec::new();
+        for (oid, attnum) in hidden.chain(levels) {
+            let Some(relation) = rules.schema.relation(oid) else { continue };
+            let Some(column) = relation.column_at(attnum) else { continue };
+            let full = format!("{}.{}", relation.qualified(), column.name);
+            let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$');
+            let alone = |(at, _): (usize, &str)| {
+                !message[..at].ends_with(word) && !message[at + full.len()..].starts_with(word)
+            };
+            if message.match_indices(&full).any(alone) {
+                let (relation, column) = (relation.qualified().into(), column.name.clone());
+                let touched = Touched { relation, column, id: 0, how: How::Refused };
+                if !named.contains(&touched) {
+                    named.push(touched);
+                }
+            }
+        }
+        named.sort_by(|a, b| (&a.relation, &a.column).cmp(&(&b.relation, &b.column)));
+        named
     }
 
     fn relation(&self, qualified: &str) -> Option<&Arc<Relation>> {

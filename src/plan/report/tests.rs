@@ -163,6 +163,9 @@ fn a_refusal_names_code_hint_and_what_was_reached() {
     assert!(said.starts_with("refused: PV011 ") && said.contains("\nhint: ") && !said.contains("secret"), "{said}");
     let analyst = lines(&rules, "analyst", "select nick from people");
     assert!(analyst.starts_with("refused: PV013") && analyst.contains("its lens is not in force"), "{analyst}");
+    let whole = lines(&rules, "stranger", "select * from people");
+    let why = "because level confidential (policy.toml:10), above clearance public of default_role (policy.toml)";
+    assert!(whole.contains(&format!("public.people.nick: named, refused\n    {why}")), "{whole}");
 }
 
 #[test]
