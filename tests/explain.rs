@@ -223,6 +223,15 @@ async fn explain_privacy_answers_as_a_query_and_runs_nothing() {
     }
     let unknown = rows(&app, "explain (privacy) select * from people, nothing").await;
     assert!(unknown[0].starts_with("unknown: "), "{unknown:?}");
+    for sql in ["explain (privacy) select * from nothing", "explain (privacy) select * from nothing where id = $1"] {
+        assert!(rows(&app, sql).await[0].starts_with("unknown: "), "{sql}");
+        let prepared = app.prepare(sql).await.unwrap();
+        let value = CANARY.to_owned();
+        let values: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
+            prepared.params().iter().map(|_| &value as _).collect();
+        let first: String = app.query(&prepared, &values).await.unwrap()[0].get(0);
+        assert!(first.starts_with("unknown: "), "{sql}: {first}");
+    }
     let several = rows(&app, "begin; explain (privacy) select email from people; commit").await;
     assert!(several[0].starts_with("act: "), "{several:?}");
 

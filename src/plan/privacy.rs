@@ -88,7 +88,15 @@ fn touched(decision: &Decision, report: &Report) -> Vec<Touched> {
         Decision::Pass(plan) | Decision::Act(plan) | Decision::Unknown(plan) => {
             plan.steps.iter().flat_map(|step| step.touches.iter().cloned()).collect()
         }
-        Decision::Refuse(_) => report.statements.iter().flat_map(|s| s.columns.iter().map(refused)).collect(),
+        Decision::Refuse(_) => {
+            let mut found: Vec<Touched> = Vec::new();
+            for touched in report.statements.iter().flat_map(|statement| statement.columns.iter().map(refused)) {
+                if !found.contains(&touched) {
+                    found.push(touched);
+                }
+            }
+            found
+        }
     }
 }
 
