@@ -28,7 +28,7 @@ pub use explained::{leading_index, search_path};
 pub use files::read as read_policy;
 pub use load::{fingerprint, load, read, system_identifier};
 pub use queries::{CHANNEL, SETTINGS};
-pub use trust::{masked, trust};
+pub use trust::{accepted, masked, trust};
 
 use crate::clock::Now;
 use crate::crypto::{Keyring, SealMode};

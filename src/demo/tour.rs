@@ -27,6 +27,7 @@ pub(super) fn walk(stage: &Stage, people: &[Person]) -> Result<()> {
     search(stage, people)?;
     refusal(stage)?;
     lens(stage, people)?;
+    doctor(stage)?;
     dump(stage, people)?;
     alert(stage)?;
     access_log(stage)
@@ -168,6 +169,19 @@ fn lens(stage: &Stage, people: &[Person]) -> Result<()> {
     let direct = stage.ask("analyst", Way::Direct, "select nickname from public.users").err().unwrap_or_default();
     println!("  past the proxy: {}", direct.lines().next().unwrap_or_default());
     claim(direct.contains("permission denied"), "past the proxy there is nothing but the lens")
+}
+
+fn doctor(stage: &Stage) -> Result<()> {
+    heading("The doctor looks at every column, every role and every path, also past the proxy");
+    let role = format!("analyst={}", stage.url("analyst", Way::Direct));
+    println!("  pgveil doctor --role analyst=postgresql://…");
+    let output = stage.pgveil(&["doctor", "--config", "pgveil.toml", "--role", &role])?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = said.lines().filter(|line| !line.trim_start().starts_with('✓'));
+    println!("{}", lines.map(|line| format!("    {line}\n")).collect::<String>().trim_end());
+    let fine = said.lines().filter(|line| line.trim_start().starts_with('✓')).count();
+    println!("    … and {fine} lines of what is as it should be");
+    claim(output.status.success() && said.contains("no hole"), "there is no hole")
 }
 
 fn dump(stage: &Stage, people: &[Person]) -> Result<()> {

@@ -45,15 +45,18 @@ pub(super) fn relation(relation: &Relation) -> String {
 /// Shortest envelope: 20 bytes of header, no token, 12 of nonce, no ciphertext, 16 of tag.
 const ENVELOPE_BYTES_MIN: usize = 48;
 
-/// The sealed domain of a kind. Its CHECK uses built-ins only and tests magic, version and length: it stops plaintext
-/// on every path into the column.
+/// The CHECK of every sealed domain: built-ins only, for magic, version and length. It stops plaintext on every path into
+/// the column.
+pub fn sealed_constraint() -> String {
+    format!(
+        "constraint sealed check (value is null or (pg_catalog.octet_length(value) >= {ENVELOPE_BYTES_MIN} \
+         and pg_catalog.substr(value, 1, 3) operator(pg_catalog.=) '\\xfed101'::bytea))"
+    )
+}
+
+/// The sealed domain of a kind.
 pub(super) fn domain(kind: Kind) -> Statement {
-    let sql = format!(
-        "create domain pgveil.sealed_{} as bytea constraint sealed check (value is null or \
-         (pg_catalog.octet_length(value) >= {ENVELOPE_BYTES_MIN} \
-         and pg_catalog.substr(value, 1, 3) operator(pg_catalog.=) '\\xfed101'::bytea))",
-        kind.name()
-    );
+    let sql = format!("create domain pgveil.sealed_{} as bytea {}", kind.name(), sealed_constraint());
     Statement::new(format!("sealed {}: bytea that holds an envelope", kind.name()), sql)
 }
 

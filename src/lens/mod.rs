@@ -16,7 +16,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 pub use apply::{Applied, Lenses, Mode as ApplyMode, Progress, apply};
-pub use ddl::Statement;
+pub use ddl::{Statement, sealed_constraint};
 pub use facts::{Facts, read as read_facts};
 pub use views::{LensFacts, read_lens_facts};
 
