@@ -15,6 +15,7 @@ mod copy_rows;
 mod crash;
 mod definitions;
 mod docker;
+mod doctor;
 mod envelopes;
 mod explain;
 mod faults;
