@@ -333,3 +333,71 @@ async fn roles_keys_and_tables_that_nobody_decided_about() {
     assert_eq!(wrong(&report, "keyring", "hole").len(), 1);
     assert!(!wrong(&report, "envelopes", "ok").is_empty(), "everything else is still looked at");
 }
+
+const PARTITIONED: &str = "
+create table visits (id int, day date, email varchar(80), word text, primary key (id, day)) partition by range (day);
+create table visits_old partition of visits for values from ('2000-01-01') to ('2020-01-01');
+create table visits_new partition of visits for values from ('2020-01-01') to ('2040-01-01');
+";
+
+const VISITS: &str = r#"
+version = 1
+[levels.confidential]
+encryption_required = false
+[tables."public.visits".columns]
+id = { level = "internal" }
+day = { level = "internal" }
+email = { level = "restricted", as = "varchar(80)", encrypt = "deterministic", mask = "email" }
+word = { level = "confidential", mask = "null" }
+[roles.app]
+clearance = "restricted"
+[roles.analyst]
+clearance = "internal"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_are_looked_at_each() {
+    let mut site = Site::new("partitioned").schema(PARTITIONED).policy(VISITS).prepare();
+    site.sql("revoke all on visits, visits_old, visits_new from analyst, trusty, support");
+    site.sql("grant select on visits to analyst");
+    site.pgveil_ok(&["apply", "--lenses"]);
+    site.serve();
+    let app = site.client("app").await;
+    for day in ["2010-01-01", "2030-01-01"] {
+        let sql = format!("insert into visits values (1, '{day}', '{CANARY}@example.org', '{PLAIN}')");
+        app.batch_execute(&sql).await.unwrap();
+    }
+    site.terminate();
+    let role = format!("analyst={}", site.direct_url("analyst"));
+    let (code, report) = doctor(&site, &["--role", &role]);
+    assert_eq!(code, 0, "{:?}", holes(&report));
+    let cells: Vec<Value> = wrong(&report, "envelopes", "ok");
+    let tables: Vec<&str> = cells.iter().map(|check| check["table"].as_str().unwrap()).collect();
+    assert_eq!(tables, ["public.visits_new", "public.visits_old"], "{report:#}");
+    // An index on the parent is one on each partition.
+    let missing = wrong(&report, "index", "warning");
+    let parent = missing.iter().find(|check| check["table"] == "public.visits").unwrap();
+    follow(&site, parent);
+    let (_, report) = doctor(&site, &[]);
+    assert!(
+        wrong(&report, "index", "warning").is_empty() && wrong(&report, "recorded", "warning").is_empty(),
+        "{report:#}"
+    );
+    // A partition granted is the table granted.
+    site.sql("grant select on visits_old to analyst");
+    let (code, report) = doctor(&site, &["--role", &role]);
+    let seen = wrong(&report, "as_role", "hole");
+    assert!(code == 1 && !wrong(&report, "way_read", "hole").is_empty(), "{:?}", holes(&report));
+    assert_eq!(seen.iter().map(|check| check["table"].as_str().unwrap()).collect::<Vec<_>>(), ["public.visits_old"]);
+}
+
+#[test]
+fn without_a_database_nothing_is_proved() {
+    let site = Site::new("unreached").prepare();
+    let config = std::fs::read_to_string(site.path("pgveil.toml")).unwrap();
+    let (head, rest) = config.split_once("[control]").unwrap();
+    let port = rest.split_once("@127.0.0.1:").unwrap().1.split_once('/').unwrap().0;
+    site.write("pgveil.toml", &format!("{head}[control]{}", rest.replacen(&format!(":{port}/"), ":1/", 1)));
+    let (code, report) = doctor(&site, &[]);
+    assert_eq!((code, wrong(&report, "control", "hole").len()), (1, 1), "{report:#}");
+}

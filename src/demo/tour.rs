@@ -177,9 +177,15 @@ fn doctor(stage: &Stage) -> Result<()> {
     println!("  pgveil doctor --role analyst=postgresql://…");
     let output = stage.pgveil(&["doctor", "--config", "pgveil.toml", "--role", &role])?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines = said.lines().filter(|line| !line.trim_start().starts_with('✓'));
-    println!("{}", lines.map(|line| format!("    {line}\n")).collect::<String>().trim_end());
-    let fine = said.lines().filter(|line| line.trim_start().starts_with('✓')).count();
+    let right = |line: &&str| line.trim_start().starts_with('✓');
+    let lines: Vec<&str> = said.lines().filter(|line| !right(line) && !line.is_empty()).collect();
+    for (at, line) in lines.iter().enumerate() {
+        let heading = |line: &&str| !line.starts_with(' ');
+        if !heading(line) || !lines.get(at + 1).is_none_or(heading) || line.starts_with("no hole") {
+            println!("    {line}");
+        }
+    }
+    let fine = said.lines().filter(right).count();
     println!("    … and {fine} lines of what is as it should be");
     claim(output.status.success() && said.contains("no hole"), "there is no hole")
 }

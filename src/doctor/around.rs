@@ -10,9 +10,7 @@ use tokio_postgres::Client;
 use super::{Check, ask, few, plural};
 use crate::catalog::{self, ways};
 use crate::policy::Policy;
-use crate::policy::lens::OWNER;
 use crate::policy::rules::Rules;
-use crate::sql::name::quoted;
 use crate::sql::schema::{RelKind, Relation, Schema};
 
 /// Personal data is often called one of these.
@@ -126,10 +124,6 @@ pub(super) async fn unclassified(client: &Client, policy: &Policy, schema: &Sche
             found.push(Check::warning("unclassified", message));
         }
         _ => {}
-    }
-    if schema.roles.contains_key(OWNER) && schema.lens_views.is_empty() {
-        let message = format!("role {} is there and owns no lens", quoted(OWNER));
-        found.push(Check::ok("lens_owner", message));
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use zeroize::Zeroizing;
 
 use super::judge::Recorded;
-use super::{Check, Given, Unanswered, ask, plural};
+use super::{Check, Given, Severity, Unanswered, ask, plural};
 use crate::lens::sealed_constraint;
 use crate::policy::rules::{Mode, Rules, SealedColumn};
 use crate::sql::literal::quoted as literal;
@@ -122,7 +122,10 @@ pub(super) async fn sealed(
         let Some(relation) = columns.first().and_then(|c| rules.schema.relation(c.relation_oid)) else { continue };
         for column in columns.iter() {
             found.push(of_column("sealed", column, Severity::Ok, "its type lets nothing but envelopes in"));
-            found.push(record(column, relation, recorded));
+            // What `apply` records of a table holds for its partitions and children.
+            if given.policy.table(&relation.schema, &relation.name).is_some() {
+                found.push(record(column, relation, recorded));
+            }
             if let (Mode::Deterministic, Ok(indexed)) = (column.mode, &indexed) {
                 found.push(index(column, relation, indexed));
             }
@@ -132,8 +135,6 @@ pub(super) async fn sealed(
         }
     }
 }
-
-use super::Severity;
 
 fn of_column(check: &str, column: &SealedColumn, severity: Severity, message: impl Into<String>) -> Check {
     Check::new(severity, check, message).table(&column.relation).column(&column.column)

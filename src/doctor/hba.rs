@@ -153,3 +153,39 @@ fn covers_all(row: &Row) -> bool {
     row.get::<_, Option<String>>(1).as_deref() == Some("host")
         && row.get::<_, Option<String>>(4).as_deref() == Some("all")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Severity;
+
+    fn judged(kind: &str, address: &str, netmask: &str, method: &str) -> Vec<(String, Severity)> {
+        let rule = Rule {
+            line: 1,
+            kind: kind.into(),
+            method: method.into(),
+            network: network(address, netmask),
+            roles: vec!["analyst".into()],
+        };
+        let mut found = Vec::new();
+        judge(&rule, "10.0.0.7".parse().ok(), &mut found);
+        found.into_iter().map(|check| (check.check, check.severity)).collect()
+    }
+
+    #[test]
+    fn rules_are_judged_by_where_they_let_in_from_and_how() {
+        let one = "255.255.255.255";
+        let named = |list: &[(&str, Severity)]| list.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect::<Vec<_>>();
+        let (warning, hole) = (Severity::Warning, Severity::Hole);
+        assert_eq!(judged("local", "", "", "scram-sha-256"), []);
+        assert_eq!(judged("local", "", "", "trust"), named(&[("hba_trust", warning)]));
+        assert_eq!(judged("host", "127.0.0.1", one, "scram-sha-256"), []);
+        assert_eq!(judged("hostssl", "10.0.0.7", one, "scram-sha-256"), [], "the proxy itself");
+        assert_eq!(judged("host", "10.0.0.7", one, "scram-sha-256"), named(&[("hba_plain", warning)]));
+        assert_eq!(judged("hostssl", "10.0.0.8", one, "scram-sha-256"), named(&[("hba_around", warning)]));
+        assert_eq!(judged("hostssl", "all", "", "scram-sha-256"), named(&[("hba_around", warning)]));
+        assert_eq!(judged("hostssl", "samenet", "", "scram-sha-256"), named(&[("hba_around", warning)]));
+        let all = [("hba_trust", hole), ("hba_around", warning), ("hba_plain", warning)];
+        assert_eq!(judged("host", "10.0.0.0", "255.0.0.0", "trust"), named(&all));
+    }
+}

@@ -96,8 +96,7 @@ fn judge(view: &View, there: &There, expected: &str) -> Check {
             Check::hole("lens", message).run("pgveil apply --lenses")
         }
         None if !there.read => {
-            let message = format!("the lens {name} is the policy's, and {} may not read it", view.grantee);
-            Check::warning("lens", message).sql(format!("grant select on {name} to {grantee}"))
+            Check::ok("lens", format!("the lens is the policy's, and {} has no right to read it", view.grantee))
         }
         None => Check::ok("lens", format!("{} sees it through its lens, as the policy has it", view.grantee)),
     }

@@ -147,12 +147,13 @@ pub(super) async fn logging(client: &Client, rules: &Rules, found: &mut Vec<Chec
             found.push(Check::ok("server_log", message));
             continue;
         }
-        found.push(Check::warning("server_log", message).sql(format!("alter system set {name} = {off}")));
+        let check = Check::warning("server_log", message).sql(format!("alter system set {name} = {off}"));
+        found.push(check.sql("select pg_catalog.pg_reload_conf()"));
     }
     if prints_statements && length.as_deref().is_some_and(|length| length != "0") {
         let message = "log_parameter_max_length is not 0: what statements are logged are logged with their parameters";
         let sql = "alter system set log_parameter_max_length = 0";
-        found.push(Check::warning("server_log", message).sql(sql));
+        found.push(Check::warning("server_log", message).sql(sql).sql("select pg_catalog.pg_reload_conf()"));
     }
     if !overrides.is_empty() {
         let names: Vec<String> = overrides.iter().map(|row| row.get(0)).collect();
