@@ -348,7 +348,7 @@ encryption_required = false
 id = { level = "internal" }
 day = { level = "internal" }
 email = { level = "restricted", as = "varchar(80)", encrypt = "deterministic", mask = "email" }
-word = { level = "confidential", mask = "null" }
+word = { level = "confidential", mask = "pseudonym" }
 [roles.app]
 clearance = "restricted"
 [roles.analyst]
