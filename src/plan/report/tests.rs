@@ -37,6 +37,7 @@ fn relation(oid: u32, schema: &str, kind: RelKind, columns: &[(&str, bool)]) -> 
         typmod: -1,
         not_null: false,
         has_default: false,
+        generated: false,
         sealed: sealed.then_some(if *name == "email" { Kind::Varchar } else { Kind::Text }),
         sealed_array: false,
         source: None,
