@@ -226,7 +226,8 @@ async fn explain_privacy_answers_as_a_query_and_runs_nothing() {
     for sql in ["explain (privacy) select * from nothing", "explain (privacy) select * from nothing where id = $1"] {
         assert!(rows(&app, sql).await[0].starts_with("unknown: "), "{sql}");
         let prepared = app.prepare(sql).await.unwrap();
-        let value = CANARY.to_owned();
+        // Of nothing protected, it goes to the server as it is.
+        let value = "anything".to_owned();
         let values: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
             prepared.params().iter().map(|_| &value as _).collect();
         let first: String = app.query(&prepared, &values).await.unwrap()[0].get(0);
