@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::support::{CANARY, Site};
+use crate::support::{CANARY, Site, server_log};
 
 const POLICY: &str = r#"version = 1
 default_level = "internal"
@@ -221,6 +221,12 @@ async fn explain_privacy_answers_as_a_query_and_runs_nothing() {
         let lines: Vec<String> = found.iter().map(|row| row.get(0)).collect();
         assert!(lines[0].starts_with("act: ") && !lines.concat().contains(CANARY), "{lines:?}");
     }
+    // A value for a sealed column is sealed here too.
+    let both = "explain (privacy) select note from people where email = $1 or nick = $1 or code = any($2)";
+    let prepared = app.prepare(both).await.unwrap();
+    let (value, codes) = (format!("{CANARY}@x.org"), vec![CANARY.to_owned()]);
+    assert_eq!(app.query(&prepared, &[&value, &codes]).await.unwrap()[0].get::<_, &str>(0), "act: forwarded rewritten");
+    assert!(!server_log(&site.database).contains(CANARY), "a value for a sealed column is in the server's log");
     let unknown = rows(&app, "explain (privacy) select * from people, nothing").await;
     assert!(unknown[0].starts_with("unknown: "), "{unknown:?}");
     for sql in ["explain (privacy) select * from nothing", "explain (privacy) select * from nothing where id = $1"] {

@@ -10,7 +10,7 @@ use super::reader::{Output, Reader};
 use super::value::Value;
 use super::{
     Decision, Field, Limits, Moves, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind, SubjectPlan,
-    Touched,
+    Target, Touched,
 };
 use super::{guard, probe, refuse};
 use crate::error::{Code, Refusal};
@@ -301,6 +301,8 @@ pub(super) struct Text<'a> {
     restyled: bool,
     /// Why names are not certain after an earlier statement.
     pub(super) stale: Option<&'static str>,
+    /// Parameters of reports that are for sealed columns.
+    pub(super) reported: Vec<(usize, Target)>,
 }
 
 impl<'a> Text<'a> {
@@ -316,6 +318,7 @@ impl<'a> Text<'a> {
             fresh: HashSet::new(),
             restyled: false,
             stale: None,
+            reported: Vec::new(),
         }
     }
 
@@ -344,7 +347,10 @@ impl<'a> Text<'a> {
             }
         }
         let mentioned = mentioned(sql, self.tokens, &ranges);
-        let (edits, parameters, hidden) = self.draft.finish(mentioned, self.request.parameter_oids.len());
+        let (edits, mut parameters, hidden) = self.draft.finish(mentioned, self.request.parameter_oids.len());
+        for (index, target) in self.reported {
+            parameters.get_mut(index).into_iter().for_each(|of| *of = Parameter::Sealed(target.clone()));
+        }
         let acts = self.protected || !edits.is_empty();
         let plan = Arc::new(Plan { edits, parameters, hidden, steps });
         match (self.unknown, acts) {

@@ -1,13 +1,14 @@
 //! `EXPLAIN (PRIVACY) …`: the statement becomes a SELECT of the report's lines.
 //!
 //! In: the statement inside, decided as it would be. Out: one edit over the whole statement; simple and extended protocol,
-//! portals and drivers see an ordinary query. Never: the statement inside running, a literal of the client's.
+//! portals and drivers see an ordinary query. Never: the statement inside running, a literal of the client's, a value for a
+//! sealed column in clear.
 
 use std::ops::Range;
 
 use super::decide::{Text, decide, mentioned, step};
 use super::report::{Asker, Column, Report};
-use super::{Decision, Field, How, Limits, Parameter, Request, Span, Step, StepKind, Touched};
+use super::{Decision, Field, How, Limits, Parameter, Request, Span, Step, StepKind, Target, Touched};
 use crate::error::{Code, Refusal, SqlState};
 use crate::event::Access;
 use crate::sql::lexer::Token;
@@ -19,6 +20,8 @@ use super::refuse;
 
 /// The column's name, as EXPLAIN has "QUERY PLAN".
 const TITLE: &str = "PRIVACY PLAN";
+
+const TEXT: &str = "pg_catalog.text";
 
 /// Whether some statement of the text is an `EXPLAIN (PRIVACY)`.
 pub(super) fn asks(sql: &str, tokens: &[Token]) -> bool {
@@ -62,7 +65,9 @@ impl Text<'_> {
         self.protected = true;
         touches.extend(touched(&decision, &report));
         let count = mentioned(sql, self.tokens, std::slice::from_ref(&range));
-        let text = select(&report.lines(), &parameters(&request, &decision, count));
+        let parameters = parameters(&request, &decision, count);
+        let text = select(&report.lines(), &parameters);
+        self.reported.extend(parameters.into_iter().enumerate().filter_map(|(index, of)| Some((index, of.ok()?))));
         if let Some(span) = self.span(&range) {
             self.replace(span, text.into());
         }
@@ -100,36 +105,44 @@ fn touched(decision: &Decision, report: &Report) -> Vec<Touched> {
     }
 }
 
-/// A type for each of the client's parameters: that of the sealed column it is for, else text. Empty for a simple Query,
-/// which has none: there `$1` may stand for whatever an application will pass.
-fn parameters(request: &Request<'_>, decision: &Decision, count: usize) -> Vec<String> {
+/// For each of the client's parameters the sealed column that it is for, so that its value is sealed here too, or a type.
+/// Empty for a simple Query, which has none: there `$1` may stand for whatever an application will pass.
+fn parameters(request: &Request<'_>, decision: &Decision, count: usize) -> Vec<Result<Target, String>> {
+    let (Decision::Pass(plan) | Decision::Act(plan) | Decision::Unknown(plan)) = decision else {
+        return if request.extended { vec![Err(TEXT.to_owned()); count] } else { Vec::new() };
+    };
     if !request.extended {
         return Vec::new();
     }
-    let found: &[Parameter] = match decision {
-        Decision::Pass(plan) | Decision::Act(plan) | Decision::Unknown(plan) => &plan.parameters,
-        Decision::Refuse(_) => &[],
-    };
     let name = |oid| match (Kind::of_oid(oid), Kind::of_array_oid(oid)) {
         (Some(kind), _) => format!("pg_catalog.{}", kind.name()),
         (None, Some(kind)) => format!("pg_catalog.{}[]", kind.name()),
-        (None, None) => "pg_catalog.text".to_owned(),
+        (None, None) => TEXT.to_owned(),
     };
     (0..count)
-        .map(|index| match found.get(index) {
-            Some(Parameter::Sealed(target)) => name(target.told()),
-            Some(Parameter::Typed(oid)) => name(*oid),
-            Some(Parameter::Plain) | None => "pg_catalog.text".to_owned(),
+        .map(|index| {
+            let also = plan.hidden.iter().find(|hidden| usize::from(hidden.source) == index);
+            match (plan.parameters.get(index), also) {
+                (Some(Parameter::Sealed(target)), _) => Ok(target.clone()),
+                (_, Some(hidden)) => Ok(hidden.target.clone()),
+                (Some(Parameter::Typed(oid)), None) => Err(name(*oid)),
+                (Some(Parameter::Plain) | None, None) => Err(TEXT.to_owned()),
+            }
         })
         .collect()
 }
 
 /// A query whose rows are the lines. Parameters have a place in it that is never computed.
-fn select(lines: &[String], parameters: &[String]) -> String {
+fn select(lines: &[String], parameters: &[Result<Target, String>]) -> String {
     let quoted: Vec<String> = lines.iter().map(|line| format!("'{}'", line.replace('\'', "''"))).collect();
     let list = quoted.join(",");
     let mut text = format!("select pg_catalog.unnest(array[{list}]::pg_catalog.text[]) as \"{TITLE}\"");
-    for (index, ty) in parameters.iter().enumerate() {
+    for (index, parameter) in parameters.iter().enumerate() {
+        let ty = match parameter {
+            Ok(target) if target.array => "pg_catalog.bytea[]",
+            Ok(_) => "pg_catalog.bytea",
+            Err(name) => name,
+        };
         let before = if index == 0 { " where true" } else { "" };
         text.push_str(&format!("{before} or ${}::{ty} is null", index + 1));
     }
