@@ -307,17 +307,20 @@ where
         }
     }
 
-    /// Sets lenses aside that have a way around, or all of them when the catalog does not say.
-    async fn trust(&self, rules: &mut Rules) {
+    /// Sets lenses aside that have a way around, or all of them when the catalog does not say; then the next look asks
+    /// again.
+    async fn trust(&mut self, rules: &mut Rules) {
         let asked = tokio::time::timeout(QUERY_TIMEOUT, trust(self.client.as_ref(), rules)).await;
-        match asked {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "lenses are not trusted: who could get around them is not known"),
+        let error = match asked {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error,
             Err(_) => {
                 rules.classes.iter_mut().for_each(|class| class.lens = None);
-                tracing::error!("lenses are not trusted: who could get around them was not answered in time");
+                Error::Control("the catalog did not answer".into())
             }
-        }
+        };
+        self.fingerprint = None;
+        tracing::error!(%error, "lenses are not trusted: who could get around them is not known");
     }
 
     async fn announce(&self, note: String) {

@@ -94,16 +94,17 @@ pub(super) fn append(tag: u8, body: &[u8], out: &mut BytesMut) {
     let _ = frame::finish(out, mark);
 }
 
-/// Appends the NotificationResponse with an empty payload: often it is a whole row, put there by a trigger.
-pub(super) fn append_notification(body: &[u8], out: &mut BytesMut) {
+/// Appends the NotificationResponse with an empty payload: often it is a whole row, put there by a trigger. False if it
+/// is none.
+pub(super) fn append_notification(body: &[u8], out: &mut BytesMut) -> bool {
     // Process, channel, payload.
     let end = body.get(4..).and_then(|rest| rest.iter().position(|byte| *byte == 0));
-    let Some(head) = end.and_then(|end| body.get(..=4 + end)) else { return };
+    let Some(head) = end.and_then(|end| body.get(..=4 + end)) else { return false };
     let mark = frame::begin(out, b'A');
     out.put_slice(head);
     out.put_u8(0);
     // Not longer than the frame it came from.
-    let _ = frame::finish(out, mark);
+    frame::finish(out, mark).is_ok()
 }
 
 #[cfg(test)]
@@ -150,7 +151,8 @@ mod tests {
     #[test]
     fn a_notification_keeps_its_channel_and_loses_its_payload() {
         let mut out = BytesMut::new();
-        append_notification(b"\0\0\0\x07rows\0{\"ssn\": \"secret\"}\0", &mut out);
+        assert!(append_notification(b"\0\0\0\x07rows\0{\"ssn\": \"secret\"}\0", &mut out));
+        assert!(!append_notification(b"\0\0\0\x07rows", &mut BytesMut::new()), "no end of the channel's name");
         assert_eq!(&out[..], b"A\0\0\0\x0e\0\0\0\x07rows\0\0");
     }
 }

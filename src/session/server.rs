@@ -39,7 +39,11 @@ impl Session {
         match message[0] {
             // Asynchronous: any time, even inside an answer to us.
             b'S' => return self.parameter_status(message, cx),
-            b'A' if self.class(cx.rules).partial() => redact::append_notification(body, cx.to_client),
+            b'A' if self.class(cx.rules).partial() => {
+                if !redact::append_notification(body, cx.to_client) {
+                    return Err(self.unexpected_reply(cx));
+                }
+            }
             b'A' => cx.to_client.extend_from_slice(message),
             b'N' => self.notice(message, body, cx),
             b'E' if redact::fatal(body) => cx.to_client.extend_from_slice(message),
