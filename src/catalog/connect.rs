@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Result};
@@ -82,6 +83,14 @@ where
 /// Starting up or shutting down, and no place left: all pass.
 const PASSING: [SqlState; 4] =
     [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::TOO_MANY_CONNECTIONS];
+
+/// Rows of a question to the catalog.
+///
+/// # Errors
+/// [`Error::Control`] with the server's message.
+pub async fn ask(client: &Client, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+    client.query(sql, parameters).await.map_err(|e| control(&e))
+}
 
 /// What the server said, without DETAIL, which could quote values.
 pub fn control(error: &tokio_postgres::Error) -> Error {

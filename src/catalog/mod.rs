@@ -23,7 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
-pub use connect::{Connect, control};
+pub use connect::{Connect, ask, control};
 pub use explained::{leading_index, search_path};
 pub use files::read as read_policy;
 pub use load::{fingerprint, load, read, system_identifier};

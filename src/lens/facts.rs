@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::{Client, Row};
 
-use crate::catalog::control;
+use crate::catalog::ask;
 use crate::error::{Error, Result};
 use crate::sql::schema::Schema;
 
@@ -198,14 +198,6 @@ pub async fn read(client: &Client, schema: &Schema, relations: &[u32]) -> Result
         table.rows = ask(client, &sql, &[]).await?.first().is_none_or(|row| row.get(0));
     }
     Ok(facts)
-}
-
-async fn ask(
-    client: &Client,
-    sql: &str,
-    parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-) -> Result<Vec<Row>> {
-    client.query(sql, parameters).await.map_err(|e| control(&e))
 }
 
 fn recorded(row: &Row) -> Recorded {

@@ -68,6 +68,7 @@ mod tests {
         assert_eq!(path(""), Vec::<String>::new());
         assert_eq!(path("\"\""), Vec::<String>::new());
         assert_eq!(path("\"unterminated"), ["unterminated"]);
+        assert_eq!(path("A, \"B \"\"c\"\",d\" ,e"), ["a", "B \"c\",d", "e"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::roles::{Actor, Cast, PUBLIC, Right, Role};
 use super::tables::{self, OWN_SCHEMA, Relation, Tables};
 use super::{Found, WayKind, ask, queries};
 use crate::error::Result;
+use crate::policy::path::split;
 use crate::sql::name::quoted as name;
 
 /// Roles that come with PostgreSQL and reach past grants, what they do, and whether only hidden rows are at stake.
@@ -196,7 +197,12 @@ impl Places {
         let paths = settings.iter().filter(|s| s.name == "search_path");
         let (own, others): (Vec<&Setting>, Vec<&Setting>) = paths.partition(|s| s.role == actor.oid);
         let named = |settings: Vec<&Setting>| -> Vec<String> {
-            settings.into_iter().flat_map(|s| path(&s.value)).filter(|s| s != "$user").collect()
+            settings
+                .into_iter()
+                .flat_map(|s| split(&s.value))
+                .filter(|s| **s != *"$user")
+                .map(|s| s.to_string())
+                .collect()
         };
         let mut all: BTreeSet<String> = named(others).into_iter().collect();
         all.extend(protected.iter().chain(&actor.masked.lens_schemas).cloned());
@@ -213,27 +219,6 @@ impl Places {
     fn meets_others(&self, cast: &Cast<'_>, actor: &Actor<'_>, schema: &str) -> bool {
         self.others.contains(schema) || (schema != actor.masked.role && cast.is_role(schema))
     }
-}
-
-/// The schemas of a `search_path` as pg_db_role_setting keeps it.
-fn path(text: &str) -> Vec<String> {
-    let (mut out, mut word, mut quoted, mut kept) = (Vec::new(), String::new(), false, false);
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => word.extend(chars.next()),
-            '"' => (quoted, kept) = (!quoted, true),
-            ',' if !quoted => {
-                out.extend(Some(std::mem::take(&mut word)).filter(|word| kept || !word.is_empty()));
-                kept = false;
-            }
-            c if c.is_whitespace() && !quoted => {}
-            c if quoted => word.push(c),
-            c => word.extend(c.to_lowercase()),
-        }
-    }
-    out.extend(Some(word).filter(|word| kept || !word.is_empty()));
-    out
 }
 
 fn role_settings(cast: &Cast<'_>, settings: &[Setting], found: &mut Found) {
@@ -387,17 +372,4 @@ async fn publications(client: &Client, cast: &Cast<'_>, tables: &Tables, found: 
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::path;
-
-    #[test]
-    fn a_search_path_is_taken_apart_as_postgresql_does() {
-        assert_eq!(path("\"$user\", public"), ["$user", "public"]);
-        assert_eq!(path("A, \"B \"\"c\"\",d\" ,e"), ["a", "B \"c\",d", "e"]);
-        assert_eq!(path("\"\""), [""]);
-        assert!(path("").is_empty());
-    }
 }

@@ -29,10 +29,9 @@ mod tables;
 
 use std::fmt;
 
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Client;
 
-use crate::catalog::control;
+use crate::catalog::{ask, control};
 use crate::error::Result;
 use roles::{Cast, Fix};
 
@@ -186,8 +185,4 @@ pub async fn ways(client: &Client, masked: &[Masked]) -> Result<Vec<Way>> {
     ways.sort();
     ways.dedup();
     Ok(ways)
-}
-
-async fn ask(client: &Client, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-    client.query(sql, parameters).await.map_err(|e| control(&e))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tokio_postgres::{Client, Row};
 
-use crate::catalog::control;
+use crate::catalog::ask;
 use crate::error::{Error, Result};
 use crate::lens::Seal;
 use crate::lens::ddl::{self, Statement};
@@ -240,12 +240,4 @@ fn add(rights: &mut Rights, row: &Row) {
     if !columns.is_empty() {
         rights.columns.insert(privilege, columns.into_iter().collect());
     }
-}
-
-async fn ask(
-    client: &Client,
-    sql: &str,
-    parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-) -> Result<Vec<Row>> {
-    client.query(sql, parameters).await.map_err(|e| control(&e))
 }
