@@ -157,9 +157,10 @@ impl Seen<'_> {
         if names.is_empty() {
             return;
         }
-        let Ok(rows) = ask(self.client, STATISTICS, &[&&*self.relation.schema, &&*self.relation.name, &names]).await
-        else {
-            return;
+        let asked = ask(self.client, STATISTICS, &[&&*self.relation.schema, &&*self.relation.name, &names]).await;
+        let rows = match asked {
+            Ok(rows) => rows,
+            Err(error) => return self.unknown(names[0], &error),
         };
         let shown = rows.first().map_or(0, |row| row.get::<_, i64>(0));
         if shown > 0 {

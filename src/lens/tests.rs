@@ -232,3 +232,27 @@ fn what_needs_a_superuser_is_a_script_of_its_own_or_part_of_a_superusers_plan() 
     let ours = text(&planned(&plaintext(), &Facts { superuser: true, ..facts }).statements);
     assert!(ours.contains("create or replace function pgveil.scram_verifier"));
 }
+
+#[test]
+fn two_lenses_never_share_a_schema() {
+    let mut schema = plaintext();
+    for (oid, base) in [(20, "c"), (21, "b_c")] {
+        let table = Relation { oid, schema: base.into(), ..Relation::clone(schema.named("public", "users").unwrap()) };
+        schema.by_name.insert((table.schema.clone(), table.name.clone()), oid);
+        schema.relations.insert(oid, Arc::new(table));
+    }
+    let text = "version = 1
+        [tables.\"c.users\".columns]
+        id = { level = \"public\" }
+        [tables.\"b_c.users\".columns]
+        id = { level = \"public\" }
+        [roles.a_b]
+        clearance = \"public\"
+        [roles.a]
+        clearance = \"public\"";
+    let policy = crate::policy::parse(&[("p.toml".into(), text.into())]).unwrap();
+    let rules = crate::policy::compile(&policy, Arc::new(schema.clone()), &|_| None, 0).unwrap();
+    let planned = views::plan(&rules.views, &schema, &LensFacts::default(), "boss");
+    let said = render(&planned.refused);
+    assert!(said.contains("[roles.a] and [roles.a_b] would both be schema pgveil_lens_a_b_c"), "{said}");
+}

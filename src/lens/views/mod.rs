@@ -155,6 +155,15 @@ impl Build<'_> {
     }
 
     fn schemas(&mut self, views: &[View]) {
+        let whose: BTreeSet<(&str, &str, &str)> =
+            views.iter().map(|view| (&*view.schema, &*view.role, &*view.base_schema)).collect();
+        let whose: Vec<_> = whose.into_iter().collect();
+        for pair in whose.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+            let (schema, one, other) = (pair[0].0, pair[0].1, pair[1].1);
+            let message = format!("the lenses of [roles.{one}] and [roles.{other}] would both be schema {schema}");
+            let hint = "give one of them another name, and the PostgreSQL role by member_of".to_owned();
+            self.refused.push(Problem::whole("database", message, hint));
+        }
         let schemas: BTreeSet<(&str, &str)> = views.iter().map(|view| (&*view.schema, &*view.grantee)).collect();
         for (schema, grantee) in schemas {
             match self.facts.schemas.get(schema) {
