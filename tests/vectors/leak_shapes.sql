@@ -421,8 +421,8 @@ explain (verbose, costs off) select p from people p where salary > 1
 explain (generic_plan) select * from people where ssn = $1
 ? explain (format json) select count(*) from people where not shown
 ? create function desk.f() returns setof text language plpgsql as $$ begin return query execute 'explain select * from people'; end $$ ;; select desk.f()
-select * from pg_stats where tablename = 'people'
-select most_common_vals, histogram_bounds from pg_stats where attname in ('ssn', 'note', 'pin', 'code', 'what')
+select * from pg_stats where tablename = 'people' order by schemaname, attname
+select most_common_vals, histogram_bounds from pg_stats where attname in ('ssn', 'note', 'pin', 'code', 'what') order by schemaname, tablename, attname
 select * from pg_stats_ext
 select * from pg_stats_ext_exprs
 select stavalues1, stavalues2 from pg_statistic
@@ -431,16 +431,16 @@ select pg_mcv_list_items(stxdmcv) from pg_statistic_ext_data
 ~ select query from pg_stat_activity
 ~ select * from pg_stat_get_activity(null)
 select pg_get_viewdef('people'::regclass), pg_get_viewdef('owners.people_all'::regclass)
-select pg_get_constraintdef(oid) from pg_constraint where conrelid = 'public.people'::regclass
-select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = 'public.people'::regclass
-select pg_get_indexdef(indexrelid) from pg_index where indrelid = 'public.people'::regclass
-select attname, attmissingval from pg_attribute where attrelid = 'public.people'::regclass
+select pg_get_constraintdef(oid) from pg_constraint where conrelid = 'public.people'::regclass order by conname
+select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = 'public.people'::regclass order by adnum
+select pg_get_indexdef(indexrelid) from pg_index where indrelid = 'public.people'::regclass order by 1
+select attname, attmissingval from pg_attribute where attrelid = 'public.people'::regclass order by attnum
 select has_column_privilege('public.people', 'ssn', 'select'), has_table_privilege('public.people', 'select')
-select * from information_schema.columns where table_name = 'people' and table_schema = 'public'
-select view_definition from information_schema.views
-select routine_definition from information_schema.routines where routine_schema in ('public', 'desk', 'owners')
+select * from information_schema.columns where table_name = 'people' and table_schema = 'public' order by column_name
+select view_definition from information_schema.views order by table_schema, table_name
+select routine_definition from information_schema.routines where routine_schema in ('public', 'desk', 'owners') order by specific_name
 select * from information_schema.column_privileges where table_name = 'people' and grantee = current_user order by column_name, privilege_type
-select relname, relkind from pg_class where relname = 'people'
+select relname, relkind from pg_class where relname = 'people' order by relkind
 select pg_read_file('postgresql.conf'), pg_ls_dir('base')
 select pg_read_binary_file(pg_relation_filepath('public.people'))
 select * from pg_file_settings, pg_hba_file_rules
@@ -451,7 +451,7 @@ select ipad, opad from pgveil.lens_key
 select * from pgveil.columns
 select scram from pgveil.scram_verifier('app')
 select brin_summarize_new_values('public.people_pkey'), gin_clean_pending_list('people_pkey')
-lock public.people in access share mode ;; select c.oid::regclass::text, c.relname, a.attname, array_to_string(s.most_common_vals::text[], ',') from pg_class c join pg_attribute a on a.attrelid = c.oid left join pg_stats s on s.tablename = c.relname and s.attname = a.attname where c.relname = 'people' and a.attnum > 0
+lock public.people in access share mode ;; select c.oid::regclass::text, c.relname, a.attname, array_to_string(s.most_common_vals::text[], ',') from pg_class c join pg_attribute a on a.attrelid = c.oid left join pg_stats s on s.tablename = c.relname and s.attname = a.attname where c.relname = 'people' and a.attnum > 0 order by c.oid, a.attnum
 copy public.people (id, ssn, mail, born, salary, note, gone, doc, tags) to stdout
 set local row_security = off ;; select * from people
 
@@ -575,7 +575,7 @@ select get_byte(email, 0), md5(email), sha256(secret) from patients
 select convert_from(email, 'LATIN1') from patients
 select email::text::int from patients
 select pg_column_size(secret), octet_length(email) from patients
-select most_common_vals from pg_stats where tablename = 'patients'
+select most_common_vals from pg_stats where tablename = 'patients' order by attname
 explain select * from patients where email is not null
 select set_config('app.x', (select secret::text from patients where id = 2), true) ;; show app.x
 ! listen c ;; select pg_notify('c', encode(secret, 'base64')) from patients
@@ -623,7 +623,7 @@ create index on people (ssn) ;; select 1
 create statistics desk.s on ssn, note from public.people ;; select 1
 create publication p for table people ;; select 1
 select txid_status(1), pg_export_snapshot() is null, ssn from people
-select string_agg(relname, ',') from pg_class where relname like 'parkiet%'
+select string_agg(relname, ',' order by relname) from pg_class where relname like 'parkiet%'
 select pg_terminate_backend(0), ssn from people
 select * from pg_get_keywords() k, people p where k.word = 'abort'
 select convert_from(string_agg(ssn, '')::bytea, 'UTF8') from people
