@@ -188,6 +188,7 @@ fn statement() -> Event {
         application: "bench".into(),
         client: Some([127, 0, 0, 1].into()),
         purpose: None,
+        purpose_by: None,
     };
     event.actor = Some(actor.into());
     let touch = |column: &str| Touch { relation: "public.users".into(), column: column.into(), shown: Shown::Clear };
@@ -340,6 +341,7 @@ fn rules() -> Rules {
         names: HashSet::from(["users".to_owned()]),
         code: pgveil::policy::code::UsersCode::default(),
         views: Vec::new(),
+        purposes: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
         detect: Thresholds::default(),

@@ -89,9 +89,28 @@ pub struct Actor {
     /// The client's address; `None` for a Unix socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
-    /// The declared purpose, if any.
+    /// What it acts for, if its role has purposes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
+    /// What that rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose_by: Option<PurposeBy>,
+}
+
+/// What a purpose rests on. All but the first are claims, among the purposes that the policy gives the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PurposeBy {
+    /// The policy: nothing was claimed.
+    Role,
+    /// The name of the database, `app@analytics`.
+    Database,
+    /// The setting `pgveil.purpose`.
+    Setting,
+    /// The client's `application_name`.
+    Application,
+    /// A tag in the statement's comment.
+    Comment,
 }
 
 impl Told for Actor {
@@ -525,6 +544,7 @@ mod tests {
             application: "\\ \u{1} ü".to_owned(),
             client: Some([127, 0, 0, 1].into()),
             purpose: Some("care".to_owned()),
+            purpose_by: Some(PurposeBy::Database),
         };
         let action = Action {
             fingerprint: Some("00ff".into()),

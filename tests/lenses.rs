@@ -358,7 +358,7 @@ fn apply_changes_nothing_twice_and_remove_leaves_what_was_there() {
     // A change of the policy is a change of the lens, and rights stay.
     site.write("policy.toml", &POLICY.replace("mask = \"partial:1:0\"", "mask = \"null\""));
     let said = site.pgveil_ok(&["apply"]);
-    assert!(said.contains("analyst's lens of public.people changes"), "{said}");
+    assert!(said.contains("the lens of public.people changes, [roles.analyst]"), "{said}");
     assert!(site.pgveil_ok(&["apply"]).contains("nothing to do"));
     let rights =
         "select string_agg(privilege_type, ',' order by privilege_type) from information_schema.table_privileges

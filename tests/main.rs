@@ -34,6 +34,7 @@ mod network;
 mod passthrough;
 mod properties;
 mod protocol_scripts;
+mod purposes;
 mod readme;
 mod scenario;
 mod shapes;

@@ -4,10 +4,12 @@
 //! one atomic pointer, each swap announced; an event for every policy loaded or refused. Never: a swap to rules that
 //! do not compile (the old ones stay and the reason is logged), a look-up without a deadline, a second writer.
 
+mod acting;
 mod connect;
 mod explained;
 mod files;
 mod keep;
+mod line;
 mod load;
 mod origins;
 mod queries;
@@ -23,9 +25,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
+pub use acting::Acting;
 pub use connect::{Connect, ask, control};
 pub use explained::{leading_index, search_path};
 pub use files::read as read_policy;
+pub use line::Line;
 pub use load::{fingerprint, load, read, system_identifier};
 pub use queries::{CHANNEL, SETTINGS};
 pub use trust::{accepted, masked, trust};

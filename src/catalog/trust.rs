@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use super::ways::{Hidden, Masked, Way, WayKind, ways};
 use crate::error::Result;
 use crate::policy::lens::{OWNER, View};
-use crate::policy::rules::Rules;
+use crate::policy::rules::{ClassId, Rules};
 
 /// Every role that sees through a lens, under its own name: the grantees of the views, and the logins of their classes.
 pub fn masked(rules: &Rules) -> Vec<Masked> {
@@ -27,8 +27,13 @@ pub fn masked(rules: &Rules) -> Vec<Masked> {
                 lens_owner: OWNER.to_owned(),
                 reviewed: rules.reviewed.clone(),
             });
-            let columns = if view.filtered { Vec::new() } else { view.hidden.clone() };
-            masked.hidden.push(Hidden { relation: view.base, columns });
+            let whole = view.filtered || view.purpose.is_some();
+            let columns = if whole { Vec::new() } else { view.hidden.clone() };
+            // A table that one of its purposes has a view of has one for each.
+            let hidden = Hidden { relation: view.base, columns };
+            if !masked.hidden.contains(&hidden) {
+                masked.hidden.push(hidden);
+            }
             if !masked.lens_schemas.iter().any(|schema| **schema == *view.schema) {
                 masked.lens_schemas.push(view.schema.to_string());
             }
@@ -64,7 +69,8 @@ pub async fn trust(client: Option<&Client>, rules: &mut Rules) -> Result<Vec<Way
         |class: &str| rules.views.iter().find(|view| *view.role == *class).map(|view| view.grantee.to_string());
     let mut distrusted = Vec::new();
     for (at, class) in rules.classes.iter().enumerate().filter(|(_, class)| class.lens.is_some()) {
-        let mut logins = rules.class_of.iter().filter(|(_, id)| usize::from(id.0) == at).map(|(login, _)| login);
+        let theirs = |id: &ClassId| rules.class(*id).role == class.role;
+        let mut logins = rules.class_of.iter().filter(|(_, id)| theirs(id)).map(|(login, _)| login);
         if logins.any(|login| around(login)) || grantee(&class.role).is_none_or(|grantee| around(&grantee)) {
             distrusted.push(at);
         }

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::connect;
 use crate::admin::{self, Door, Facts};
 use crate::auth::Verifiers;
-use crate::catalog::{self, Keeper};
+use crate::catalog::{self, Acting, Keeper};
 use crate::config::{self, Config, LogFormat, Statements};
 use crate::crypto::Keyring;
 use crate::desk::{self, Desk};
@@ -94,6 +94,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let world = World {
         session: Arc::new(session_settings(&config)),
         keeper: keeper.clone(),
+        acting: Arc::new(Acting::new(connect::control(&config.control)?)),
         verifiers,
         plans: Arc::new(plans(&config)),
         desk: desk.clone(),

@@ -26,6 +26,7 @@ fn rules() -> Arc<Rules> {
         names: HashSet::new(),
         code: crate::policy::code::UsersCode::default(),
         views: Vec::new(),
+        purposes: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
         detect: Thresholds::default(),
@@ -53,6 +54,7 @@ fn event(kind: EventKind, statement: u64) -> Event {
         application: String::new(),
         client: None,
         purpose: None,
+        purpose_by: None,
     }));
     event
 }

@@ -23,6 +23,7 @@ fn actor(role: &str, client: Option<&str>) -> Part<Actor> {
         application: String::new(),
         client: client.map(|address| address.parse().unwrap()),
         purpose: None,
+        purpose_by: None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! Never: a statement that could lose a value (a table with rows is left alone, and a race fails the transaction), a
 //! revoke from a role that has no lens.
 
+mod acting;
 mod apply;
 mod columns;
 mod ddl;

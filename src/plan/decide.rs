@@ -215,7 +215,8 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     if unseen {
         step.moves = Moves { settings: true, names: true, style: true };
     } else if sets(kind) || calls.settings || calls.user {
-        let names = moves(sql, own, &["search_path", "role", "session_authorization"], &["schema", "authorization"]);
+        let settings = ["search_path", "role", "session_authorization", "pgveil.purpose"];
+        let names = moves(sql, own, &settings, &["schema", "authorization", "purpose"]);
         step.moves = Moves { settings: true, names, style: moves(sql, own, STYLES, &["zone"]) };
     }
     step

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::checked::{Above, Column, Levels, Policy, Role, Table};
+use super::checked::{Above, Column, Levels, Policy, Purpose, Role, Table};
 use super::problem::{At, Place, Problem, suggest};
+use super::purpose;
 use super::read::File;
 use super::rules::{Level, Mode};
 use super::types;
@@ -13,7 +14,7 @@ use super::words::level_name;
 pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>) -> Policy {
     let mut once = Once { seen: HashMap::new(), problems };
     let mut levels = Levels::default();
-    let (mut tables, mut roles, mut purposes, mut role_purposes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut tables, mut roles, mut purposes) = (Vec::new(), Vec::new(), Vec::<Purpose>::new());
     let (mut default_level, mut default_role, mut detect) = (None, None, None);
     let (mut accepted, mut demanded, mut reviewed) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
@@ -46,10 +47,12 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
         }
         reviewed.extend(file.reviewed);
         accepted.extend(file.accept_unenforced.into_iter().map(|at| at.value));
-        purposes.extend(file.purposes);
-        role_purposes.extend(file.role_purposes);
+        for purpose in file.purposes {
+            once.check(format!("[purposes.{}]", purpose.name.value), &purpose.name.place);
+            purposes.push(purpose);
+        }
+        demanded.extend(file.purposes_demand);
     }
-    demanded.extend(role_purposes.iter().map(|at| ("purpose", at.place.clone())));
     let mut policy = Policy {
         default_level: default_level.as_ref().map_or(Level::Restricted, |at| at.value),
         default_level_place: default_level.map(|at| at.place),
@@ -57,12 +60,13 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
         tables,
         roles,
         default_role: default_role.unwrap_or_else(|| nobody(whole)),
+        purposes,
         reviewed,
         detect: detect.unwrap_or_default(),
         warnings: Vec::new(),
     };
-    unknown_purposes(&role_purposes, &purposes, problems);
     unenforced(&demanded, &accepted, &mut policy.warnings, problems);
+    purpose::check(&policy, problems);
     check(&policy, problems);
     policy
 }
@@ -79,6 +83,8 @@ fn nobody(whole: &Place) -> Role {
         rows: Vec::new(),
         refuses: Vec::new(),
         accepts_existence: false,
+        purpose: None,
+        purposes: Vec::new(),
     }
 }
 
@@ -95,14 +101,6 @@ impl Once<'_> {
         } else {
             self.seen.insert(what, place.clone());
         }
-    }
-}
-
-fn unknown_purposes(used: &[At<String>], known: &[At<String>], problems: &mut Vec<Problem>) {
-    for at in used.iter().filter(|at| known.iter().all(|k| k.value != at.value)) {
-        let otherwise = format!("declare it: [purposes.{}] with its basis", at.value);
-        let hint = suggest(&at.value, known.iter().map(|k| k.value.as_str()), &otherwise);
-        problems.push(Problem::at(&at.place, format!("there is no purpose \"{}\"", at.value), hint));
     }
 }
 
@@ -130,7 +128,8 @@ fn check(policy: &Policy, problems: &mut Vec<Problem>) {
         let hint = "give the login an entry of its own: [roles.NAME.rows]".to_owned();
         problems.push(Problem::at(&filter.table.place, "default_role cannot have row filters", hint));
     }
-    for filter in policy.roles.iter().flat_map(|role| &role.rows) {
+    let purposes = policy.purposes.iter().flat_map(|purpose| &purpose.rows);
+    for filter in policy.roles.iter().flat_map(|role| &role.rows).chain(purposes) {
         if !policy.tables.iter().any(|table| table.qualified() == filter.table.value) {
             let names: Vec<String> = policy.tables.iter().map(Table::qualified).collect();
             let hint = suggest(&filter.table.value, names.iter().map(String::as_str), "list it under [tables]");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::problem::{At, Place};
+use super::purpose::Pattern;
 use super::rules::{Level, Mode, OnFailure, StatementClass};
 use crate::detect::Thresholds;
 use crate::mask::Mask;
@@ -23,6 +24,8 @@ pub struct Policy {
     pub roles: Vec<Role>,
     /// For logins without an entry.
     pub default_role: Role,
+    /// `[purposes]`, in the order of the files.
+    pub purposes: Vec<Purpose>,
     /// `[functions] reviewed`: (schema, name), exact, all overloads.
     pub reviewed: Vec<(String, String)>,
     /// `[detect]`
@@ -219,6 +222,25 @@ pub struct Role {
     pub refuses: Vec<StatementClass>,
     /// `accept_leakage = ["existence"]`: by writing it may learn which hidden rows and values exist.
     pub accepts_existence: bool,
+    /// `purpose`: what it acts for when nothing is claimed.
+    pub purpose: Option<At<String>>,
+    /// `purposes`: what it may claim to act for.
+    pub purposes: Vec<At<String>>,
+}
+
+/// `[purposes.…]`: what data is used for.
+#[derive(Clone, Debug)]
+pub struct Purpose {
+    /// Its name.
+    pub name: At<String>,
+    /// Levels up to this are clear for it, to whoever acts for it and is cleared for them.
+    pub clearance: Option<Level>,
+    /// Which rows of a table it may reach.
+    pub rows: Vec<RowFilter>,
+    /// `application_name`: clients that call themselves so act for it.
+    pub applications: Vec<Pattern>,
+    /// `[purposes.….comment]`: statements with such a tag in a comment act for it.
+    pub tags: Vec<(String, Pattern)>,
 }
 
 /// `"public.users" = "closed_at is null"`

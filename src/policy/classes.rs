@@ -7,6 +7,7 @@ use super::checked::{Above, Policy, Role};
 use super::grounds::Grounds;
 use super::lens::{Found, View};
 use super::problem::suggest;
+use super::purpose::Act;
 use super::rules::{ActorClass, ByColumn, ClassId, Lens, ProtectedTable, SealedColumn, Treatment};
 use crate::sql::schema::{RelKind, Relation, Schema};
 
@@ -33,24 +34,17 @@ pub(super) fn build(
     warnings: &mut Vec<String>,
 ) -> Classes {
     let found = Found { policy, schema, tables, sealed };
-    let mut views = Vec::new();
-    let mut with_lens = |role: &Role, warnings: &mut Vec<String>| {
-        let own = found.views(role);
-        let mut class = class(role, &found, by_id);
-        class.lens = lens(role, &own, schema, warnings);
-        views.extend(own);
-        class
-    };
-    let mut classes = vec![with_lens(&policy.default_role, warnings)];
+    let mut build = Build { found: &found, by_id, warnings, classes: Vec::new(), roles: Vec::new(), views: Vec::new() };
+    build.role(&policy.default_role);
     let mut class_of: HashMap<String, ClassId> = HashMap::new();
     let mut groups = Vec::new();
     for role in &policy.roles {
-        let Ok(id) = u16::try_from(classes.len()).map(ClassId) else {
-            warnings.push(format!("more than 65535 roles: {} and later ones get default_role", role.name.value));
+        let Some(id) = build.role(role) else {
+            let name = &role.name.value;
+            build.warnings.push(format!("more than 65535 classes of roles: {name} and later ones get default_role"));
             break;
         };
-        classes.push(with_lens(role, warnings));
-        warn_unknown(role, schema, warnings);
+        warn_unknown(role, schema, build.warnings);
         match &role.member_of {
             Some(group) => groups.push((role, group.value.as_str(), id)),
             None => {
@@ -65,8 +59,57 @@ pub(super) fn build(
             class_of.entry(login.clone()).or_insert(id);
         }
     }
-    let grounds = Grounds::of(&found, classes.len());
+    let Build { classes, roles, views, .. } = build;
+    let grounds = Grounds::of(&found, &roles);
     Classes { classes, class_of, views, grounds }
+}
+
+struct Build<'a> {
+    found: &'a Found<'a>,
+    by_id: &'a ByColumn<Arc<SealedColumn>>,
+    warnings: &'a mut Vec<String>,
+    classes: Vec<ActorClass>,
+    /// What each class was made of.
+    roles: Vec<Role>,
+    views: Vec<View>,
+}
+
+impl Build<'_> {
+    /// The role's own class, and one for each other purpose it may act for. `None`: there are too many.
+    fn role(&mut self, role: &Role) -> Option<ClassId> {
+        let purposes = role.purposes(&self.found.policy.purposes);
+        let names: Vec<&str> = purposes.iter().map(|purpose| purpose.name.value.as_str()).collect();
+        let narrowed = purposes.iter().map(|purpose| role.acting_for(purpose));
+        let acting: Vec<(&str, Role)> = names.iter().copied().zip(narrowed).collect();
+        let first = self.classes.len();
+        if first + acting.len().max(1) > usize::from(u16::MAX) + 1 {
+            return None;
+        }
+        match acting.as_slice() {
+            [] => self.class(role, None, self.found.views(role)),
+            [(purpose, alone)] => self.class(alone, Some(purpose), self.found.views(alone)),
+            several => {
+                let views = self.found.views_by_purpose(several);
+                for (purpose, role) in several {
+                    let own = views.iter().filter(|view| view.purpose.as_deref() == Some(*purpose));
+                    self.class(role, Some(purpose), own.cloned().collect());
+                }
+            }
+        }
+        let id = |at: usize| u16::try_from(first + at).map(ClassId).ok();
+        let act = |(at, name): (usize, &&str)| Some(Act { purpose: Arc::from(*name), class: id(at)? });
+        self.classes[first].acts = names.iter().enumerate().filter_map(act).collect();
+        id(0)
+    }
+
+    fn class(&mut self, role: &Role, purpose: Option<&str>, views: Vec<View>) {
+        let mut class = class(role, self.found, self.by_id);
+        class.purpose = purpose.map(Arc::from);
+        class.lens = lens(role, &views, self.found.schema, self.warnings);
+        self.classes.push(class);
+        self.roles.push(role.clone());
+        self.views.extend(views);
+    }
 }
 
 /// The role's lens, if all its views are in the database as the policy has them now.
@@ -135,6 +178,8 @@ fn class(role: &Role, found: &Found<'_>, by_id: &ByColumn<Arc<SealedColumn>>) ->
         refuses: role.refuses.clone(),
         filtered,
         lens: None,
+        purpose: None,
+        acts: Vec::new(),
     }
 }
 

@@ -49,7 +49,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
     let code = code::build(policy, &schema, &hidden, &mut warnings);
     warnings.sort();
     warnings.dedup();
-    let (detect, reviewed) = (policy.detect.clone(), policy.reviewed.clone());
+    let (detect, reviewed, purposes) = (policy.detect.clone(), policy.reviewed.clone(), policy.purposes.clone());
     Ok(Rules {
         version,
         schema,
@@ -61,6 +61,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         names,
         code,
         views,
+        purposes,
         reviewed,
         grounds,
         detect,

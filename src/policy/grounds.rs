@@ -49,8 +49,8 @@ pub struct RoleGround {
 }
 
 impl Grounds {
-    /// Of the first `classes` roles: `default_role`, then those of the policy in order.
-    pub(super) fn of(found: &Found<'_>, classes: usize) -> Self {
+    /// `roles`: what each class was made of.
+    pub(super) fn of(found: &Found<'_>, roles: &[Role]) -> Self {
         let mut columns = HashMap::new();
         for table in found.tables.values() {
             let Some(relation) = found.schema.relation(table.oid) else { continue };
@@ -62,8 +62,7 @@ impl Grounds {
                 columns.insert((table.oid, column.attnum), ground);
             }
         }
-        let roles = std::iter::once(&found.policy.default_role).chain(&found.policy.roles);
-        let classes = roles.take(classes).map(|role| RoleGround::of(role, found)).collect();
+        let classes = roles.iter().map(|role| RoleGround::of(role, found)).collect();
         Self { columns, classes, default_level: found.policy.default_level_place.clone() }
     }
 

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::checked::{Above, Column as Listed, Policy, Role, Table};
 use super::rules::{ProtectedTable, SealedColumn};
 use crate::mask::{Mask, sql as mask_sql};
+use crate::sql::literal::quoted as literal;
 use crate::sql::name::quoted;
 use crate::sql::schema::{Column, Relation, Schema};
 
@@ -30,6 +31,8 @@ const NAME_BYTES_MAX: usize = 63;
 pub struct View {
     /// The `[roles.…]` entry.
     pub role: Arc<str>,
+    /// What the session must act for, or the view is empty; `None` for a role that has no choice.
+    pub purpose: Option<Arc<str>>,
     /// The login or group that reads through it.
     pub grantee: Arc<str>,
     /// The table it stands for.
@@ -66,9 +69,18 @@ pub struct Shown {
 }
 
 impl View {
+    /// Whose it is, for people.
+    pub fn whose(&self) -> String {
+        match &self.purpose {
+            Some(purpose) => format!("[roles.{}] for {purpose}", self.role),
+            None => format!("[roles.{}]", self.role),
+        }
+    }
+
     /// The statement that makes it.
     pub fn create(&self) -> String {
-        let check = if self.filtered { "\n  with cascaded check option" } else { "" };
+        let conditional = self.filtered || self.purpose.is_some();
+        let check = if conditional { "\n  with cascaded check option" } else { "" };
         format!(
             "create view {}.{} with (security_barrier = true) as\n  {}{check}",
             quoted(&self.schema),
@@ -78,9 +90,13 @@ impl View {
     }
 }
 
-/// The lens schema of a role for the tables of one schema. A name that would be too long ends in a hash of itself.
-pub fn schema_name(role: &str, schema: &str) -> String {
-    let name = format!("{PREFIX}{role}_{schema}");
+/// The lens schema of a role, or of one of its purposes, for the tables of one schema. A name that would be too long ends
+/// in a hash of itself.
+pub fn schema_name(role: &str, purpose: Option<&str>, schema: &str) -> String {
+    let name = match purpose {
+        Some(purpose) => format!("{PREFIX}{role}_{purpose}_{schema}"),
+        None => format!("{PREFIX}{role}_{schema}"),
+    };
     if name.len() <= NAME_BYTES_MAX {
         return name;
     }
@@ -102,10 +118,23 @@ impl Found<'_> {
     /// The views of one role: of every table that holds plaintext above its clearance, or rows it may not reach.
     /// `default_role` has none: nobody knows its logins.
     pub(super) fn views(&self, role: &Role) -> Vec<View> {
+        self.views_of(role, None, &HashSet::new())
+    }
+
+    /// The views of a role that may act for several purposes, given as narrowed by each: whatever is hidden for one of
+    /// them is a view for all, so that the table itself can be taken away.
+    pub(super) fn views_by_purpose(&self, acting: &[(&str, Role)]) -> Vec<View> {
+        let alone = acting.iter().flat_map(|(_, role)| self.views(role));
+        let tables: HashSet<u32> = alone.map(|view| view.base).collect();
+        acting.iter().flat_map(|(purpose, role)| self.views_of(role, Some(purpose), &tables)).collect()
+    }
+
+    fn views_of(&self, role: &Role, purpose: Option<&str>, always: &HashSet<u32>) -> Vec<View> {
         if role.name.value.is_empty() || role.export_sealed {
             return Vec::new();
         }
-        let mut views: Vec<View> = self.tables.values().filter_map(|table| self.view(role, table)).collect();
+        let view = |table: &Arc<ProtectedTable>| self.view(role, purpose, table, always.contains(&table.oid));
+        let mut views: Vec<View> = self.tables.values().filter_map(view).collect();
         views.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         views
     }
@@ -120,7 +149,7 @@ impl Found<'_> {
         })
     }
 
-    fn view(&self, role: &Role, table: &ProtectedTable) -> Option<View> {
+    fn view(&self, role: &Role, purpose: Option<&str>, table: &ProtectedTable, always: bool) -> Option<View> {
         let relation = self.schema.relation(table.oid)?;
         let listed = self.listed(relation)?;
         let plain_above = |column: &&Column| {
@@ -129,7 +158,7 @@ impl Found<'_> {
         };
         let hidden: HashSet<i16> = relation.columns.iter().filter(plain_above).map(|column| column.attnum).collect();
         let condition = role.rows_of(listed);
-        if hidden.is_empty() && condition.is_none() {
+        if hidden.is_empty() && condition.is_none() && !always {
             return None;
         }
         let mut columns = Vec::with_capacity(relation.columns.len());
@@ -147,14 +176,18 @@ impl Found<'_> {
             columns.push(Shown { name: column.name.clone(), attnum: column.attnum, itself: masked.is_none() });
         }
         let _ = write!(select, "\n  from {}.{} as t", quoted(&relation.schema), quoted(&relation.name));
-        if let Some(condition) = condition {
-            let _ = write!(select, "\n  where ({condition})");
+        // In a query of its own: PostgreSQL asks once for a whole statement.
+        let acts = purpose.map(|purpose| format!("(select pgveil.acts_for({}))", literal(purpose)));
+        let conditions: Vec<String> = acts.into_iter().chain(condition.map(|text| format!("({text})"))).collect();
+        if !conditions.is_empty() {
+            let _ = write!(select, "\n  where {}", conditions.join(" and "));
         }
         let mut view = View {
             role: role.name.value.as_str().into(),
+            purpose: purpose.map(Arc::from),
             grantee: role.member_of.as_ref().unwrap_or(&role.name).value.as_str().into(),
             base: table.oid,
-            schema: schema_name(&role.name.value, &relation.schema).into(),
+            schema: schema_name(&role.name.value, purpose, &relation.schema).into(),
             name: relation.name.clone(),
             base_schema: relation.schema.clone(),
             columns,
@@ -208,9 +241,10 @@ mod tests {
 
     #[test]
     fn schemas_have_names_that_postgresql_keeps_whole() {
-        assert_eq!(schema_name("analyst", "public"), "pgveil_lens_analyst_public");
+        assert_eq!(schema_name("analyst", None, "public"), "pgveil_lens_analyst_public");
+        assert_eq!(schema_name("app", Some("care"), "public"), "pgveil_lens_app_care_public");
         let long = "é".repeat(30);
-        let (a, b) = (schema_name(&long, "public"), schema_name(&long, "publik"));
+        let (a, b) = (schema_name(&long, None, "public"), schema_name(&long, None, "publik"));
         assert!(a.len() <= NAME_BYTES_MAX && b.len() <= NAME_BYTES_MAX && a != b, "{a} {b}");
         assert!(a.starts_with("pgveil_lens_éé"));
     }

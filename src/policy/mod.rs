@@ -13,6 +13,7 @@ pub mod grounds;
 pub mod lens;
 pub mod path;
 pub mod problem;
+pub mod purpose;
 mod read;
 pub mod reader;
 pub mod reveal;

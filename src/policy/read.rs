@@ -1,8 +1,9 @@
 //! The sections of a policy file, read into checked parts. What concerns one key is checked here; what concerns
 //! several tables or levels in `check`.
 
-use super::checked::{Above, Column, Demands, Role, RowFilter, Sealing, Subject, Table};
+use super::checked::{Above, Column, Demands, Purpose, Role, RowFilter, Sealing, Subject, Table};
 use super::problem::{At, Place, suggest};
+use super::purpose::Pattern;
 use super::reader::Section;
 use super::rules::{Level, Mode, OnFailure, StatementClass};
 use super::words;
@@ -22,8 +23,9 @@ pub(super) struct File {
     pub(super) tables: Vec<Table>,
     pub(super) roles: Vec<Role>,
     pub(super) default_role: Option<Role>,
-    pub(super) purposes: Vec<At<String>>,
-    pub(super) role_purposes: Vec<At<String>>,
+    pub(super) purposes: Vec<Purpose>,
+    /// What they demand that this version does not enforce.
+    pub(super) purposes_demand: Vec<(&'static str, Place)>,
     pub(super) reviewed: Vec<(String, String)>,
     pub(super) detect: Option<At<Thresholds>>,
 }
@@ -66,14 +68,13 @@ pub(super) fn file(mut root: Section<'_>) -> File {
     }
     if let Some(section) = root.section("default_role") {
         let name = At { value: String::new(), place: section.place().clone() };
-        file.default_role = Some(role(name, section, &mut file.role_purposes));
+        file.default_role = Some(role(name, section));
     }
     for (name, section) in root.sections("roles") {
-        let role = role(name, section, &mut file.role_purposes);
-        file.roles.push(role);
+        file.roles.push(role(name, section));
     }
     for (name, section) in root.sections("purposes") {
-        file.purposes.push(purpose(name, section));
+        file.purposes.push(purpose(name, section, &mut file.purposes_demand));
     }
     if let Some(section) = root.section("functions") {
         file.reviewed = functions(section);
@@ -118,7 +119,7 @@ fn version(root: &mut Section<'_>) {
 }
 
 /// The demands that this version reads but does not enforce.
-pub(super) const UNENFORCED: &[&str] = &["consent_required", "retention", "audit_frequency", "purpose"];
+pub(super) const UNENFORCED: &[&str] = &["consent_required", "retention", "audit_frequency"];
 
 fn accepted(root: &mut Section<'_>) -> Vec<At<String>> {
     let accepted = root.texts("accept_unenforced").unwrap_or_default();
@@ -163,20 +164,34 @@ fn period(s: &mut Section<'_>) -> Option<At<String>> {
     }
 }
 
-fn purpose(name: At<String>, mut s: Section<'_>) -> At<String> {
-    s.choice("basis", words::BASES);
+fn purpose(name: At<String>, mut s: Section<'_>, demand: &mut Vec<(&'static str, Place)>) -> Purpose {
+    if !s.has("basis") {
+        let bases: Vec<&str> = words::BASES.iter().map(|(word, _)| *word).collect();
+        s.problem(s.place(), format!("[{}] has no basis", s.path()), format!("one of: {}", bases.join(", ")));
+    }
+    let basis = s.choice("basis", words::BASES);
+    demand.extend(basis.filter(|at| at.value).map(|at| ("consent_required", at.place)));
     s.text("consent_type");
+    let clearance = s.choice("clearance", words::LEVELS).map(|at| at.value);
+    let applications = s.text_or_texts("application_name").unwrap_or_default();
+    let tags = s.named_texts("comment");
+    let purpose = Purpose {
+        name,
+        clearance,
+        rows: rows(&mut s),
+        applications: applications.iter().map(|at| Pattern::new(&at.value)).collect(),
+        tags: tags.into_iter().map(|(key, pattern)| (key.value, Pattern::new(&pattern.value))).collect(),
+    };
     s.close();
-    name
+    purpose
 }
 
-fn role(name: At<String>, mut s: Section<'_>, purposes: &mut Vec<At<String>>) -> Role {
+fn role(name: At<String>, mut s: Section<'_>) -> Role {
     if !s.has("clearance") {
         let hint = "clearance = \"public\", \"internal\", \"confidential\" or \"restricted\"".to_owned();
         s.problem(s.place(), format!("[{}] has no clearance", s.path()), hint);
     }
     let clearance = s.choice("clearance", words::LEVELS).map_or(Level::Public, |at| at.value);
-    purposes.extend(s.text("purpose"));
     let member_of = s.text("member_of");
     let export_sealed = s.choice("export", &[("sealed", ())]).is_some();
     let role = Role {
@@ -189,6 +204,8 @@ fn role(name: At<String>, mut s: Section<'_>, purposes: &mut Vec<At<String>>) ->
         rows: rows(&mut s),
         refuses: refuses(&mut s),
         accepts_existence: accepts(&mut s, "existence"),
+        purpose: s.text("purpose"),
+        purposes: s.texts("purposes").unwrap_or_default(),
     };
     s.close();
     role

@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::checked::Purpose;
 use super::code::UsersCode;
 use super::grounds::Grounds;
 use super::lens::View;
+use super::purpose::Act;
 use crate::mask::Mask;
 use crate::sql::schema::Schema;
 use crate::wire::types::SqlType;
@@ -175,6 +177,10 @@ pub struct ActorClass {
     pub filtered: HashSet<u32>,
     /// What PostgreSQL shows it in place of the tables; `None` while that is not in force.
     pub lens: Option<Arc<Lens>>,
+    /// What whoever is in it acts for.
+    pub purpose: Option<Arc<str>>,
+    /// Of a login's own class: the purposes it may act for; the first when nothing is claimed.
+    pub acts: Vec<Act>,
 }
 
 impl ActorClass {
@@ -218,6 +224,8 @@ pub struct Rules {
     pub code: UsersCode,
     /// The views of all lenses, as the policy has them.
     pub views: Vec<View>,
+    /// `[purposes]`, for what sessions claim.
+    pub purposes: Vec<Purpose>,
     /// `[functions] reviewed`: (schema, name).
     pub reviewed: Vec<(String, String)>,
     /// Why: for people, and nothing is decided by it.
@@ -242,6 +250,7 @@ impl Rules {
             names: HashSet::new(),
             code: UsersCode::default(),
             views: Vec::new(),
+            purposes: Vec::new(),
             reviewed: Vec::new(),
             grounds: Grounds::default(),
             detect,

@@ -30,15 +30,15 @@ pub(super) const FREQUENCIES: &[(&str, AuditFrequency)] = &[
     ("annually", AuditFrequency::Annually),
 ];
 
-/// Lawful bases of a purpose (GDPR Art. 6(1) and 9(2)(a)).
-pub(super) const BASES: &[(&str, ())] = &[
-    ("consent", ()),
-    ("explicit_consent", ()),
-    ("contract", ()),
-    ("legal_obligation", ()),
-    ("vital", ()),
-    ("public_task", ()),
-    ("legitimate_interest", ()),
+/// Lawful bases of a purpose (GDPR Art. 6(1) and 9(2)(a)), and whether they demand consent.
+pub(super) const BASES: &[(&str, bool)] = &[
+    ("consent", true),
+    ("explicit_consent", true),
+    ("contract", false),
+    ("legal_obligation", false),
+    ("vital", false),
+    ("public_task", false),
+    ("legitimate_interest", false),
 ];
 
 /// The word of a level.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::auth::Verifiers;
-use crate::catalog::Keeper;
+use crate::catalog::{Acting, Keeper};
 use crate::clock::{Clock, Lazy, Now};
 use crate::desk::Desk;
 use crate::error::{Code, Refusal};
@@ -36,6 +36,8 @@ pub struct World {
     pub session: Arc<session::Settings>,
     /// The rules in force, and the keys that belong to them.
     pub keeper: Keeper,
+    /// Where the purposes of sessions are written down.
+    pub acting: Arc<Acting>,
     /// Whom logins that end here are checked with.
     pub verifiers: Option<Arc<Verifiers>>,
     /// Decisions made before.
@@ -46,8 +48,11 @@ pub struct World {
     pub meters: Arc<Meters>,
 }
 
-/// What a look-up of a verifier brings.
-type Found = Result<Credential, Refusal>;
+/// What a session has asked for, and what comes of it.
+enum Asked {
+    Credential(oneshot::Receiver<Result<Credential, Refusal>>),
+    Purpose(oneshot::Receiver<Result<(), Refusal>>),
+}
 
 /// The thread's reseeding ChaCha generator.
 #[derive(Debug)]
@@ -64,8 +69,9 @@ pub(crate) struct Live {
     session: Session,
     world: World,
     looked_up: bool,
-    asked: Option<oneshot::Receiver<Found>>,
-    found: Option<Found>,
+    asked: Option<Asked>,
+    found: Option<Result<Credential, Refusal>>,
+    acting: Option<Result<(), Refusal>>,
     finished: bool,
     steps: u32,
 }
@@ -79,7 +85,8 @@ impl Host for World {
         }
         let rules = self.keeper.rules();
         let session = Session::new(self.session.clone(), startup, connection, client, legs, &rules)?;
-        Ok(Live { session, world: self.clone(), looked_up: false, asked: None, found: None, finished: false, steps: 0 })
+        let world = self.clone();
+        Ok(Live { session, world, looked_up: false, asked: None, found: None, acting: None, finished: false, steps: 0 })
     }
 
     fn meters(&self) -> &Meters {
@@ -114,6 +121,7 @@ impl Live {
             meters: &self.world.meters,
             catalog_deadline_passed: std::mem::take(&mut self.looked_up),
             credential: self.found.take(),
+            purpose: self.acting.take(),
         };
         let done = step(&mut self.session, &mut context);
         if let Some(began) = began {
@@ -135,8 +143,9 @@ impl Mind for Live {
     fn server(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close> {
         // What a look-up brought concerns the client's next message, not the server's.
         let (looked_up, found) = (std::mem::take(&mut self.looked_up), self.found.take());
+        let acting = self.acting.take();
         let done = self.step(out, |session, cx| session.server(input, cx));
-        (self.looked_up, self.found) = (looked_up, found);
+        (self.looked_up, self.found, self.acting) = (looked_up, found, acting);
         done
     }
 
@@ -153,14 +162,15 @@ impl Mind for Live {
     }
 
     fn waiting(&self) -> bool {
-        self.session.waiting_for_catalog() || self.session.waiting_for_credential()
+        let session = &self.session;
+        session.waiting_for_catalog() || session.waiting_for_credential() || session.waiting_for_purpose().is_some()
     }
 
     fn look_up(&mut self) -> LookUp {
         if self.session.waiting_for_credential() {
             let (verifiers, actor) = (self.world.verifiers.clone(), self.session.actor().clone());
             let (tell, asked) = oneshot::channel();
-            self.asked = Some(asked);
+            self.asked = Some(Asked::Credential(asked));
             return Box::pin(async move {
                 let found = match verifiers {
                     Some(verifiers) => verifiers.find(&actor.role).await,
@@ -168,6 +178,14 @@ impl Mind for Live {
                 };
                 // Nobody waits any more when the connection has ended.
                 let _ = tell.send(found);
+            });
+        }
+        if let Some((pid, purpose)) = self.session.waiting_for_purpose() {
+            let (acting, actor) = (self.world.acting.clone(), self.session.actor().clone());
+            let (tell, asked) = oneshot::channel();
+            self.asked = Some(Asked::Purpose(asked));
+            return Box::pin(async move {
+                let _ = tell.send(acting.write(pid, &actor.role, &purpose).await);
             });
         }
         let keeper = self.world.keeper.clone();
@@ -178,7 +196,8 @@ impl Mind for Live {
 
     fn looked_up(&mut self) {
         match self.asked.take() {
-            Some(mut asked) => self.found = asked.try_recv().ok(),
+            Some(Asked::Credential(mut asked)) => self.found = asked.try_recv().ok(),
+            Some(Asked::Purpose(mut asked)) => self.acting = asked.try_recv().ok(),
             None => self.looked_up = true,
         }
     }

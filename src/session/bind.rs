@@ -19,6 +19,7 @@ use super::failing::Unbound;
 use super::fields::subject_key;
 use super::handles::Known;
 use super::pending::{Pending, Portal, Prepared, Running};
+use super::purpose::Claimed;
 use super::write::{Sealer, carries_envelope, envelope_inbound, put_parameter};
 use super::{Close, Context, Flow, Session, Side};
 
@@ -146,13 +147,20 @@ impl Session {
             return Ok(Flow::Next);
         };
         let known = self.statement(bind.statement);
+        let claimed = match &known {
+            Known::Is(statement) => self.claim_by_comment(&statement.sql, cx),
+            Known::Later | Known::Nothing => Ok(Claimed::Yes),
+        };
+        if claimed == Ok(Claimed::Later) {
+            return Ok(Flow::Hold);
+        }
         self.open_pipeline |= !matches!(known, Known::Later);
         let statement = match known {
             Known::Later => return Ok(Flow::Hold),
             Known::Is(statement) => statement,
             Known::Nothing => return self.bind_unknown(body, &bind, cx),
         };
-        match self.current(&statement, cx) {
+        match claimed.and_then(|_| self.current(&statement, cx)) {
             Ok(true) => {}
             Ok(false) => return Ok(Flow::Hold),
             Err(refusal) => {

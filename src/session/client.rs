@@ -14,6 +14,7 @@ use crate::sql::kind::Executed;
 use crate::wire::{encode, frame, message};
 
 use super::pending::{Failing, Pending, Running};
+use super::purpose::Claimed;
 use super::record::refused_step;
 use super::write::{Sealer, envelope_inbound, sql_carries_envelope};
 use super::{Close, Context, Effect, Flow, Phase, Session, Side};
@@ -123,8 +124,13 @@ impl Session {
         }
     }
 
-    /// Asks the planner.
+    /// Asks the planner, for the purpose that the statement claims.
     pub(super) fn decide(&mut self, sql: &str, oids: &[u32], extended: bool, cx: &mut Context<'_>) -> Decided {
+        match self.claim_by_comment(sql, cx) {
+            Ok(Claimed::Yes) => {}
+            Ok(Claimed::Later) => return Decided::Wait,
+            Err(refusal) => return Decided::Refuse(refused_step(None, refusal)),
+        }
         let request = self.request(sql, oids, extended, cx.rules);
         let (decision, found) = cx.plans.look_up(&request);
         cx.meters.plan(found);
@@ -219,6 +225,9 @@ impl Session {
         }
         let mut executed = plan.steps.iter().filter_map(|s| s.executes.as_ref());
         if let Some(refusal) = executed.find_map(|it| self.execute_objection(it)) {
+            return Some(refusal);
+        }
+        if let Some(refusal) = protected.then(|| self.false_claim(cx.rules)).flatten() {
             return Some(refusal);
         }
         let settings = plan.steps.iter().any(|s| s.moves.settings);

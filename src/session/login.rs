@@ -13,6 +13,7 @@ use crate::wire::message::Reader;
 use crate::wire::startup::{CancelKey, Startup};
 use crate::wire::{encode, frame};
 
+use super::purpose::{self, Purpose};
 use super::terminate::Stage;
 use super::{BackendKey, Close, Context, Effect, Phase, Session, Settings};
 
@@ -34,6 +35,7 @@ pub(super) struct Checked {
     pub startup: Startup,
     pub actor: Actor,
     pub transparent: bool,
+    pub purpose: Purpose,
 }
 
 /// Startup parameters that a policy database pins.
@@ -55,8 +57,17 @@ pub(super) fn check(
             .with_sqlstate(crate::error::SqlState(*b"28000")));
     };
     let role = text(user, "user")?;
+    let passes = |startup: &Startup| {
+        let name = startup.database().unwrap_or_default();
+        settings.passthrough.iter().any(|database| database.as_bytes() == name)
+    };
+    let purpose = if passes(&startup) {
+        Purpose::default()
+    } else {
+        purpose::at_startup(&mut startup, &role, &rules.schema.database, rules)?
+    };
     let database = text(startup.database().unwrap_or_default(), "database")?;
-    let passthrough = settings.passthrough.contains(&database);
+    let passthrough = passes(&startup);
     if !passthrough && database != rules.schema.database {
         return Err(Refusal::new(
             Code::DatabaseNotServed,
@@ -79,8 +90,17 @@ pub(super) fn check(
     }
     let application = startup.parameter("application_name").map(printable).unwrap_or_default();
     let certificate = None;
-    let actor = Actor { role, database, auth: ActorAuth::None, certificate, application, client, purpose: None };
-    Ok(Checked { startup, actor, transparent: passthrough })
+    let actor = Actor {
+        role,
+        database,
+        auth: ActorAuth::None,
+        certificate,
+        application,
+        client,
+        purpose: None,
+        purpose_by: None,
+    };
+    Ok(Checked { startup, actor, transparent: passthrough, purpose })
 }
 
 /// What a client calls itself, cut to 64 characters, control characters replaced.
@@ -276,6 +296,7 @@ impl Session {
     }
 
     fn first_ready(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        self.act(cx);
         self.emit_login(EventKind::Login, None, cx);
         cx.to_client.extend_from_slice(message);
         if self.transparent {

@@ -17,6 +17,7 @@ mod handles;
 mod login;
 mod path;
 mod pending;
+mod purpose;
 mod record;
 mod redact;
 mod server;
@@ -168,6 +169,8 @@ pub struct Context<'a> {
     pub catalog_deadline_passed: bool,
     /// What the look-up that [`Session::waiting_for_credential`] asks for has brought.
     pub credential: Option<Result<Credential, Refusal>>,
+    /// Whether the purpose that [`Session::waiting_for_purpose`] tells has been written down.
+    pub purpose: Option<Result<(), Refusal>>,
 }
 
 impl std::fmt::Debug for dyn Clock + '_ {
@@ -223,6 +226,9 @@ pub struct Session {
     server_end_point: Option<EndPoint>,
     key: Option<BackendKey>,
     class: ClassId,
+    /// What it acts for; the class's.
+    class_purpose: Option<Arc<str>>,
+    purpose: purpose::Purpose,
     rules_version: u64,
     style: Style,
     search_path: Vec<Arc<str>>,
@@ -310,6 +316,8 @@ impl Session {
             server_end_point: None,
             key: None,
             class,
+            class_purpose: None,
+            purpose: checked.purpose,
             rules_version: rules.version,
             style: Style::default(),
             search_path: Vec::new(),
@@ -381,6 +389,10 @@ impl Session {
             }
             (self.waiting, self.stale) = (false, false);
             self.retry = true;
+        }
+        if self.purpose_pending() {
+            let Some(done) = cx.purpose.take() else { return Ok(()) };
+            self.purpose_recorded(done, cx)?;
         }
         if self.waiting_for_credential() {
             let Some(found) = cx.credential.take() else { return Ok(()) };
@@ -514,6 +526,7 @@ impl Session {
             || self.probing
             || self.sync_held
             || self.waiting
+            || self.purpose_pending()
             || self.phase == Phase::Transparent
     }
 
@@ -526,7 +539,7 @@ impl Session {
             return;
         }
         self.rules_version = cx.rules.version;
-        self.class = cx.rules.class_of(&self.actor.role);
+        self.act(cx);
         if self.phase == Phase::Ready && self.lens_moved(cx) {
             self.unsettled = true;
             if self.transaction != b'E' && self.pending.is_empty() && !self.open_pipeline && !self.probing {

@@ -20,7 +20,7 @@ use crate::wire::{encode, message};
 pub(super) struct Path {
     /// The lens that the path was last made for.
     lens: Option<Arc<Lens>>,
-    /// As the server showed it, `$user` as it stands.
+    /// As the server showed it or was told to have it, `$user` as it stands.
     items: Vec<Arc<str>>,
     /// What was put in place of what the client had set, and that as the server showed it; newest last. An end of a
     /// transaction may bring an earlier one back.
@@ -62,6 +62,7 @@ impl Session {
         let set = format!("pgveil_\0set {local}search_path to {list}\0\0\0");
         self.in_block.settings |= self.transaction == b'T';
         self.search_path.clone_from(&wanted);
+        self.path.items.clone_from(&wanted);
         let by_client = self.told_path(&self.path.shown);
         self.path.ours.retain(|(path, _)| *path != wanted);
         if self.path.ours.len() == OURS_MAX {

@@ -13,10 +13,11 @@ use crate::wire::types::{DateForm, DateOrder, IntervalForm};
 use crate::wire::{encode, frame, message};
 
 use super::pending::{Own, Pending};
-use super::{Close, Context, Session};
+use super::purpose::SETTING;
+use super::{Close, Context, Phase, Session};
 
-/// What is followed, in the order of the answers. SHOW takes no snapshot.
-const PROBE: [&str; 4] = ["search_path", "bytea_output", "extra_float_digits", "role"];
+/// What is followed, in the order of the answers; the last only where it is known. SHOW takes no snapshot.
+const PROBE: [&str; 5] = ["search_path", "bytea_output", "extra_float_digits", "role", SETTING];
 
 /// What a SET or set_config of that text may not do.
 pub(super) fn pinned(sql: &str) -> Option<Refusal> {
@@ -56,7 +57,8 @@ impl Session {
         self.path_before.clone_from(&self.search_path);
         self.pending.push_back(Pending::Own(Own::Probe { row: 0 }));
         // Under a name of ours: a simple Query would drop the client's unnamed statement.
-        for setting in PROBE {
+        let followed = PROBE.len() - usize::from(!self.purpose.followed);
+        for setting in &PROBE[..followed] {
             // Shorter than any limit.
             let _ = encode::raw(cx.to_server, b'C', b"Spgveil_\0");
             let _ = encode::raw(cx.to_server, b'P', format!("pgveil_\0show {setting}\0\0\0").as_bytes());
@@ -77,14 +79,27 @@ impl Session {
             0 => self.path_shown(value),
             1 => self.style.bytea_hex = value == "hex",
             2 => self.style.extra_float_digits = value.parse().unwrap_or(1),
-            _ => value.clone_into(&mut self.role),
+            3 => value.clone_into(&mut self.role),
+            _ => self.purpose_shown(value),
         }
+    }
+
+    /// Whose `$user` is in the path.
+    fn current_role(&self) -> String {
+        if self.role == "none" { self.actor.role.clone() } else { self.role.clone() }
+    }
+
+    /// See [`Session::set_path`].
+    pub(super) fn put_path(&mut self, cx: &mut Context<'_>) -> bool {
+        let role = self.current_role();
+        self.set_path(&role, cx)
     }
 
     /// The settings are known: the path is put right, or the client's turn has come.
     pub(super) fn probe_answered(&mut self, cx: &mut Context<'_>) {
-        let role = if self.role == "none" { self.actor.role.clone() } else { self.role.clone() };
-        self.set_path(&role, cx);
+        self.act(cx);
+        self.put_path(cx);
+        let role = self.current_role();
         for schema in &mut self.search_path {
             if **schema == *"$user" {
                 *schema = Arc::from(role.as_str());
@@ -118,6 +133,8 @@ impl Session {
             b"application_name" => {
                 let application = super::login::printable(value.as_bytes());
                 self.actor = Actor { application, ..Actor::clone(&self.actor) }.into();
+                // It may claim a purpose.
+                self.unsettled |= self.purpose.followed && self.phase == Phase::Ready;
             }
             _ => {}
         }

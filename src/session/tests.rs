@@ -44,6 +44,7 @@ fn rules() -> Arc<Rules> {
         names: HashSet::new(),
         code: crate::policy::code::UsersCode::default(),
         views: Vec::new(),
+        purposes: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
         detect: Thresholds::default(),
@@ -78,6 +79,7 @@ struct Desk {
     to_server: BytesMut,
     effects: Vec<Effect>,
     credential: Option<Result<Credential, Refusal>>,
+    purpose: Option<Result<(), Refusal>>,
 }
 
 impl Desk {
@@ -92,6 +94,7 @@ impl Desk {
             to_server: BytesMut::new(),
             effects: Vec::new(),
             credential: None,
+            purpose: None,
         }
     }
 
@@ -108,6 +111,7 @@ impl Desk {
             meters: &self.meters,
             catalog_deadline_passed: false,
             credential: self.credential.take(),
+            purpose: self.purpose.take(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! In: the client's bytes and a [`schema::Schema`]. Out: tokens, trees and byte spans. Never: policy, keys, re-printing.
 
 pub mod casts;
+pub mod comment;
 pub mod copy_stmt;
 mod cursor;
 pub mod kind;

@@ -62,7 +62,7 @@ pub fn new_cluster() -> Cluster {
     let binaries = Binaries::find().unwrap_or_else(|e| panic!("{e}"));
     let cluster = Cluster::start(&binaries, conf, hba).unwrap_or_else(|e| panic!("{e}"));
     let mut roles: String = ROLES.iter().map(|r| format!("create role {r} login password '{PASSWORD}';")).collect();
-    roles.push_str("create role pgveil_lens nologin; grant pgveil_lens to pgveil;");
+    roles.push_str("create role pgveil_lens nologin; grant pgveil_lens, pg_read_all_stats to pgveil;");
     cluster.sql("postgres", &roles).unwrap_or_else(|e| panic!("{e}"));
     cluster
 }

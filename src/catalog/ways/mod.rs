@@ -37,7 +37,7 @@ use roles::{Cast, Fix};
 
 /// A masked role, login or group, and what it must reach through its lens only. Logins that are masked because of a
 /// group are each asked about under their own name: the group does not show what else they are members of. A role with
-/// a lens for each of two purposes is asked about twice, with both schemas: the other lens is empty without its purpose.
+/// a lens for each of its purposes is asked about once, with all their schemas: the others are empty without their purpose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Masked {
     /// Its name; a role that does not exist has no way.

@@ -28,7 +28,7 @@ pub(super) struct Role {
 #[derive(Debug)]
 pub(super) struct Actor<'a> {
     pub(super) masked: &'a Masked,
-    /// Which of those that were asked about; a role with two purposes is there twice.
+    /// Which of those that were asked about.
     pub(super) index: usize,
     pub(super) oid: u32,
     /// From the first group to the holder itself, which is the key; empty for the role itself.

@@ -6,8 +6,8 @@ use tokio_postgres::{Client, Row};
 
 use crate::catalog::ask;
 use crate::error::{Error, Result};
-use crate::lens::Seal;
 use crate::lens::ddl::{self, Statement};
+use crate::lens::{Seal, acting};
 use crate::policy::lens::{OWNER, View};
 use crate::sql::schema::Schema;
 
@@ -75,6 +75,10 @@ pub struct LensFacts {
     pub(super) undo: bool,
     /// Table `pgveil.lens_key` exists.
     pub(super) key: bool,
+    /// Table `pgveil.acting` and function `pgveil.acts_for` exist.
+    pub(super) acting: (bool, bool),
+    /// The connected role sees when others' sessions began.
+    pub(super) reads_statistics: bool,
     /// Comment of schema `pgveil`, which marks the functions that are there.
     pub(super) functions: String,
     /// Schemas that begin like a lens's → they belong to `pgveil_lens`.
@@ -123,7 +127,8 @@ const STATE: &str = "select o.oid is not null, \
      exists (select from pg_shdepend s join pg_database b on b.oid = s.dbid \
        where s.refclassid = 'pg_authid'::regclass and s.refobjid = o.oid and b.datname = current_database()), \
      exists (select from pg_shdepend s left join pg_database b on b.oid = s.dbid \
-       where s.refclassid = 'pg_authid'::regclass and s.refobjid = o.oid and b.datname is distinct from current_database()) \
+       where s.refclassid = 'pg_authid'::regclass and s.refobjid = o.oid and b.datname is distinct from current_database()), \
+     to_regclass($2) is not null, to_regprocedure($3) is not null, pg_has_role('pg_read_all_stats', 'usage') \
      from (select 1) one left join pg_roles o on o.rolname = $1";
 
 const SCHEMAS: &str = "select n.nspname::text, o.rolname = $1 from pg_namespace n join pg_roles o on o.oid = n.nspowner \
@@ -176,8 +181,13 @@ pub async fn read(client: &Client, views: &[View]) -> Result<LensFacts> {
             add(rights, &row);
         }
     }
-    let (roles, names): (Vec<String>, Vec<String>) =
-        views.iter().map(|view| (view.grantee.to_string(), super::qualified(&view.schema, &view.name))).unzip();
+    // Of lenses that are there and no longer wanted too: what could be done with them can be done with those that follow.
+    let grantees: BTreeSet<&str> = views.iter().map(|view| &*view.grantee).collect();
+    let mut pairs = BTreeSet::new();
+    for (schema, name) in facts.views.keys() {
+        pairs.extend(grantees.iter().map(|role| ((*role).to_owned(), super::qualified(schema, name))));
+    }
+    let (roles, names): (Vec<String>, Vec<String>) = pairs.into_iter().unzip();
     let (roles, oids): (Vec<String>, Vec<u32>) =
         ask(client, VIEW_OIDS, &[&roles, &names]).await?.iter().map(|row| (row.get(0), row.get::<_, u32>(1))).unzip();
     for row in ask(client, RIGHTS, &[&roles, &oids]).await? {
@@ -205,7 +215,7 @@ pub async fn read(client: &Client, views: &[View]) -> Result<LensFacts> {
 }
 
 async fn state(client: &Client) -> Result<LensFacts> {
-    let state = ask(client, STATE, &[&OWNER]).await?;
+    let state = ask(client, STATE, &[&OWNER, &acting::TABLE, &acting::FUNCTION]).await?;
     let state = state.first().ok_or_else(|| Error::Control("the catalog gave no answer".into()))?;
     let mut facts = LensFacts {
         owner: state.get(0),
@@ -216,6 +226,8 @@ async fn state(client: &Client) -> Result<LensFacts> {
         key: state.get(5),
         functions: state.get(6),
         holds: (state.get(7), state.get(8)),
+        acting: (state.get(9), state.get(10)),
+        reads_statistics: state.get(11),
         ..LensFacts::default()
     };
     for row in ask(client, SCHEMAS, &[&OWNER]).await? {

@@ -13,11 +13,13 @@ use facts::{Direct, Privilege, Rights};
 pub use facts::{LensFacts, read as read_lens_facts};
 pub(super) use removal::remove;
 
+use super::acting;
 use super::ddl::{Statement, literal, name};
 use crate::mask::sql as masks;
 use crate::policy::lens::{OWNER, View};
 use crate::policy::problem::Problem;
 use crate::sql::schema::Schema;
+use crate::sql::{self, ident};
 
 pub(super) fn qualified(schema: &str, relation: &str) -> String {
     format!("{}.{}", name(schema), name(relation))
@@ -52,13 +54,21 @@ pub(super) fn plan(views: &[View], schema: &Schema, facts: &LensFacts, control: 
     }
     lenses.superuser.clone_from(&owner);
     lenses.statements.extend(owner);
-    lenses.statements.extend(foundation(facts));
+    let by_purpose = views.iter().any(|view| view.purpose.is_some());
+    if by_purpose && !facts.reads_statistics {
+        let hint = "have a superuser run what `pgveil apply --superuser` prints, then apply again".to_owned();
+        let message = "a role acts for several purposes, and the control account may not see when sessions began";
+        lenses.refused.push(Problem::whole("database", message, hint));
+        lenses.superuser.push(acting::statistics(&name(control)));
+    }
+    lenses.statements.extend(foundation(facts, by_purpose));
     let mut build = Build { schema, facts, statements: &mut lenses.statements, refused: &mut lenses.refused };
     build.owners_rights(views);
     build.schemas(views);
     views.iter().for_each(|view| build.view(view));
     build.obsolete(views);
     build.revoke(views);
+    build.give_back(views);
     lenses
 }
 
@@ -76,8 +86,8 @@ fn owner(facts: &LensFacts, control: &str) -> Vec<Statement> {
     statements
 }
 
-/// Functions, the key of keyed masks, and what is needed to undo.
-fn foundation(facts: &LensFacts) -> Vec<Statement> {
+/// Functions, the key of keyed masks, what sessions act for, and what is needed to undo.
+fn foundation(facts: &LensFacts, by_purpose: bool) -> Vec<Statement> {
     let mut statements = Vec::new();
     let functions: Vec<Statement> = masks::functions().into_iter().map(Statement::from).collect();
     let mark = super::mark(&functions);
@@ -89,6 +99,9 @@ fn foundation(facts: &LensFacts) -> Vec<Statement> {
     if !facts.key {
         statements.extend(masks::key_table().into_iter().map(Statement::from));
     }
+    let there = [facts.acting.0, facts.acting.1];
+    let missing = acting::definitions().into_iter().zip(there).filter(|(_, there)| by_purpose && !there);
+    statements.extend(missing.map(|(definition, _)| definition));
     if !facts.undo {
         statements.push(Statement::new(
             "what `pgveil apply --remove` gives back",
@@ -115,15 +128,18 @@ impl Build<'_> {
         self.schema.relation(oid).map(|relation| super::ddl::relation(relation)).unwrap_or_default()
     }
 
-    /// What the grantee of a view may do with it: what it may do with the table, or could before it lost it.
+    /// What the grantee of a view may do with it: what it may do with the table, or with any lens of it since it lost it.
     fn wanted(&self, view: &View) -> Rights {
         let key = (view.grantee.to_string(), view.base);
         let mut rights = self.facts.rights.get(&key).cloned().unwrap_or_default();
-        let of_view = (view.grantee.to_string(), view.schema.to_string(), view.name.to_string());
-        let Some(kept) = self.facts.view_rights.get(&of_view) else { return rights };
-        rights.whole.extend(&kept.whole);
-        for (privilege, columns) in &kept.columns {
-            rights.columns.entry(*privilege).or_default().extend(columns.iter().cloned());
+        let lenses = self.schema.lens_views.keys().filter_map(|oid| self.schema.relation(*oid));
+        for lens in lenses.filter(|lens| lens.reads.contains(&view.base)) {
+            let of_lens = (view.grantee.to_string(), lens.schema.to_string(), lens.name.to_string());
+            let Some(kept) = self.facts.view_rights.get(&of_lens) else { continue };
+            rights.whole.extend(&kept.whole);
+            for (privilege, columns) in &kept.columns {
+                rights.columns.entry(*privilege).or_default().extend(columns.iter().cloned());
+            }
         }
         rights
     }
@@ -155,12 +171,12 @@ impl Build<'_> {
     }
 
     fn schemas(&mut self, views: &[View]) {
-        let whose: BTreeSet<(&str, &str, &str)> =
-            views.iter().map(|view| (&*view.schema, &*view.role, &*view.base_schema)).collect();
+        let whose: BTreeSet<(&str, String, &str)> =
+            views.iter().map(|view| (&*view.schema, view.whose(), &*view.base_schema)).collect();
         let whose: Vec<_> = whose.into_iter().collect();
         for pair in whose.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
-            let (schema, one, other) = (pair[0].0, pair[0].1, pair[1].1);
-            let message = format!("the lenses of [roles.{one}] and [roles.{other}] would both be schema {schema}");
+            let (schema, one, other) = (pair[0].0, &pair[0].1, &pair[1].1);
+            let message = format!("the lenses of {one} and {other} would both be schema {schema}");
             let hint = "give one of them another name, and the PostgreSQL role by member_of".to_owned();
             self.refused.push(Problem::whole("database", message, hint));
         }
@@ -192,14 +208,14 @@ impl Build<'_> {
         let made_anew = there.is_none_or(|mark| **mark != *view.mark);
         if made_anew {
             if there.is_some() {
-                self.add(format!("{}'s lens of {table} changes", view.role), format!("drop view {relation}"));
+                self.add(format!("the lens of {table} changes, {}", view.whose()), format!("drop view {relation}"));
             }
             let sql = format!(
                 "set local role {OWNER};\n{};\ncomment on view {relation} is {};\nreset role",
                 view.create(),
                 literal(&view.mark)
             );
-            self.add(format!("what {} sees of {table}", view.role), sql);
+            self.add(format!("what is seen of {table}, {}", view.whose()), sql);
         }
         let wanted = self.wanted(view);
         self.learns(view, &wanted, &table);
@@ -274,6 +290,20 @@ impl Build<'_> {
         }
     }
 
+    /// Whoever has no lens of a table any more has the table again.
+    fn give_back(&mut self, views: &[View]) {
+        let mut given = BTreeSet::new();
+        for undo in self.facts.undo_statements.iter().rev() {
+            let Some((table, role)) = undone(undo, self.schema) else { continue };
+            let held = views.iter().any(|view| view.base == table && *view.grantee == *role);
+            if !held && given.insert(undo) {
+                self.add(format!("{role} has no lens of it any more"), undo.clone());
+                let sql = format!("delete from pgveil.lens_undo where statement = {}", literal(undo));
+                self.add("… and nothing is left to give back", sql);
+            }
+        }
+    }
+
     /// The tables are taken from whoever has a lens for them; what was taken is written down first.
     fn revoke(&mut self, views: &[View]) {
         let pairs: BTreeSet<(&str, u32)> = views.iter().map(|view| (&*view.grantee, view.base)).collect();
@@ -297,4 +327,21 @@ impl Build<'_> {
             );
         }
     }
+}
+
+/// The table and role of a statement that gives a right back; `None` where one of them is no more.
+fn undone(statement: &str, schema: &Schema) -> Option<(u32, String)> {
+    let tokens = sql::lex(statement, usize::MAX).ok()?;
+    let end = match tokens.last()?.is_word(statement, "option") {
+        true => tokens.len().checked_sub(3)?,
+        false => tokens.len(),
+    };
+    // … on "schema"."table" to "role"
+    let [on, base, _, table, to, role] = tokens.get(end.checked_sub(6)?..end)? else { return None };
+    if !on.is_word(statement, "on") || !to.is_word(statement, "to") {
+        return None;
+    }
+    let table = schema.named(&ident(statement, base), &ident(statement, table))?;
+    let role = ident(statement, role).into_owned();
+    schema.roles.contains_key(&role).then_some((table.oid, role))
 }

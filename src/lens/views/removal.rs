@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::facts::LensFacts;
 use super::{name, qualified};
+use crate::lens::acting;
 use crate::lens::ddl::Statement;
 use crate::mask::sql as masks;
 use crate::policy::lens::OWNER;
@@ -30,6 +31,12 @@ pub(in crate::lens) fn remove(facts: &LensFacts) -> Vec<Statement> {
     }
     if facts.undo {
         add("nothing is left to undo", "drop table pgveil.lens_undo".to_owned());
+    }
+    if facts.acting.1 {
+        add("nobody asks any more", format!("drop function {}", acting::FUNCTION));
+    }
+    if facts.acting.0 {
+        add("what sessions act for", format!("drop table {}", acting::TABLE));
     }
     if facts.key {
         add("the key of keyed masks", "drop table pgveil.lens_key".to_owned());

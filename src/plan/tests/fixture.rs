@@ -225,6 +225,7 @@ fn build() -> Rules {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         code: code(),
         views: Vec::new(),
+        purposes: Vec::new(),
         reviewed: Vec::new(),
         grounds: Grounds::default(),
         detect: Thresholds::default(),

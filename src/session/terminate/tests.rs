@@ -77,6 +77,7 @@ impl Play {
             meters: &self.meters,
             catalog_deadline_passed: false,
             credential: found.map(Ok),
+            purpose: None,
         };
         step(&mut self.session, &mut cx)
     }

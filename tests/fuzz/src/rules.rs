@@ -88,6 +88,7 @@ fn rules() -> Rules {
         names: HashSet::from(["users".to_owned(), "accounts".to_owned()]),
         code: UsersCode::default(),
         views: Vec::new(),
+        purposes: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
         detect: Thresholds::default(),

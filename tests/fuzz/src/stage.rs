@@ -195,6 +195,7 @@ impl Play {
             effects: &mut self.effects,
             meters: &METERS,
             catalog_deadline_passed: false,
+            purpose: None,
             credential: if self.session.waiting_for_credential() { self.credential.take() } else { None },
         };
         if let Err(close) = act(&mut self.session, [&mut self.client_in, &mut self.server_in], &mut cx) {

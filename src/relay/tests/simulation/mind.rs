@@ -65,6 +65,7 @@ impl SimMind {
             meters: &self.world.meters,
             catalog_deadline_passed: std::mem::take(&mut self.looked_up),
             credential: self.found.take(),
+            purpose: None,
         };
         let done = step(&mut self.session, &mut cx);
         for effect in &out.effects {
