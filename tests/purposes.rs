@@ -273,6 +273,31 @@ async fn postgresql_itself_checks_the_purpose() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn explain_and_doctor_know_purposes() {
+    let site = site().await;
+    let explain = |more: &[&str]| {
+        let output = site.pgveil(&[&["explain", "select nick from people", "--as", "app"], more].concat());
+        let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
+        (output.status.code(), said)
+    };
+    let (code, said) = explain(&["--purpose", "research"]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in [", for research, clearance internal", "nick: read, masked", "only where research"] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+    let (_, said) = explain(&[]);
+    assert!(said.contains(", for care, clearance restricted") && said.contains("nick: read, clear"), "{said}");
+    let (code, said) = explain(&["--purpose", "billing"]);
+    assert!(code == Some(1) && said.contains("the policy gives it: care, research"), "{said}");
+    let app = connect(&url(&site, "app", "%40research", "")).await.unwrap();
+    assert!(answer(&app, "explain (privacy) select nick from people").await.contains(", for research, "));
+    let doctor = site.pgveil(&["doctor", "--json", "--role", &format!("app={}", site.direct_url("app"))]);
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.contains("its lens for care answers with 0 rows"), "{said}");
+    assert!(!said.contains("\"hole\"") || !said.contains("answers past the proxy"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_purpose_is_asked_for_once_in_a_statement() {
     let site = site().await;
     site.sql("insert into people select n, 'n', null, true from generate_series(100, 5000) n; analyze people");

@@ -15,7 +15,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::support::{CANARY, Site, connect, find_in_files, memmem};
 use asking::{Answer, Asker, Shape, WAYS, Way, shapes};
-use stage::{NOBODY, PLAIN, READER, ROW, UNSEALING, World};
+use stage::{CLINIC, NOBODY, PLAIN, READER, ROW, UNSEALING, World};
 
 /// What must not be in an answer: name and bytes.
 type Needles = Vec<(String, Vec<u8>)>;
@@ -83,7 +83,7 @@ fn needles(role: &str, shape: &Shape) -> Needles {
         hide(PLAIN, plain_cells());
         all.extend(numbers());
     }
-    if role == "analyst" || role == NOBODY {
+    if ["analyst", NOBODY, CLINIC].contains(&role) {
         all.extend(disguises(ROW));
     }
     all.retain(unsaid);
@@ -178,8 +178,24 @@ fn print(rows: &[(&'static str, Row)]) {
 /// Analyst past the proxy, which has read and redacted nothing: what PostgreSQL alone holds back.
 const LENS_ALONE: &str = "analyst, past pgveil";
 
+/// The clinic acts for research: as it is, with every name aimed at its lens for care, and past the proxy, where it acts
+/// for nothing, with that lens in its path.
+const OTHER_PURPOSE: &str = "clinic, for research";
+const OTHER_LENS: &str = "clinic, for research, at the lens for care";
+const NO_PURPOSE: &str = "clinic, past pgveil";
+
 /// The logins that may not see everything.
-const MASKED: [&str; 5] = ["analyst", LENS_ALONE, "support", NOBODY, UNSEALING];
+const MASKED: [&str; 8] = ["analyst", LENS_ALONE, "support", NOBODY, UNSEALING, OTHER_PURPOSE, OTHER_LENS, NO_PURPOSE];
+
+fn asker<'a>(site: &'a Site, who: &'static str) -> Asker<'a> {
+    match who {
+        LENS_ALONE => Asker::through_lens(site, "analyst", "analyst"),
+        OTHER_PURPOSE => Asker::acting(site, CLINIC, "research"),
+        OTHER_LENS => Asker::acting(site, CLINIC, "research").aimed("pgveil_lens_shapes_clinic_care_public"),
+        NO_PURPOSE => Asker::through_lens(site, CLINIC, "shapes_clinic_care"),
+        role => Asker::veiled(site, role),
+    }
+}
 
 /// What a cleared login is told where it does not get what it would past the proxy: no operation on sealed bytes, what
 /// cannot be read completely, pinned settings, reserved names, definitions over sealed columns, fast-path calls.
@@ -199,8 +215,7 @@ struct Matrix {
 fn matrix(site: &Site, shapes: &[Shape]) -> Matrix {
     let all = |role| {
         stage::put_in_order(site);
-        let asker = if role == LENS_ALONE { Asker::through_lens(site, "analyst") } else { Asker::veiled(site, role) };
-        (role, pass(asker, shapes, &WAYS))
+        (role, pass(asker(site, role), shapes, &WAYS))
     };
     // Who has no rights holds no locks.
     let (first, shown) = std::thread::scope(|scope| {
@@ -217,7 +232,7 @@ fn matrix(site: &Site, shapes: &[Shape]) -> Matrix {
     let mut other: BTreeMap<_, _> = ["support", NOBODY].into_iter().map(all).collect();
     let told = pass(Asker::direct(site, READER), shapes, &[Way::Simple]);
     stage::more_hidden_rows(site);
-    other.extend(["analyst", LENS_ALONE].map(all));
+    other.extend(["analyst", LENS_ALONE, OTHER_PURPOSE, OTHER_LENS, NO_PURPOSE].map(all));
     Matrix { first, other, direct: [shown, told], cleared: [veiled, unveiled] }
 }
 

@@ -12,7 +12,7 @@ use crate::plan::report::{Asker, Index, LensState, Report, Verdict};
 use crate::plan::{Cache, Request};
 use crate::policy::path::{split, through};
 use crate::policy::problem::render;
-use crate::policy::rules::{Rules, SealedColumn};
+use crate::policy::rules::{ClassId, Rules, SealedColumn};
 use crate::sql::name::quoted;
 use crate::{config, keys, policy};
 
@@ -20,6 +20,7 @@ use crate::{config, keys, policy};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pgveil explain \"select email from users where id = 7\" --as analyst\n  \
     pgveil explain \"select * from users where email = $1\" --as app --json\n  \
+    pgveil explain \"select * from people\" --as clinic --purpose research\n  \
     pgveil explain - --as analyst < report.sql\n\n\
     Nothing is run: the policy, the keyring's column ids and the catalog are read. Constants of the statement are never\n\
     printed. Exit code: 0 when the statement would be forwarded, 1 when it would be refused, 2 for wrong usage.")]
@@ -29,6 +30,9 @@ pub(super) struct Args {
     /// The login that would send it. One without an entry in the policy gets `default_role`.
     #[arg(long = "as", value_name = "ROLE")]
     role: String,
+    /// What it acts for; without this what the policy says for when nothing is claimed.
+    #[arg(long, value_name = "PURPOSE")]
+    purpose: Option<String>,
     /// The config file.
     #[arg(long, default_value = "pgveil.toml")]
     config: PathBuf,
@@ -81,7 +85,8 @@ async fn explain(args: &Args, sql: &str) -> anyhow::Result<Report> {
     let mut rules = policy::compile(&policy, schema, &ids, 1).map_err(problems)?;
     catalog::trust(Some(&client), &mut rules).await?;
     let path = catalog::search_path(&client, &args.role).await?;
-    let mut report = report(sql, &args.role, &path, &rules);
+    let class = class(&args.role, args.purpose.as_deref(), &rules)?;
+    let mut report = report(sql, &args.role, class, &path, &rules);
     let mut indexes = Vec::with_capacity(report.searched.len());
     for column in &report.searched {
         indexes.push(advice(column, leading_index(&client, column.relation_oid, column.attnum).await?, &rules));
@@ -90,8 +95,19 @@ async fn explain(args: &Args, sql: &str) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn report(sql: &str, role: &str, path: &str, rules: &Rules) -> Report {
-    let class = rules.class_of(role);
+fn class(role: &str, purpose: Option<&str>, rules: &Rules) -> anyhow::Result<ClassId> {
+    let own = rules.class_of(role);
+    let Some(purpose) = purpose else { return Ok(own) };
+    let acts = &rules.class(own).acts;
+    if let Some(act) = acts.iter().find(|act| *act.purpose == *purpose) {
+        return Ok(act.class);
+    }
+    let names: Vec<&str> = acts.iter().map(|act| &*act.purpose).collect();
+    let allowed = if names.is_empty() { "no purpose".to_owned() } else { names.join(", ") };
+    anyhow::bail!("{role} may not act for the purpose \"{purpose}\"; the policy gives it: {allowed}")
+}
+
+fn report(sql: &str, role: &str, class: ClassId, path: &str, rules: &Rules) -> Report {
     let mut search_path = through(&split(path), role, rules.class(class).lens.as_deref());
     search_path.iter_mut().filter(|schema| ***schema == *"$user").for_each(|schema| *schema = role.into());
     let request = Request {

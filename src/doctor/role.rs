@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 
 use super::columns::relation_name;
 use super::{Check, Unanswered, ask, few, plural};
+use crate::policy::lens::View;
 use crate::policy::rules::{ActorClass, ProtectedTable, Rules};
 use crate::sql::name::quoted;
 use crate::sql::schema::Relation;
@@ -83,7 +84,9 @@ impl Seen<'_> {
 
     /// Columns it must not read as they are: all of them where rows are hidden.
     fn hidden(&self) -> Vec<(i16, Arc<str>)> {
-        let filtered = self.class.filtered.contains(&self.relation.oid);
+        // Whoever may act for several purposes has a lens for each, and the table for none.
+        let several = self.class.acts.len() > 1 && self.views().next().is_some();
+        let filtered = several || self.class.filtered.contains(&self.relation.oid);
         let hides = |attnum: i16| filtered || self.class.hidden.contains(&(self.relation.oid, attnum));
         let columns =
             self.relation.columns.iter().filter(|c| hides(c.attnum) && (filtered || !self.sealed_at(c.attnum)));
@@ -170,16 +173,31 @@ impl Seen<'_> {
         }
     }
 
+    fn views(&self) -> impl Iterator<Item = &View> {
+        let own = |view: &&View| *view.role == *self.class.role && view.base == self.relation.oid && !view.inserts;
+        self.rules.views.iter().filter(own)
+    }
+
     async fn lens(&mut self) {
-        let own = |view: &&crate::policy::lens::View| *view.role == *self.class.role && view.base == self.relation.oid;
-        let Some(view) = self.rules.views.iter().find(own) else { return };
+        let views: Vec<View> = self.views().cloned().collect();
+        for view in &views {
+            self.through(view).await;
+        }
+    }
+
+    async fn through(&mut self, view: &View) {
         let name = format!("{}.{}", quoted(&view.schema), quoted(&view.name));
         let sql = format!("select count(*) from (select from {name} limit {ROWS}) as t");
         match ask(self.client, &sql, &[]).await {
             Ok(rows) => {
                 let rows = rows.first().map_or(0, |row| row.get::<_, i64>(0));
+                if let Some(purpose) = view.purpose.as_ref().filter(|_| rows > 0) {
+                    let message = format!("{}: its lens for {purpose} answers past the proxy", self.name);
+                    return self.found.push(Check::hole("as_role", message).run("pgveil apply --lenses"));
+                }
                 let up_to = if rows == i64::from(ROWS) { "at least " } else { "" };
-                let message = format!("{}: its lens answers with {up_to}{rows} rows", self.name);
+                let which = view.purpose.as_ref().map(|purpose| format!(" for {purpose}")).unwrap_or_default();
+                let message = format!("{}: its lens{which} answers with {up_to}{rows} rows", self.name);
                 self.found.push(Check::ok("as_role", message));
             }
             Err(error) => {

@@ -256,3 +256,28 @@ fn two_lenses_never_share_a_schema() {
     let said = render(&planned.refused);
     assert!(said.contains("[roles.a] and [roles.a_b] would both be schema pgveil_lens_a_b_c"), "{said}");
 }
+
+#[test]
+fn purposes_need_the_statistics_of_sessions() {
+    let policy = "version = 1
+        [tables.\"public.users\".columns]
+        id = { level = \"public\" }
+        [purposes.care]
+        basis = \"vital\"
+        [purposes.research]
+        basis = \"public_task\"
+        clearance = \"public\"
+        [roles.a]
+        clearance = \"restricted\"
+        purpose = \"care\"
+        purposes = [\"research\"]";
+    let policy = crate::policy::parse(&[("p.toml".into(), policy.into())]).unwrap();
+    let schema = plaintext();
+    let rules = crate::policy::compile(&policy, Arc::new(schema.clone()), &|_| None, 0).unwrap();
+    let schemas: Vec<&str> = rules.views.iter().map(|view| &*view.schema).collect();
+    assert_eq!(schemas, ["pgveil_lens_a_care_public", "pgveil_lens_a_research_public"]);
+    assert!(rules.views.iter().all(|view| view.select.contains("where (select pgveil.acts_for('")));
+    let planned = views::plan(&rules.views, &schema, &LensFacts::default(), "boss");
+    assert!(render(&planned.refused).contains("may not see when sessions began"));
+    assert!(text(&planned.superuser).contains("grant pg_read_all_stats to \"boss\""));
+}

@@ -395,7 +395,7 @@ impl<'a> Text<'a> {
             return self.block(range);
         }
         if !named && !self.restricted {
-            self.name_views(range.clone());
+            self.name_views(range.clone())?;
             return Ok(unread_step(request, self.tokens, range));
         }
         if named && let Some(what) = self.stale {
@@ -408,7 +408,7 @@ impl<'a> Text<'a> {
             self.runs_users_code(range.clone())?;
         }
         let step = self.protected_statement(range.clone(), named, touches)?;
-        self.name_views(range);
+        self.name_views(range)?;
         Ok(step)
     }
 

@@ -52,12 +52,55 @@ impl Text<'_> {
         }
     }
 
+    /// What `insert into` names becomes the view through which rows are inserted. The places of those names.
+    fn name_inserts(&mut self, lens: &Lens, own: &[Token]) -> Vec<Range<usize>> {
+        let sql = self.request.sql;
+        let mut places = Vec::new();
+        for at in 2..own.len() {
+            if !own[at - 2].is_word(sql, "insert") || !own[at - 1].is_word(sql, "into") {
+                continue;
+            }
+            let mut end = at + 1;
+            let mut name = vec![ident(sql, &own[at]).into_owned()];
+            while let (Some(dot), Some(part)) = (own.get(end), own.get(end + 1))
+                && dot.is_punct(b'.')
+                && is_ident(part)
+            {
+                name.push(ident(sql, part).into_owned());
+                end += 2;
+            }
+            let found = self.names().find(&name);
+            let Found::Relation(relation) = found else { continue };
+            let table = lens.table_of(relation.oid).unwrap_or(relation.oid);
+            if let Some((schema, _)) = lens.inserts.get(&table) {
+                let whole = Span { start: own[at].span.start, end: own[end - 1].span.end };
+                let text = format!("{}.{}", quoted(schema), quoted(&relation.name));
+                self.replace(whole, text.into());
+                places.push(at..end);
+            }
+        }
+        places
+    }
+
     /// `schema.table` becomes the view's, wherever the two words stand: in FROM, before a column, in a definition.
-    pub(super) fn name_views(&mut self, range: Range<usize>) {
-        let Some(lens) = self.request.rules.class(self.request.class).lens.clone() else { return };
+    ///
+    /// # Errors
+    /// ON CONFLICT DO UPDATE of a table of which some rows are hidden: PostgreSQL would say that a right is missing.
+    pub(super) fn name_views(&mut self, range: Range<usize>) -> Result<(), Refusal> {
+        let Some(lens) = self.request.rules.class(self.request.class).lens.clone() else { return Ok(()) };
         let sql = self.request.sql;
         let own = &self.tokens[range];
         self.name_schema(own);
+        let inserts = self.name_inserts(&lens, own);
+        let updates =
+            |four: &[Token]| ["do", "update", "set"].iter().zip(four).all(|(word, token)| token.is_word(sql, word));
+        if !inserts.is_empty() && own.windows(3).any(updates) {
+            return Err(Refusal::new(
+                Code::AboveClearance,
+                "ON CONFLICT DO UPDATE could reach a row that is hidden from this role",
+                "Use UPDATE, and where it finds no row INSERT … ON CONFLICT DO NOTHING.",
+            ));
+        }
         let database = self.request.rules.schema.database.as_str();
         for (at, three) in own.windows(3).enumerate() {
             // `database.schema.table` is the same table.
@@ -67,6 +110,9 @@ impl Text<'_> {
                 _ if !own[at - 1].is_punct(b'.') => true,
                 _ => *ident(sql, &own[at - 2]) == *database && (at < 3 || !own[at - 3].is_punct(b'.')),
             };
+            if inserts.iter().any(|place| place.contains(&at)) {
+                continue;
+            }
             if !whole || !is_ident(&three[0]) || !three[1].is_punct(b'.') || !is_ident(&three[2]) {
                 continue;
             }
@@ -76,6 +122,7 @@ impl Text<'_> {
                 self.replace(three[0].span, quoted(view_schema).into());
             }
         }
+        Ok(())
     }
 
     /// COPY takes tables only: out of a view it is a query's, into one it is impossible.
@@ -113,14 +160,15 @@ impl<'a> Reader<'a> {
     /// The table that a view of the class's lens stands for.
     pub(super) fn behind_view(&self, relation: u32) -> Option<&'a Arc<Relation>> {
         let lens = self.class.lens.as_deref()?;
-        let (table, _) = lens.views.iter().find(|(_, view)| **view == relation)?;
-        self.rules.schema.relation(*table)
+        self.rules.schema.relation(lens.table_of(relation)?)
     }
 }
 
 /// The relation itself if it is one of the lens's views, or the view that stands for it.
 fn view_of<'s>(lens: &Lens, relation: &Relation, schema: &'s crate::sql::schema::Schema) -> Option<&'s Arc<Relation>> {
-    let own = lens.views.values().find(|view| **view == relation.oid);
-    let view = own.or_else(|| lens.views.get(&relation.oid))?;
-    schema.relation(*view)
+    let view = match lens.table_of(relation.oid) {
+        Some(_) => relation.oid,
+        None => *lens.views.get(&relation.oid)?,
+    };
+    schema.relation(view)
 }

@@ -81,6 +81,9 @@ pub struct Role {
     pub entry: Arc<str>,
     /// Where that stands in the policy.
     pub at: String,
+    /// What it acts for, if its role has purposes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Arc<str>>,
     /// Levels up to this are clear.
     pub clearance: &'static str,
     /// What it gets above.
@@ -231,6 +234,7 @@ impl About<'_> {
             exists: self.request.rules.schema.roles.contains_key(self.request.role),
             entry: ground.map_or_else(|| class.role.as_str().into(), |ground| ground.entry.clone()),
             at: ground.map_or_else(String::new, |ground| ground.place.to_string()),
+            purpose: class.purpose.clone(),
             clearance: ground.map_or("", |ground| level_name(ground.clearance)),
             above: ground.map_or("", |ground| above_name(ground.above)),
             lens,
@@ -292,8 +296,8 @@ impl About<'_> {
             let schema = schema.map(|schema| ident(sql, &own[schema]).into_owned());
             let parts: Vec<String> = schema.into_iter().chain([ident(sql, token).into_owned()]).collect();
             let Found::Relation(relation) = names.find(&parts) else { continue };
-            let base = class.lens.iter().flat_map(|lens| &lens.views).find(|(_, view)| **view == relation.oid);
-            tables.insert(base.map_or(relation.oid, |(table, _)| *table));
+            let base = class.lens.as_ref().and_then(|lens| lens.table_of(relation.oid));
+            tables.insert(base.unwrap_or(relation.oid));
         }
         let shown = |condition: &Arc<str>| match self.asker {
             Asker::Operator => condition.clone(),

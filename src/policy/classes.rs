@@ -121,6 +121,9 @@ fn lens(role: &Role, views: &[View], schema: &Schema, warnings: &mut Vec<String>
     for view in views {
         let real = schema.named(&view.schema, &view.name);
         match real.filter(|real| schema.lens_views.get(&real.oid).is_some_and(|mark| **mark == *view.mark)) {
+            Some(real) if view.inserts => {
+                lens.inserts.insert(view.base, (view.schema.clone(), real.oid));
+            }
             Some(real) => {
                 lens.schemas.insert(view.base_schema.clone(), view.schema.clone());
                 lens.views.insert(view.base, real.oid);

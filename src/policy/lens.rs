@@ -51,6 +51,9 @@ pub struct View {
     pub filtered: bool,
     /// By writing it may learn of those that do not.
     pub accepts_existence: bool,
+    /// It is for INSERT. Where rows are hidden no view is for INSERT and for UPDATE: ON CONFLICT DO UPDATE would read and
+    /// change a hidden row, which PostgreSQL does not hold against the view's condition.
+    pub inserts: bool,
     /// `select …`
     pub select: String,
     /// Of everything that makes the view what it is.
@@ -69,6 +72,11 @@ pub struct Shown {
 }
 
 impl View {
+    /// It has a condition on rows, or on the session.
+    pub fn conditional(&self) -> bool {
+        self.filtered || self.purpose.is_some()
+    }
+
     /// Whose it is, for people.
     pub fn whose(&self) -> String {
         match &self.purpose {
@@ -77,10 +85,22 @@ impl View {
         }
     }
 
+    /// The same for INSERT.
+    fn for_inserts(&self) -> View {
+        let schema = schema_name(&self.role, self.purpose.as_deref(), &self.base_schema, true).into();
+        let mut view = View { schema, inserts: true, ..self.clone() };
+        view.sign();
+        view
+    }
+
+    fn sign(&mut self) {
+        let digest = Sha256::digest(self.create().as_bytes());
+        self.mark = format!("pgveil lens {}", hex::encode(&digest[..16]));
+    }
+
     /// The statement that makes it.
     pub fn create(&self) -> String {
-        let conditional = self.filtered || self.purpose.is_some();
-        let check = if conditional { "\n  with cascaded check option" } else { "" };
+        let check = if self.conditional() { "\n  with cascaded check option" } else { "" };
         format!(
             "create view {}.{} with (security_barrier = true) as\n  {}{check}",
             quoted(&self.schema),
@@ -90,13 +110,12 @@ impl View {
     }
 }
 
-/// The lens schema of a role, or of one of its purposes, for the tables of one schema. A name that would be too long ends
-/// in a hash of itself.
-pub fn schema_name(role: &str, purpose: Option<&str>, schema: &str) -> String {
-    let name = match purpose {
-        Some(purpose) => format!("{PREFIX}{role}_{purpose}_{schema}"),
-        None => format!("{PREFIX}{role}_{schema}"),
-    };
+/// The lens schema of a role, or of one of its purposes, for the tables of one schema; `inserts`: of the views for INSERT.
+/// A name that would be too long ends in a hash of itself.
+pub fn schema_name(role: &str, purpose: Option<&str>, schema: &str, inserts: bool) -> String {
+    let purpose = purpose.map(|purpose| format!("{purpose}_")).unwrap_or_default();
+    let inserts = if inserts { "_insert" } else { "" };
+    let name = format!("{PREFIX}{role}_{purpose}{schema}{inserts}");
     if name.len() <= NAME_BYTES_MAX {
         return name;
     }
@@ -135,6 +154,8 @@ impl Found<'_> {
         }
         let view = |table: &Arc<ProtectedTable>| self.view(role, purpose, table, always.contains(&table.oid));
         let mut views: Vec<View> = self.tables.values().filter_map(view).collect();
+        let inserts: Vec<View> = views.iter().filter(|view| view.conditional()).map(View::for_inserts).collect();
+        views.extend(inserts);
         views.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         views
     }
@@ -187,18 +208,18 @@ impl Found<'_> {
             purpose: purpose.map(Arc::from),
             grantee: role.member_of.as_ref().unwrap_or(&role.name).value.as_str().into(),
             base: table.oid,
-            schema: schema_name(&role.name.value, purpose, &relation.schema).into(),
+            schema: schema_name(&role.name.value, purpose, &relation.schema, false).into(),
             name: relation.name.clone(),
             base_schema: relation.schema.clone(),
             columns,
             hidden: relation.columns.iter().map(|c| c.attnum).filter(|at| hidden.contains(at)).collect(),
             filtered: condition.is_some(),
             accepts_existence: role.accepts_existence,
+            inserts: false,
             select,
             mark: String::new(),
         };
-        let digest = Sha256::digest(view.create().as_bytes());
-        view.mark = format!("pgveil lens {}", hex::encode(&digest[..16]));
+        view.sign();
         Some(view)
     }
 
@@ -241,10 +262,10 @@ mod tests {
 
     #[test]
     fn schemas_have_names_that_postgresql_keeps_whole() {
-        assert_eq!(schema_name("analyst", None, "public"), "pgveil_lens_analyst_public");
-        assert_eq!(schema_name("app", Some("care"), "public"), "pgveil_lens_app_care_public");
+        assert_eq!(schema_name("analyst", None, "public", false), "pgveil_lens_analyst_public");
+        assert_eq!(schema_name("app", Some("care"), "public", true), "pgveil_lens_app_care_public_insert");
         let long = "é".repeat(30);
-        let (a, b) = (schema_name(&long, None, "public"), schema_name(&long, None, "publik"));
+        let (a, b) = (schema_name(&long, None, "public", false), schema_name(&long, None, "publik", false));
         assert!(a.len() <= NAME_BYTES_MAX && b.len() <= NAME_BYTES_MAX && a != b, "{a} {b}");
         assert!(a.starts_with("pgveil_lens_éé"));
     }

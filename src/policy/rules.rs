@@ -117,6 +117,16 @@ pub struct Lens {
     pub schemas: HashMap<Arc<str>, Arc<str>>,
     /// Table → its view, both `pg_class.oid`.
     pub views: HashMap<u32, u32>,
+    /// Table → the view through which rows are inserted, and its schema, where that is another.
+    pub inserts: HashMap<u32, (Arc<str>, u32)>,
+}
+
+impl Lens {
+    /// The table that one of its views stands for.
+    pub fn table_of(&self, view: u32) -> Option<u32> {
+        let seen = self.views.iter().find(|(_, oid)| **oid == view).map(|(table, _)| *table);
+        seen.or_else(|| self.inserts.iter().find(|(_, (_, oid))| *oid == view).map(|(table, _)| *table))
+    }
 }
 
 macro_rules! statement_classes {

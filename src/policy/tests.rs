@@ -204,6 +204,44 @@ fn compiled(policy: &str, mut schema: Schema, ids: &[(&str, u32)]) -> Result<Rul
 }
 
 #[test]
+fn purposes_narrow_the_roles_that_act_for_them() {
+    let purposes = "[purposes.care]\nbasis = \"vital\"\n[purposes.research]\nbasis = \"public_task\"\n\
+        clearance = \"internal\"\n[purposes.research.rows]\n\"public.Users\" = \"id > 7\"\n";
+    let role = |more: &str| {
+        let table = "[tables.\"public.Users\".columns]\nid = { level = \"internal\" }\n";
+        format!("version = 1\n{table}{purposes}[roles.app]\nclearance = \"restricted\"\n{more}\n")
+    };
+    let several = role(
+        "purpose = \"care\"\npurposes = [\"research\", \"care\"]\n[roles.app.rows]\n\"public.Users\" = \"id < 9\"",
+    );
+    let mut table = users();
+    table.columns[1].sealed = None;
+    let rules = compiled(&several, schema(vec![table]), &[]).unwrap();
+    let own = rules.class(rules.class_of("app"));
+    let acts: Vec<&str> = own.acts.iter().map(|act| &*act.purpose).collect();
+    assert_eq!(acts, ["care", "research"], "the first when nothing is claimed");
+    let research = rules.class(own.acts[1].class);
+    assert_eq!((own.hidden.len(), research.hidden.len()), (0, 2));
+    assert_eq!(research.purpose.as_deref(), Some("research"));
+    let conditions: Vec<&str> =
+        rules.views.iter().filter_map(|view| Some(view.select.rsplit_once("\n  where ")?.1)).collect();
+    assert_eq!(
+        conditions,
+        [
+            "(select pgveil.acts_for('care')) and (id < 9)",
+            "(select pgveil.acts_for('research')) and ((id < 9) and (id > 7))"
+        ]
+    );
+    let refused = |more: &str| render(&one(&role(more)).unwrap_err());
+    assert!(refused("purposes = [\"care\", \"research\"]").contains("help: add purpose = \"care\""));
+    assert!(refused("purposes = [\"cure\"]").contains("did you mean `care`?"));
+    let default = role("[default_role]\nclearance = \"public\"\npurpose = \"care\"");
+    assert!(render(&one(&default).unwrap_err()).contains("default_role acts for no purpose"));
+    let consent = role("").replace("public_task", "consent");
+    assert!(render(&one(&consent).unwrap_err()).contains("`consent_required` is not enforced"));
+}
+
+#[test]
 fn classes_see_what_their_clearance_says() {
     let policy = POLICY.replace("public.users", "public.Users");
     let rules = compiled(&policy, schema(vec![users()]), &[("public.Users.email", 1)]).unwrap();

@@ -6,7 +6,7 @@ use crate::shapes::stage::filled;
 use crate::support::{CANARY, Frame, Site, Wire, cluster, frame, parse, query, sync};
 
 /// A line of `vectors/leak_shapes.sql`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Shape {
     /// The comment above it.
     pub group: &'static str,
@@ -79,7 +79,26 @@ pub enum Way {
 
 pub const WAYS: [Way; 6] = [Way::Simple, Way::Unnamed, Way::PreparedText, Way::PreparedBinary, Way::Cursor, Way::Copy];
 
+/// The tables, and the words that stand in front of their names.
+const TABLES: [&str; 7] = ["people", "patients", "visits", "parts", "beings", "guarded", "wide"];
+const BEFORE: [&str; 9] = ["from", "join", "update", "into", "table", "copy", "using", "only", "lock"];
+
 impl Shape {
+    /// The same of relations of that schema.
+    fn aimed(&self, schema: &str) -> Shape {
+        let aim = |sql: &String| {
+            let mut sql = sql.clone();
+            for table in TABLES {
+                sql = sql.replace(&format!("public.{table}"), &format!("{schema}.{table}"));
+                for word in BEFORE {
+                    sql = sql.replace(&format!("{word} {table}"), &format!("{word} {schema}.{table}"));
+                }
+            }
+            sql
+        };
+        Shape { before: self.before.iter().map(aim).collect(), last: aim(&self.last), ..self.clone() }
+    }
+
     fn is_query(&self) -> bool {
         let first = self.last.split([' ', '/', '(']).next().unwrap().to_ascii_lowercase();
         matches!(first.as_str(), "select" | "with" | "table" | "values")
@@ -216,28 +235,41 @@ pub struct Asker<'a> {
     pub role: &'static str,
     port: u16,
     wire: Wire,
+    database: String,
     /// Said before each shape.
     first: Option<String>,
+    /// A schema that stands in shapes in the place of `public`.
+    aim: Option<&'static str>,
 }
 
 impl<'a> Asker<'a> {
     /// Through the proxy.
     pub fn veiled(site: &'a Site, role: &'static str) -> Self {
-        Self::at(site, role, site.port())
+        Self::at(site, role, site.port(), site.database.clone())
+    }
+
+    /// Through the proxy, for one of its purposes.
+    pub fn acting(site: &'a Site, role: &'static str, purpose: &str) -> Self {
+        Self::at(site, role, site.port(), format!("{}@{purpose}", site.database))
+    }
+
+    /// With the tables' names aimed at views in that schema.
+    pub fn aimed(self, schema: &'static str) -> Self {
+        Self { aim: Some(schema), ..self }
     }
 
     /// Past it.
     pub fn direct(site: &'a Site, role: &'static str) -> Self {
-        Self::at(site, role, cluster().port())
+        Self::at(site, role, cluster().port(), site.database.clone())
     }
 
-    fn at(site: &'a Site, role: &'static str, port: u16) -> Self {
-        Self { site, role, port, wire: Wire::login(port, role, &site.database), first: None }
+    fn at(site: &'a Site, role: &'static str, port: u16, database: String) -> Self {
+        Self { site, role, port, wire: Wire::login(port, role, &database), database, first: None, aim: None }
     }
 
-    /// Past the proxy, where the role's own lens is in the path as the proxy would have put it.
-    pub fn through_lens(site: &'a Site, role: &'static str) -> Self {
-        let first = format!("set search_path = pgveil_lens_{role}_public, public");
+    /// Past the proxy, where the lens of that name is in the path as the proxy would have put it.
+    pub fn through_lens(site: &'a Site, role: &'static str, lens: &str) -> Self {
+        let first = format!("set search_path = pgveil_lens_{lens}_public, public");
         Self { first: Some(first), ..Self::direct(site, role) }
     }
 
@@ -250,6 +282,8 @@ impl<'a> Asker<'a> {
 
     /// Asks a shape, and leaves everything as it was.
     pub fn ask(&mut self, shape: &Shape, way: Way) -> Answer {
+        let aimed = self.aim.map(|schema| shape.aimed(schema));
+        let shape = aimed.as_ref().unwrap_or(shape);
         let mut answer = Answer::default();
         let cursor = way == Way::Cursor;
         if let Some(first) = self.first.clone() {
@@ -280,7 +314,7 @@ impl<'a> Asker<'a> {
         self.wire.send(message);
         let mut frames = self.wire.until_ready();
         if frames.last().is_none_or(|frame| frame.tag != b'Z') {
-            self.wire = Wire::login(self.port, self.role, &self.site.database);
+            self.wire = Wire::login(self.port, self.role, &self.database);
         }
         answer.frames.append(&mut frames);
     }

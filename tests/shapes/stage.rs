@@ -17,6 +17,8 @@ pub const READER: &str = "shapes_reader";
 pub const NOBODY: &str = "shapes_nobody";
 /// Cleared for all plaintext, not for what is sealed.
 pub const UNSEALING: &str = "shapes_plain";
+/// Cleared for everything while it acts for care, which it does not.
+pub const CLINIC: &str = "shapes_clinic";
 
 pub const POLICY: &str = r#"
 version = 1
@@ -77,6 +79,18 @@ accept_leakage = ["existence"]
 [roles.support]
 clearance = "internal"
 above = "null"
+[purposes.care]
+basis = "vital"
+[purposes.research]
+basis = "public_task"
+clearance = "internal"
+[purposes.research.rows]
+"public.people" = "shown"
+[roles.shapes_clinic]
+clearance = "restricted"
+purpose = "care"
+purposes = ["research"]
+accept_leakage = ["existence"]
 "#;
 
 const SCHEMA: &str = "
@@ -121,10 +135,10 @@ create materialized view owners.people_mat as select id, ssn, note from people w
 
 const RIGHTS: &str = "
 grant select on other.people to public;
-grant all on schema desk to app, analyst, support, shapes_reader;
+grant all on schema desk to app, analyst, support, shapes_reader, shapes_clinic;
 grant usage on schema owners to public;
-grant all on all tables in schema public to shapes_reader, shapes_plain;
-grant all on all sequences in schema public to shapes_reader, shapes_plain;
+grant all on all tables in schema public to shapes_reader, shapes_plain, shapes_clinic;
+grant all on all sequences in schema public to shapes_reader, shapes_plain, shapes_clinic;
 grant select on all tables in schema owners to shapes_reader, app;
 do $$ declare t regclass; begin
   for t in select oid from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' loop
@@ -228,7 +242,7 @@ fn settle(site: &Site) {
 /// The site, served, in the first world.
 pub async fn site() -> Site {
     let mut site = Site::new("shapes").schema(SCHEMA).policy(POLICY).audit("durability = \"async\"").prepare();
-    for role in [READER, NOBODY, UNSEALING] {
+    for role in [READER, NOBODY, UNSEALING, CLINIC] {
         site.sql(&format!("create role {role} login password '{PASSWORD}'"));
     }
     site.sql(RIGHTS);

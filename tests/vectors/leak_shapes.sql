@@ -389,6 +389,14 @@ insert into open values (1, 'x') on conflict (id) do update set word = (select s
 insert into people (id, ssn, city, shown) values (2, 'x', 'c', true) on conflict (id) do update set city = people.ssn returning *
 insert into people (id, city, shown) values (2, 'c', true) on conflict (id) do update set city = people.city where people.ssn = '{ssn}' returning id
 insert into people (id, city, shown) values (3, 'c', true) on conflict do nothing returning id
+insert into people (id, shown) values (3, true) on conflict (id) do update set shown = true returning city
+insert into people as p (id, shown) values (3, true) on conflict (id) do update set city = p.city || '!' returning *
+insert into public.people as p (id, shown) values (3, true) on conflict (id) do update set shown = p.city like 'v%' where p.city > 'u' returning id
+with x as (insert into people (id, shown) values (3, true) on conflict (id) do update set shown = true returning *) select * from x
+prepare up as insert into people (id, shown) values (3, true) on conflict (id) do update set shown = true returning city ;; execute up
+do $$ declare c text; begin insert into people (id, shown) values (3, true) on conflict (id) do update set shown = true returning city into c; raise notice '%', c; end $$
+create function desk.f() returns text language sql as $$ insert into public.people as p (id, shown) values (3, true) on conflict (id) do update set shown = true returning city $$ ;; select desk.f()
+insert into patients as p (id, city) values (2, 'x') on conflict (id) do update set city = p.pin returning city
 update people set city = ssn returning city
 update people set city = note where id = 2 returning *
 update people set city = city returning people, *
@@ -439,7 +447,7 @@ select has_column_privilege('public.people', 'ssn', 'select'), has_table_privile
 select * from information_schema.columns where table_name = 'people' and table_schema = 'public' order by column_name
 select view_definition from information_schema.views order by table_schema, table_name
 select routine_definition from information_schema.routines where routine_schema in ('public', 'desk', 'owners') order by specific_name
-select * from information_schema.column_privileges where table_name = 'people' and grantee = current_user order by column_name, privilege_type
+select * from information_schema.column_privileges where table_name = 'people' and grantee = current_user order by table_schema, column_name, privilege_type
 select relname, relkind from pg_class where relname = 'people' order by relkind
 select pg_read_file('postgresql.conf'), pg_ls_dir('base')
 select pg_read_binary_file(pg_relation_filepath('public.people'))

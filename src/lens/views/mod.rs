@@ -144,6 +144,21 @@ impl Build<'_> {
         rights
     }
 
+    /// What of that is given on this view, where one is for INSERT and another for the rest.
+    fn given(&self, view: &View) -> Rights {
+        let mut rights = self.wanted(view);
+        let inserts = rights.whole.contains(&Privilege::Insert) || rights.columns.contains_key(&Privilege::Insert);
+        let here = |privilege: &Privilege| match (view.conditional(), view.inserts) {
+            (false, _) => true,
+            (true, false) => *privilege != Privilege::Insert,
+            // RETURNING reads.
+            (true, true) => inserts && matches!(privilege, Privilege::Insert | Privilege::Select),
+        };
+        rights.whole.retain(here);
+        rights.columns.retain(|privilege, _| here(privilege));
+        rights
+    }
+
     /// The owner reads every table behind a view, and writes what somebody writes through one.
     fn owners_rights(&mut self, views: &[View]) {
         let schemas: BTreeSet<&str> = views.iter().map(|view| &*view.base_schema).collect();
@@ -217,8 +232,8 @@ impl Build<'_> {
             );
             self.add(format!("what is seen of {table}, {}", view.whose()), sql);
         }
-        let wanted = self.wanted(view);
-        self.learns(view, &wanted, &table);
+        self.learns(view, &self.wanted(view), &table);
+        let wanted = self.given(view);
         let key = (view.grantee.to_string(), view.schema.to_string(), view.name.to_string());
         let held = self.facts.view_rights.get(&key).filter(|_| !made_anew).cloned().unwrap_or_default();
         for privilege in Privilege::ALL {
@@ -252,7 +267,7 @@ impl Build<'_> {
             .filter(|p| *p != Privilege::Select && (rights.whole.contains(p) || rights.columns.contains_key(p)))
             .map(Privilege::word)
             .collect();
-        if view.filtered && !view.accepts_existence && !held.is_empty() {
+        if view.filtered && !view.inserts && !view.accepts_existence && !held.is_empty() {
             let (held, role) = (held.join(", "), name(&view.grantee));
             let message = format!(
                 "{} may not reach every row of {table}, and by {held} it could learn which there are",

@@ -66,8 +66,9 @@ fn role(role: &Role) -> Vec<String> {
         LensState::Missing => "its lens is not in force, so what SQL could show more is refused",
     };
     let entry = if role.listed { "" } else { "no entry in the policy, so " };
+    let purpose = role.purpose.as_ref().map(|purpose| format!(", for {purpose}")).unwrap_or_default();
     let mut lines = vec![format!(
-        "role {}: {entry}{} ({}), clearance {}, above it {above}; {lens}",
+        "role {}: {entry}{} ({}){purpose}, clearance {}, above it {above}; {lens}",
         role.login, role.entry, role.at, role.clearance
     )];
     if !role.exists {

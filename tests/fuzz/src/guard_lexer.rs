@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use pgveil::sql::parse::{parse_statement, span_of};
 use pgveil::sql::{Token, ident, lex, mentions, shape, splice, statements, string_value};
-use pgveil::sql::{casts, copy_stmt, kind, setting};
+use pgveil::sql::{casts, comment, copy_stmt, kind, setting};
 
 /// One input.
 pub fn run(data: &[u8]) {
     let sql = super::text(data);
+    assert!(comment::tags(sql).len() <= 64);
     let Ok(tokens) = lex(sql, 10_000) else { return };
     let mut end = 0;
     for token in &tokens {
