@@ -358,8 +358,20 @@ fn apply_changes_nothing_twice_and_remove_leaves_what_was_there() {
         let said = site.pgveil_ok(again);
         assert!(said.contains("nothing to do"), "{again:?}: {said}");
     }
+    let diff = |site: &Site| {
+        let output = site.pgveil(&["diff", "--lenses"]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(diff(&site), (Some(0), "the database is what the policy says\n".to_owned()));
     // A change of the policy is a change of the lens, and rights stay.
     site.write("policy.toml", &POLICY.replace("mask = \"partial:1:0\"", "mask = \"null\""));
+    let (code, said) = diff(&site);
+    assert!(said.contains("- drop view \"pgveil_lens_analyst_public\".\"people\"\n"), "{said}");
+    assert!(
+        code == Some(1) && said.contains("+ create view") && said.contains(" to take away, 0 to change, 0 in the way")
+    );
+    let elsewhere = site.pgveil(&["diff", "--config", "nowhere.toml"]);
+    assert_eq!(elsewhere.status.code(), Some(2));
     let said = site.pgveil_ok(&["apply"]);
     assert!(said.contains("the lens of public.people changes, [roles.analyst]"), "{said}");
     assert!(site.pgveil_ok(&["apply"]).contains("nothing to do"));

@@ -1,12 +1,12 @@
 //! `pgveil apply`: the database becomes what the policy says.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::connect;
 use crate::clock::Now;
 use crate::error::Error;
-use crate::lens::{self, Applied, ApplyMode, Lenses, Statement};
+use crate::lens::{self, Applied, ApplyMode, Lenses, Progress, Statement};
 use crate::policy::problem::render;
 use crate::sql::schema::Schema;
 use crate::{catalog, config, keys, policy};
@@ -37,13 +37,15 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["lenses", "superuser"])]
     remove: bool,
     /// Print, and do nothing else, the SQL that a superuser has to run in the same database: the verifier function that
-    /// `[auth] mode = "terminate"` needs, and the event trigger that tells the proxy of DDL at once.
+    /// `[auth] mode = "terminate"` needs, the event trigger that tells the proxy of DDL at once, and where the control
+    /// account may not, the owner of lenses and the right that purposes need.
     #[arg(long, conflicts_with_all = ["dry_run", "lenses"])]
     superuser: bool,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = config::load(&args.config)?;
+/// Plans against the live catalog, and carries it out unless it is a dry run.
+pub(super) fn carry_out(path: &Path, mode: ApplyMode, progress: Progress<'_>) -> anyhow::Result<Applied> {
+    let config = config::load(path)?;
     let policy = policy::parse(&catalog::read_policy(&config.policy)?)
         .map_err(|problems| anyhow::anyhow!("the policy has problems:\n{}", render(&problems)))?;
     let connect = connect::control(&config.control)?;
@@ -55,12 +57,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let ids = ids.map_err(|error| Error::Key(error.to_string()))?;
         Ok(ids.into_iter().map(|id| (id.column_id, id.new)).collect())
     };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(lens::apply(&connect, &policy, mode, &known, &mut allocate, progress))?)
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let lenses = match () {
         () if args.remove => Lenses::Remove,
         () if args.lenses => Lenses::Apply,
         () => Lenses::Keep,
     };
-    let mode = ApplyMode { dry_run: args.dry_run || args.superuser, lenses };
+    let mode = ApplyMode { dry_run: args.dry_run || args.superuser, lenses, superuser: args.superuser };
     let mut progress = |number: usize, count: usize, statement: &Statement| {
         if args.superuser {
             // Not asked for.
@@ -76,8 +83,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             println!("[{number}/{count}] {}", statement.why);
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let applied = runtime.block_on(lens::apply(&connect, &policy, mode, &known, &mut allocate, &mut progress))?;
+    let applied = carry_out(&args.config, mode, &mut progress)?;
     if args.superuser {
         print_script(&applied.plan.superuser);
         return Ok(ExitCode::SUCCESS);

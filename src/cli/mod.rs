@@ -12,6 +12,7 @@ mod apply;
 mod check;
 mod connect;
 mod demo;
+mod diff;
 mod doctor;
 mod explain;
 mod keys;
@@ -35,6 +36,8 @@ enum Command {
     Check(check::Args),
     /// A private PostgreSQL with invented patients, the proxy in front, and a tour that checks every claim it makes.
     Demo(demo::Args),
+    /// Say in what the database is not what the policy says.
+    Diff(diff::Args),
     /// Prove, column by column, that nothing has a hole: what is stored, who reads it, what goes around.
     Doctor(doctor::Args),
     /// Say what would happen to a statement of a role, and why; nothing is run.
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => apply::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Keys(args) => keys::run(&args),

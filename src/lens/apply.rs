@@ -26,6 +26,8 @@ pub struct Mode {
     pub dry_run: bool,
     /// What becomes of lenses.
     pub lenses: Lenses,
+    /// Only what a superuser has to run is asked for, so that its being missing is no failure.
+    pub superuser: bool,
 }
 
 /// What becomes of lenses.
@@ -129,12 +131,10 @@ async fn within(
         rules = compiled(policy, &Arc::new(sealed(&schema, &plan.seals)), &id)?;
     }
     let made = views::plan(&rules.views, &schema, &lenses, &facts.control);
-    if !lenses.creates_roles {
-        plan.superuser.extend(made.superuser);
-    }
+    plan.superuser.extend(made.superuser);
     plan.lenses = made.statements;
     // Once there are lenses, they follow the policy like everything else.
-    if applies {
+    if applies && !mode.superuser {
         if !made.refused.is_empty() {
             return Err(Error::Config(render(&made.refused)));
         }

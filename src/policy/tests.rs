@@ -223,8 +223,12 @@ fn purposes_narrow_the_roles_that_act_for_them() {
     let research = rules.class(own.acts[1].class);
     assert_eq!((own.hidden.len(), research.hidden.len()), (0, 2));
     assert_eq!(research.purpose.as_deref(), Some("research"));
-    let conditions: Vec<&str> =
-        rules.views.iter().filter_map(|view| Some(view.select.rsplit_once("\n  where ")?.1)).collect();
+    let conditions: Vec<&str> = rules
+        .views
+        .iter()
+        .filter(|view| !view.inserts)
+        .filter_map(|view| Some(view.select.rsplit_once("\n  where ")?.1))
+        .collect();
     assert_eq!(
         conditions,
         [

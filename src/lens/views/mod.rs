@@ -52,7 +52,9 @@ pub(super) fn plan(views: &[View], schema: &Schema, facts: &LensFacts, control: 
         let message = format!("the control account may not make role {OWNER}, which owns lenses");
         lenses.refused.push(Problem::whole("database", message, hint));
     }
-    lenses.superuser.clone_from(&owner);
+    if !facts.creates_roles {
+        lenses.superuser.clone_from(&owner);
+    }
     lenses.statements.extend(owner);
     let by_purpose = views.iter().any(|view| view.purpose.is_some());
     if by_purpose && !facts.reads_statistics {

@@ -81,9 +81,10 @@ fn rules(lens: bool) -> Rules {
     if !lens {
         return rules;
     }
-    let view = rules.views.first().expect("a view").clone();
-    add(&mut schema, relation(200, &view.schema, RelKind::View, COLUMNS));
-    schema.lens_views.insert(200, view.mark.into());
+    for (oid, view) in (200..).zip(&rules.views) {
+        add(&mut schema, relation(oid, &view.schema, RelKind::View, COLUMNS));
+        schema.lens_views.insert(oid, view.mark.as_str().into());
+    }
     compile(schema)
 }
 
