@@ -63,7 +63,8 @@ codes! {
     AuthMethod = "PV027", b"28000", "The authentication methods of client and server do not go together.";
     WrongPassword = "PV028", b"28P01", "The password is wrong, or there is no such login.";
     NotAllowed = "PV029", b"28000", "No rule of [listen] lets this connection in.";
-    PurposeDenied = "PV030", b"42501", "The login may not act for the purpose that it claims.";
+    RowLimit = "PV030", b"54000", "A statement would release more rows of a protected table than its role's max_rows.";
+    PurposeDenied = "PV032", b"42501", "The login may not act for the purpose that it claims.";
     Internal = "PV099", b"XX000", "A defect in pgveil; the connection is closed.";
 }
 

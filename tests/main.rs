@@ -27,6 +27,7 @@ mod hostile;
 mod leak;
 mod leaks;
 mod lenses;
+mod limits;
 mod masks;
 mod metrics;
 mod names;

@@ -57,6 +57,7 @@ impl Text<'_> {
         };
         let protected = std::mem::replace(&mut self.protected, before);
         self.protected |= protected;
+        step.counted |= protected;
         let out = copy.direction == Direction::To;
         step.access = if out { Access::Export } else { Access::Write };
         step.writes |= !out;

@@ -9,8 +9,8 @@ use super::assemble::Draft;
 use super::reader::{Output, Reader};
 use super::value::Value;
 use super::{
-    Decision, Field, Limits, Moves, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind, SubjectPlan,
-    Target, Touched,
+    CursorName, Decision, Field, Limits, Moves, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind,
+    SubjectPlan, Target, Touched,
 };
 use super::{guard, probe, refuse};
 use crate::error::{Code, Refusal};
@@ -100,6 +100,8 @@ pub(super) fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
         access,
         touches: Arc::from([]),
         touches_unknown: false,
+        counted: false,
+        cursor: None,
         far_reaching: false,
         moves: Moves::default(),
         runs_handle: false,
@@ -152,7 +154,8 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     let own = &tokens[range.clone()];
     let mut kind = kind::kind(sql, tokens, range.clone());
     let mut made = kind::created(sql, tokens, range.clone());
-    if kind == Kind::Explain {
+    let explains = kind == Kind::Explain;
+    if explains {
         (kind, made) = match kind::inner(sql, tokens, range.clone()) {
             Some(inner) if inner.runs => {
                 (kind::kind(sql, tokens, inner.range.clone()), kind::created(sql, tokens, inner.range))
@@ -204,6 +207,8 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     step.far_reaching = matches!(step.kind, StepKind::Ddl { .. })
         && (!kind::is_local(sql, tokens, range.clone()) || calls.user || names_seal(sql, own));
     step.touches_unknown = calls.user || matches!(kind, Kind::Do | Kind::Call);
+    step.counted = !explains && (step.touches_unknown || matches!(kind, Kind::Fetch | Kind::Execute));
+    step.cursor = cursor(sql, tokens, range.clone());
     if let (StepKind::Ordinary, Some(named)) = (&step.kind, named) {
         step.kind = named;
     }
@@ -241,6 +246,19 @@ fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<StepKind> 
     let inner = kind::inner(sql, tokens, range)?.range;
     let (first, last) = (tokens.get(inner.start)?, tokens.get(inner.end.checked_sub(1)?)?);
     Some(StepKind::Prepare { name, query: Span { start: first.span.start, end: last.span.end } })
+}
+
+/// The cursor of DECLARE, FETCH or CLOSE.
+fn cursor(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<CursorName> {
+    let own = &tokens[range.clone()];
+    let of = kind::kind(sql, tokens, range.clone());
+    if !matches!(of, Kind::Declare | Kind::Fetch | Kind::Close) {
+        return None;
+    }
+    let name = kind::handle(sql, tokens, range)?.into();
+    let options = own.iter().take_while(|token| !token.is_word(sql, "for")).collect::<Vec<_>>();
+    let hold = options.windows(2).any(|pair| pair[0].is_word(sql, "with") && pair[1].is_word(sql, "hold"));
+    Some(CursorName { name, hold: of == Kind::Declare && hold })
 }
 
 /// A domain of ours is named: a column may become a sealed one.
@@ -498,6 +516,7 @@ impl<'a> Text<'a> {
             Kind::Explain => {
                 step.fields = Some(vec![Field::Plain]);
                 step.subject = None;
+                step.counted = false;
                 step.writes &= inner.runs;
                 step.access = if step.writes { step.access } else { Access::Other };
             }
@@ -520,7 +539,11 @@ impl<'a> Text<'a> {
     /// SELECT, INSERT, UPDATE, DELETE, MERGE.
     fn read(&mut self, range: Range<usize>, tree: Range<usize>, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
         let mut step = unread_step(self.request, self.tokens, range.clone());
-        let (output, (writes, subject)) = self.read_tree(tree, touches)?;
+        let before = std::mem::take(&mut self.protected);
+        let read = self.read_tree(tree, touches);
+        step.counted |= self.protected;
+        self.protected |= before;
+        let (output, (writes, subject)) = read?;
         if matches!(step.kind, StepKind::Ddl { .. }) && sealed(&output).is_some() {
             self.creates_sealed(&mut step, range)?;
         }

@@ -286,6 +286,10 @@ pub struct Step {
     pub touches: Arc<[Touched]>,
     /// Runs code that cannot be seen into.
     pub touches_unknown: bool,
+    /// A role's `max_rows` counts what it returns: it reads a protected relation, or nobody knows what it reads.
+    pub counted: bool,
+    /// The cursor that DECLARE makes, FETCH reads or CLOSE ends.
+    pub cursor: Option<CursorName>,
     /// A definition after which any statement may have to be decided otherwise. Other definitions matter only to
     /// statements that name what they define, which is unknown then, or that use something protected.
     pub far_reaching: bool,
@@ -307,6 +311,15 @@ pub struct Step {
     pub shape: Arc<Shape>,
     /// What the events of all its runs share under that version of the rules, which a prepared statement may outlast.
     pub action: OnceLock<(u64, Part<Action>)>,
+}
+
+/// A cursor of SQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorName {
+    /// Its name.
+    pub name: Arc<str>,
+    /// DECLARE … WITH HOLD.
+    pub hold: bool,
 }
 
 /// What a statement may change for those after it.

@@ -88,6 +88,8 @@ pub struct Role {
     pub clearance: &'static str,
     /// What it gets above.
     pub above: &'static str,
+    /// Most rows of listed tables that one statement may release.
+    pub max_rows: Option<u64>,
     /// What PostgreSQL itself shows it in place of tables.
     pub lens: LensState,
 }
@@ -237,6 +239,7 @@ impl About<'_> {
             purpose: class.purpose.clone(),
             clearance: ground.map_or("", |ground| level_name(ground.clearance)),
             above: ground.map_or("", |ground| above_name(ground.above)),
+            max_rows: class.max_rows,
             lens,
         }
     }

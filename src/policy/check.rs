@@ -82,6 +82,7 @@ fn nobody(whole: &Place) -> Role {
         export_sealed: false,
         rows: Vec::new(),
         refuses: Vec::new(),
+        max_rows: None,
         accepts_existence: false,
         purpose: None,
         purposes: Vec::new(),

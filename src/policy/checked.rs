@@ -220,6 +220,8 @@ pub struct Role {
     pub rows: Vec<RowFilter>,
     /// `refuse = […]`: statements it may not send.
     pub refuses: Vec<StatementClass>,
+    /// `max_rows`: most rows that one statement may release; `None`: as many as there are.
+    pub max_rows: Option<u64>,
     /// `accept_leakage = ["existence"]`: by writing it may learn which hidden rows and values exist.
     pub accepts_existence: bool,
     /// `purpose`: what it acts for when nothing is claimed.

@@ -179,6 +179,7 @@ fn class(role: &Role, found: &Found<'_>, by_id: &ByColumn<Arc<SealedColumn>>) ->
         may_write: ids(&may_write),
         hidden: hidden(role, found),
         refuses: role.refuses.clone(),
+        max_rows: role.max_rows,
         filtered,
         lens: None,
         purpose: None,

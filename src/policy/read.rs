@@ -203,6 +203,7 @@ fn role(name: At<String>, mut s: Section<'_>) -> Role {
         export_sealed,
         rows: rows(&mut s),
         refuses: refuses(&mut s),
+        max_rows: s.number("max_rows", 1..=i64::MAX as u64).map(|at| at.value),
         accepts_existence: accepts(&mut s, "existence"),
         purpose: s.text("purpose"),
         purposes: s.texts("purposes").unwrap_or_default(),

@@ -183,6 +183,8 @@ pub struct ActorClass {
     pub hidden: HashSet<(u32, i16)>,
     /// Statements it may not send, whatever they touch.
     pub refuses: Vec<StatementClass>,
+    /// Most rows that one statement may release of what is protected.
+    pub max_rows: Option<u64>,
     /// Relations of which it may not reach every row.
     pub filtered: HashSet<u32>,
     /// What PostgreSQL shows it in place of the tables; `None` while that is not in force.
@@ -276,6 +278,12 @@ impl Rules {
     /// What that class may do.
     pub fn class(&self, id: ClassId) -> &ActorClass {
         &self.classes[usize::from(id.0)]
+    }
+
+    /// That relation is a listed table, one of its parts, or a view over one.
+    pub fn shows_table(&self, relation: u32) -> bool {
+        let listed = |oid: &u32| self.tables.contains_key(oid);
+        self.schema.relation(relation).is_some_and(|it| listed(&it.oid) || it.reads.iter().any(listed))
     }
 
     /// The sealed column that (relation, attnum) shows: itself, or through a view the base column.

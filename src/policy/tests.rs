@@ -55,6 +55,19 @@ fn row_filters_are_conditions_on_listed_tables() {
 }
 
 #[test]
+fn max_rows_is_a_whole_number_from_1() {
+    let of = |line: &str| one(&format!("version = 1\n[roles.a]\nclearance = \"public\"\n{line}"));
+    assert_eq!(of("max_rows = 1000").unwrap().roles[0].max_rows, Some(1000));
+    assert_eq!(of("").unwrap().roles[0].max_rows, None);
+    for bad in ["0", "-1", "1.5", "\"10\""] {
+        let said = render(&of(&format!("max_rows = {bad}")).unwrap_err());
+        assert!(said.contains("max_rows"), "{said}");
+    }
+    let everybody = one("version = 1\n[default_role]\nclearance = \"public\"\nmax_rows = 7").unwrap();
+    assert_eq!(everybody.default_role.max_rows, Some(7));
+}
+
+#[test]
 fn golden_problems() {
     let text = r#"
 defualt_level = "internal"

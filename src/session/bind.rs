@@ -3,6 +3,7 @@
 //! In: decoded messages. Out: their rewritten forms, map changes that a refusal undoes. Never: a parameter of a
 //! sealed column in clear.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{BufMut, BytesMut};
@@ -178,7 +179,12 @@ impl Session {
         match self.write_bind(&bind, body, &statement, cx) {
             Ok(()) => {
                 let subjects = self.subjects_of_parameters(&bind, &statement, cx);
-                let portal = Arc::new(Portal { statement, result_formats: bind.result_formats.into(), subjects });
+                let portal = Arc::new(Portal {
+                    statement,
+                    result_formats: bind.result_formats.into(),
+                    subjects,
+                    released: AtomicU64::new(0),
+                });
                 let undo = self.portal_changed(bind.portal, Some(portal));
                 self.pending.push_back(Pending::Bind { undo: Some(undo), refused: None });
             }
@@ -354,6 +360,7 @@ impl Session {
         if running.plan.as_ref().is_some_and(|p| p.steps.iter().any(|s| s.writes)) {
             self.pipeline_writes = true;
         }
+        self.counted_in_pipeline(&running, cx);
         self.intend_write(&mut running, cx);
         self.note_moving(running.plan.as_deref());
         self.pending.push_back(Pending::Execute(running));

@@ -316,12 +316,22 @@ impl Session {
                 return Ok(Flow::Next);
             }
             (Decided::Go { plan, .. }, spliced) => {
+                let wrapped = match self.wraps(&plan, cx) {
+                    Ok(Some(wrapped)) => wrapped,
+                    Ok(None) => return Ok(Flow::Hold),
+                    Err(refusal) => {
+                        self.refuse_query(refused_step(Some(&plan), refusal), cx);
+                        return Ok(Flow::Next);
+                    }
+                };
                 let mut running = self.next_running(Some(plan.clone()), cx);
+                running.wrapped = wrapped;
                 running.prepares = self.prepared_by_sql(sql, &plan, cx);
                 running.undo = self.unnamed_dropped();
                 self.subjects_of_literals(sql, &plan, &mut running, cx);
                 self.intend_write(&mut running, cx);
                 self.note_moving(Some(&plan));
+                self.begin_wrapped(wrapped, cx);
                 self.pending.push_back(Pending::Query(running));
                 let text = spliced.and_then(Result::ok);
                 let mark = frame::begin(cx.to_server, b'Q');
@@ -329,6 +339,9 @@ impl Session {
                 cx.to_server.put_u8(0);
                 if frame::finish(cx.to_server, mark).is_ok() {
                     return Ok(Flow::Next);
+                }
+                if wrapped {
+                    return Err(self.fatal(&too_long(), "a message grew beyond its limit", cx));
                 }
                 let unsent = self.pending.pop_back();
                 self.take_back(unsent.into_iter().collect());

@@ -19,6 +19,9 @@ use super::record::refused_step;
 use super::write::{Scratch, Sealer, carries_envelope, data_carries_envelope, envelope_inbound};
 use super::{Close, Context, Session, Side};
 
+/// The CopyData behind the last row of a binary COPY.
+const BINARY_END: &[u8] = &[0xff, 0xff];
+
 /// What the data stream is at the moment.
 #[derive(Debug)]
 pub(super) enum Copying {
@@ -239,16 +242,27 @@ impl Session {
         }
         let Some((mut running, simple)) = self.take_running() else { return 0 };
         let mut copy = std::mem::replace(&mut self.copy, Copying::None);
-        let mut end = 0;
+        let left = self.rows_left(&running, cx);
+        let (mut end, mut rows) = (0, 0);
         while let Ok(Some((b'd', size))) = frame::peek(&bytes[end..], self.settings.message_bytes + 4)
             && size <= bytes.len() - end
         {
+            let body = &bytes[end + frame::HEADER..end + size];
             if let Copying::Out(stream) = &mut copy
                 && !self.muted
             {
-                self.copy_row(stream, &mut running, &bytes[end + frame::HEADER..end + size], cx);
+                self.copy_row(stream, &mut running, body, left, cx);
+            } else if left.is_some() && !self.muted && body != BINARY_END {
+                if left.is_some_and(|left| rows >= left) {
+                    cx.to_client.extend_from_slice(&bytes[..end]);
+                    self.too_many_rows(&mut running, cx);
+                }
+                rows += u64::from(!self.muted);
             }
             end += size;
+        }
+        if matches!(copy, Copying::PlainOut) && left.is_some() {
+            self.rows_released(&mut running, rows);
         }
         if matches!(copy, Copying::PlainOut) && !self.muted {
             cx.to_client.extend_from_slice(&bytes[..end]);
@@ -258,11 +272,19 @@ impl Session {
         end
     }
 
-    fn copy_row(&mut self, stream: &mut Stream, running: &mut Running, body: &[u8], cx: &mut Context<'_>) {
+    /// `left` rows may be released beside those that the statement has.
+    fn copy_row(
+        &mut self,
+        stream: &mut Stream,
+        running: &mut Running,
+        body: &[u8],
+        left: Option<u64>,
+        cx: &mut Context<'_>,
+    ) {
         self.intend(running, Side::Client, cx);
         stream.splitter.feed(body);
         let mark = cx.to_client.len();
-        if let Err((refusal, tamper)) = self.open_rows(stream, running, cx) {
+        if let Err((refusal, tamper)) = self.open_rows(stream, running, left, cx) {
             cx.to_client.truncate(mark);
             if tamper {
                 self.tampered(running, Some(&refusal), cx);
@@ -275,6 +297,7 @@ impl Session {
         &mut self,
         stream: &mut Stream,
         running: &mut Running,
+        left: Option<u64>,
         cx: &mut Context<'_>,
     ) -> Result<(), (Refusal, bool)> {
         // One message of the server is one of ours, whatever rows are in it.
@@ -288,6 +311,9 @@ impl Session {
             }
             if row.len() != stream.plan.columns.len() {
                 return Err((wrong_columns(), false));
+            }
+            if left.is_some_and(|left| running.tally.rows >= left) {
+                return Err((self.row_limit(cx), false));
             }
             note_subject(running, subject.as_ref(), &stream.plan, &row, cx);
             let scratch = &mut self.scratch;

@@ -48,6 +48,8 @@ pub(super) struct Fields {
     pub disagree: bool,
     /// Bytes that may be envelopes leave as they are: nobody knows whose column they are.
     pub untyped: bool,
+    /// Some field is a column of a listed table, or of a view over one.
+    pub protected: bool,
     pub subject: Option<SubjectField>,
 }
 
@@ -71,7 +73,7 @@ pub(super) fn describe(
     let planned = planned.filter(|p| p.len() == described.len());
     let mut cells = Vec::with_capacity(described.len());
     let mut formats = Vec::with_capacity(described.len() * 2);
-    let (mut unknown, mut disagree, mut untyped) = (false, miscounted, false);
+    let (mut unknown, mut disagree, mut untyped, mut shown) = (false, miscounted, false, false);
     for (i, field) in described.iter().enumerate() {
         let cell = cell(field, planned.map(|p| &p[i]), rules, &mut unknown);
         cells.push(match cell {
@@ -82,6 +84,7 @@ pub(super) fn describe(
                 Cell::Pass
             }
         });
+        shown |= rules.shows_table(field.table);
         let bytes = matches!(field.type_oid, BYTEA | BYTEA_ARRAY);
         let protected = step.is_some_and(|s| !s.touches.is_empty());
         untyped |= bytes && field.table == 0 && protected && matches!(cells.last(), Some(Cell::Pass));
@@ -99,7 +102,7 @@ pub(super) fn describe(
         cells.iter_mut().for_each(|c| *c = Cell::Pass);
     }
     let any = cells.iter().any(|c| matches!(c, Cell::Open { .. }));
-    Ok((Fields { cells, formats, any, disagree, untyped, subject }, unknown))
+    Ok((Fields { cells, formats, any, disagree, untyped, protected: shown, subject }, unknown))
 }
 
 fn cell(

@@ -14,6 +14,7 @@ mod copy;
 mod failing;
 mod fields;
 mod handles;
+mod limit;
 mod login;
 mod path;
 mod pending;
@@ -27,7 +28,7 @@ mod terminate;
 mod tests;
 mod write;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -275,7 +276,11 @@ pub struct Session {
     /// The client's Sync waits for the cells before it.
     sync_held: bool,
     /// A cell failed after the server had finished: the transaction must not be reported as good.
-    poisoned: bool,
+    poisoned: Option<Code>,
+    /// Cursors that SQL has declared, and what of them counts against `max_rows`.
+    cursors: HashMap<Arc<str>, limit::Declared>,
+    /// A Query whose COMMIT is out.
+    wrapped: Option<Box<pending::Running>>,
     /// The client has its error; replies up to ReadyForQuery are swallowed.
     muted: bool,
     /// What changed inside the open transaction.
@@ -345,7 +350,9 @@ impl Session {
             pipeline_opens: false,
             block_changes: false,
             sync_held: false,
-            poisoned: false,
+            poisoned: None,
+            cursors: HashMap::new(),
+            wrapped: None,
             muted: false,
             in_block: Moves::default(),
             open_pipeline: false,

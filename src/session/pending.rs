@@ -3,6 +3,7 @@
 //! In: what was forwarded. Out: whose reply a reply is. Never: a guess; statement and portal maps change when the
 //! message is forwarded and are put back when the server refuses or skips it.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::BytesMut;
@@ -99,6 +100,8 @@ pub(super) struct Portal {
     pub result_formats: Box<[u8]>,
     /// People named by its parameters.
     pub subjects: Vec<Subject>,
+    /// Rows that all its Executes have released, if somebody counts them.
+    pub released: AtomicU64,
 }
 
 /// One message whose reply is still to come.
@@ -191,6 +194,10 @@ pub(super) enum Own {
     Fail,
     /// A failing Parse in front of a held Sync.
     FailPipeline,
+    /// BEGIN in front of a Query that may have to be undone.
+    Begin,
+    /// COMMIT or ROLLBACK behind it; the client's ReadyForQuery waits.
+    End,
 }
 
 /// A statement that is running.
@@ -212,6 +219,10 @@ pub(super) struct Running {
     pub formats: Option<Arc<Portal>>,
     /// The step, a protected write, whose intent was recorded before all was forwarded.
     pub intended: Option<usize>,
+    /// It runs between a BEGIN and a COMMIT of ours, see [`super::limit`].
+    pub wrapped: bool,
+    /// The CommandComplete of its last step, which waits for that COMMIT.
+    pub withheld: Option<Box<[u8]>>,
     /// When it came.
     pub started: Now,
     /// Its number in this connection.
@@ -235,6 +246,8 @@ impl Running {
             fields: None,
             formats: None,
             intended: None,
+            wrapped: false,
+            withheld: None,
             started,
             number,
             tally: Tally::default(),

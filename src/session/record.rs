@@ -28,6 +28,8 @@ pub(super) struct Tally {
     pub kind: Option<Arc<str>>,
     pub more_people: u64,
     pub unknown_rows: u64,
+    /// Rows counted against the role's `max_rows`.
+    pub released: u64,
     /// The intent has been recorded.
     pub intent: bool,
     /// The last pseudonym, so that runs of one person are hashed once.
@@ -178,12 +180,15 @@ impl Session {
         cx.meters.statement(access, outcome);
         let rows = if step.is_some_and(|s| s.kind == StepKind::Report) { 0 } else { rows };
         let denied = sqlstate.is_some_and(|s| s.starts_with(b"28") || s == *b"42501");
-        let noted = step.is_some_and(|s| s.touches_unknown || matches!(s.kind, StepKind::Ddl { .. }));
+        let noted = running.failed.is_some()
+            || step.is_some_and(|s| s.touches_unknown || matches!(s.kind, StepKind::Ddl { .. }));
         if touches_protected || denied || noted || self.settings.log_all {
             let mut event = self.step_event(EventKind::Statement, step, fields, running.number, cx);
             let tally = &mut running.tally;
             let returned = tally.rows > 0;
-            event.rows = if returned {
+            event.rows = if running.failed.is_some() {
+                tally.rows.max(tally.released)
+            } else if returned {
                 tally.rows
             } else if touches_protected {
                 rows
@@ -195,6 +200,7 @@ impl Session {
             }
             event.subjects = tally.subjects();
             event.sqlstate = sqlstate.map(|s| SqlState(s).as_str().to_owned());
+            event.code = running.failed.as_ref().map(|refusal| refusal.code.as_str().to_owned());
             event.duration_us = cx.clock.now().since_us(running.started);
             let written =
                 step.is_some_and(|s| s.writes) && event.action().touches.iter().any(|t| t.shown == Shown::Written);
@@ -267,6 +273,7 @@ impl Session {
 
     /// What was still running, and the logout.
     pub(super) fn record_end(&mut self, cx: &mut Context<'_>) {
+        self.record_wrapped(*b"08006", cx);
         for mut pending in std::mem::take(&mut self.pending) {
             self.record_unfinished(&mut pending, *b"08006", cx);
         }

@@ -97,10 +97,17 @@ impl Session {
         let protected = fields.as_ref().is_some_and(|f| f.any || f.disagree || f.subject.is_some())
             || running.current().is_some_and(|s| !s.touches.is_empty() && s.kind != StepKind::Report);
         let path = running.current().is_some_and(|step| step.kind == StepKind::ShowPath);
-        let mut end = 0;
+        let left = self.rows_left(&running, cx);
+        let (mut end, mut rows) = (0, 0);
         while let Ok(Some((b'D', size))) = frame::peek(&bytes[end..], self.settings.message_bytes + 4)
             && size <= bytes.len() - end
         {
+            if left.is_some_and(|left| rows >= left) && !self.muted {
+                if !protected && !path {
+                    cx.to_client.extend_from_slice(&bytes[..end]);
+                }
+                self.too_many_rows(&mut running, cx);
+            }
             if path && !self.muted {
                 let row = &bytes[end..end + size];
                 if !self.tell_path(&row[frame::HEADER..], cx.to_client) {
@@ -111,9 +118,13 @@ impl Session {
                 self.protected_row(&mut running, fields.as_deref(), portal.as_deref(), row, cx);
             }
             end += size;
+            rows += u64::from(!self.muted);
         }
         if !protected && !path && !self.muted {
             cx.to_client.extend_from_slice(&bytes[..end]);
+        }
+        if left.is_some() {
+            self.rows_released(&mut running, rows);
         }
         self.put_back(running, simple);
         end
@@ -178,9 +189,9 @@ impl Session {
     pub(super) fn fail_running(&mut self, running: &mut Running, refusal: Refusal, cx: &mut Context<'_>) {
         cx.meters.refusal(refusal.code);
         encode::error(cx.to_client, "ERROR", &refusal);
+        self.poisoned = Some(refusal.code);
         running.failed = Some(refusal);
         self.muted = true;
-        self.poisoned = true;
     }
 
     fn note_subject(&self, running: &mut Running, fields: &Fields, body: &[u8], formats: &[u8], cx: &Context<'_>) {
@@ -214,11 +225,16 @@ impl Session {
             return;
         };
         self.copy.ended();
-        cx.to_client.extend_from_slice(message);
         if message[0] == b'C' {
             self.note_handles(&mut running, body);
+            self.note_cursor(running.current(), body, cx);
         }
         self.note_effects(running.current(), message[0] == b'C');
+        if running.ends_wrapped() {
+            running.withheld = Some(message.into());
+            return self.put_back(running, simple);
+        }
+        cx.to_client.extend_from_slice(message);
         let sqlstate = running.failed.as_ref().map(|f| f.sqlstate.0);
         let rows = if message[0] == b'C' { message::tag_rows(body) } else { 0 };
         self.step_ended(&mut running, sqlstate, rows, cx);
@@ -533,6 +549,10 @@ impl Session {
             let event = self.event(EventKind::Statement, cx).ended(crate::error::SqlState(sqlstate));
             cx.effects.push(Effect::Event(Box::new(event)));
         }
+        self.server_error(message, body, cx);
+    }
+
+    pub(super) fn server_error(&self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {
         if self.class(cx.rules).partial() {
             redact::append(b'E', body, cx.to_client);
         } else {
@@ -542,6 +562,10 @@ impl Session {
 
     fn ready(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
         let &[status] = body else { return Err(self.unexpected_reply(cx)) };
+        if matches!(self.pending.front(), Some(Pending::Query(running)) if running.wrapped) {
+            self.end_wrapped(status, cx);
+            return Ok(());
+        }
         match self.pending.pop_front() {
             Some(Pending::Query(_) | Pending::Call { .. }) => {}
             Some(Pending::Sync) => self.pipelines.answered(1),
@@ -555,12 +579,12 @@ impl Session {
             (self.pipeline_writes, self.pipeline_opens) = (false, false);
             self.block_changes &= !self.pending.is_empty();
         }
-        if std::mem::take(&mut self.poisoned) && status == b'T' {
+        if let Some(code) = self.poisoned.take().filter(|_| status == b'T') {
             // The block must not go on as if the client had its rows.
             if !self.pending.is_empty() || self.open_pipeline {
-                let refusal =
-                    Refusal::new(Code::DoesNotOpen, "a cell did not open and later statements are under way", "");
-                return Err(self.fatal(&refusal, "a cell did not open inside a pipelined transaction", cx));
+                let what = "a result failed in its middle and later statements are under way";
+                let refusal = Refusal::new(code, what, "");
+                return Err(self.fatal(&refusal, "a result failed inside a pipelined transaction", cx));
             }
             self.pending.push_back(Pending::Own(Own::Fail));
             self.probing = true;
@@ -581,6 +605,9 @@ impl Session {
             if self.pending.is_empty() && !self.open_pipeline {
                 self.portals.clear();
             }
+        }
+        if status == b'I' {
+            self.cursors.retain(|_, declared| declared.hold);
         }
         if status == b'I' && std::mem::take(&mut self.in_block).settings {
             self.unsettled = true;
@@ -613,18 +640,21 @@ impl Session {
             (b'1' | b'E', Own::FailPipeline) => {
                 self.pending.pop_front();
             }
+            (b'C' | b'E', Own::End) => self.wrapped_ended(message, body, cx),
             (b'Z', own) => {
                 let &[status] = body else { return Err(self.unexpected_reply(cx)) };
                 self.pending.pop_front();
-                self.probing = false;
+                self.probing = own == Own::Begin;
                 self.transaction = status;
                 match own {
                     Own::Probe { .. } => self.probe_answered(cx),
-                    Own::Fail => {
+                    Own::Begin if status != b'T' => return Err(self.unexpected_reply(cx)),
+                    Own::Fail | Own::End => {
+                        self.muted = false;
                         encode::ready_for_query(cx.to_client, status);
                         self.settled(status, cx);
                     }
-                    Own::Path | Own::FailPipeline => {}
+                    Own::Begin | Own::Path | Own::FailPipeline => {}
                 }
             }
             _ => {}
@@ -635,7 +665,7 @@ impl Session {
     /// The Sync that waited for its pipeline's cells goes out once they have been delivered.
     fn release_sync(&mut self, cx: &mut Context<'_>) {
         self.sync_held = false;
-        if std::mem::take(&mut self.poisoned) && !self.skipping {
+        if self.poisoned.take().is_some() && !self.skipping {
             // Before it, so that the implicit transaction rolls back.
             self.pending.push_back(Pending::Own(Own::FailPipeline));
             fail_parse(cx);

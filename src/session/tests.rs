@@ -1,6 +1,7 @@
 //! Scripts of protocol messages against the session alone, bytes split at every boundary.
 
 mod failing;
+mod limit;
 mod skipped;
 
 use std::collections::{HashMap, HashSet};

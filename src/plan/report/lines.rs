@@ -71,6 +71,9 @@ fn role(role: &Role) -> Vec<String> {
         "role {}: {entry}{} ({}){purpose}, clearance {}, above it {above}; {lens}",
         role.login, role.entry, role.at, role.clearance
     )];
+    if let Some(rows) = role.max_rows {
+        lines.push(format!("at most {rows} rows of listed tables a statement"));
+    }
     if !role.exists {
         lines.push(format!("note: PostgreSQL has no role {}", role.login));
     }

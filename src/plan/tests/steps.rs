@@ -2,7 +2,7 @@
 
 use super::{ANALYST, APP, decide};
 use crate::event::Access;
-use crate::plan::{Decision, Field, How, Moves, Plan, Step, StepKind, SubjectFrom};
+use crate::plan::{CursorName, Decision, Field, How, Moves, Plan, Step, StepKind, SubjectFrom};
 
 fn plan(sql: &str) -> std::sync::Arc<Plan> {
     match decide(APP, sql) {
@@ -123,6 +123,48 @@ fn what_a_statement_moves() {
         assert_eq!(first(&sql).executes.unwrap().null, null, "{sql}");
     }
     assert_eq!(first("create trigger t after insert on o execute function p()").executes, None);
+}
+
+#[test]
+fn what_a_role_with_max_rows_has_counted() {
+    for (sql, counted) in [
+        ("select note from users", true),
+        ("select 1 from users", true),
+        ("select id from v_users", true),
+        ("delete from users returning id", true),
+        ("copy (select note from users) to stdout", true),
+        ("copy users (id) to stdout", true),
+        ("select body from notes", false),
+        ("select audit_it(body) from notes", true),
+        ("call audit_it()", true),
+        ("declare c cursor for select note from users", true),
+        ("declare c cursor for select body from notes", false),
+        ("fetch 5 from c", true),
+        ("execute p", true),
+        ("explain select note from users", false),
+        ("explain analyze execute p", false),
+        ("explain (privacy) select note from users", false),
+    ] {
+        assert_eq!(first(sql).counted, counted, "{sql}");
+    }
+    // Each statement of a text by itself.
+    let both = plan("select note from users; select body from notes");
+    assert_eq!(both.steps.iter().map(|step| step.counted).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn cursors_by_name() {
+    for (sql, name, hold) in [
+        ("declare C cursor for select 1", "c", false),
+        ("declare \"C\" no scroll cursor with hold for select 1", "C", true),
+        ("declare c cursor without hold for select 1", "c", false),
+        ("declare c cursor for with hold as (select 1) select * from hold", "c", false),
+        ("fetch forward 5 in c", "c", false),
+        ("close c", "c", false),
+    ] {
+        assert_eq!(first(sql).cursor, Some(CursorName { name: name.into(), hold }), "{sql}");
+    }
+    assert!(["close all", "select 1", "move c"].iter().all(|sql| first(sql).cursor.is_none()));
 }
 
 #[test]
