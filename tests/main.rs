@@ -20,6 +20,7 @@ mod envelopes;
 mod explain;
 mod faults;
 mod frames;
+mod functions;
 mod fuzz;
 mod gigabyte;
 mod harness;

@@ -13,14 +13,16 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{FUNCTIONS_DENIED, FUNCTIONS_DENIED_PREFIXES, RELATIONS_DENIED};
+use crate::plan::RELATIONS_DENIED;
+use crate::policy::functions;
 
 /// The query: what (`r`ead, `w`rite, `t`ype, `o`perator, `a`ny statement, `d`efinitions), its bare name, its name for
 /// people, the schema and name of the code, whether that is a function, and a type's oid.
 pub(super) fn query() -> String {
     let mut sql = String::from("with recursive ");
-    let (names, prefixes, relations) =
-        (list(FUNCTIONS_DENIED), list(FUNCTIONS_DENIED_PREFIXES), list(RELATIONS_DENIED));
+    // The server's version is asked for in the same batch, so that these are all versions' lists.
+    let (names, prefixes) = functions::names(&[]);
+    let (names, prefixes, relations) = (list(names), list(prefixes), list(RELATIONS_DENIED.iter().copied()));
     let _ = write!(
         sql,
         "denied as (select oid, oid < 16384 as builtin from pg_proc \
@@ -35,8 +37,8 @@ pub(super) fn query() -> String {
     sql
 }
 
-fn list(words: &[&str]) -> String {
-    format!("array['{}']", words.join("','"))
+fn list(words: impl IntoIterator<Item = &'static str>) -> String {
+    format!("array['{}']", words.into_iter().collect::<Vec<_>>().join("','"))
 }
 
 const ROOTS: &str = "\

@@ -38,7 +38,7 @@ pub(super) fn objection(request: &Request<'_>, tokens: &[Token]) -> Option<Refus
 
 /// Everything that the statement is.
 fn classes(request: &Request<'_>, tokens: &[Token], range: Range<usize>) -> Vec<StatementClass> {
-    use StatementClass::{CopyOut, Ddl, Do, Functions, Listen, Read, Write};
+    use StatementClass::{CopyOut, Ddl, Do, FileFunctions, Functions, Listen, Read, SqlFunctions, Write};
     let sql = request.sql;
     let own = &tokens[range.clone()];
     let kind = kind::kind(sql, tokens, range.clone());
@@ -61,12 +61,13 @@ fn classes(request: &Request<'_>, tokens: &[Token], range: Range<usize>) -> Vec<
     if matches!(kind, Kind::Query | Kind::With | Kind::Copy) && guard::changes(sql, own) {
         found.push(Write);
     }
-    if matches!(kind, Kind::Query | Kind::With) && kind::created(sql, tokens, range).is_some() {
+    if matches!(kind, Kind::Query | Kind::With) && kind::created(sql, tokens, range.clone()).is_some() {
         found.push(Ddl);
     }
-    if guard::calls_of(sql, own, &request.rules.schema.user_functions).user {
-        found.push(Functions);
-    }
+    let calls = guard::calls_of(sql, own, &request.rules.schema);
+    let of_server = kind == Kind::Copy && super::copy::reaches_server(sql, tokens, range.clone());
+    let called = [(calls.user, Functions), (calls.sql, SqlFunctions), (calls.files || of_server, FileFunctions)];
+    found.extend(called.into_iter().filter(|(is, _)| *is).map(|(_, class)| class));
     let notifies =
         |pair: &[Token]| is_ident(&pair[0]) && *ident(sql, &pair[0]) == *"pg_notify" && pair[1].is_punct(b'(');
     if own.windows(2).any(notifies) {

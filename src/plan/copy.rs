@@ -152,6 +152,11 @@ pub(super) fn copies_out(sql: &str, tokens: &[Token], range: Range<usize>) -> bo
     copy_stmt::copy(sql, tokens, range).is_none_or(|copy| copy.direction == Direction::To)
 }
 
+/// It is COPY with a file or program of the server.
+pub(super) fn reaches_server(sql: &str, tokens: &[Token], range: Range<usize>) -> bool {
+    copy_stmt::copy(sql, tokens, range).is_none_or(|copy| copy.target != Target::Client)
+}
+
 /// The server computes it, so that COPY neither reads nor writes it unless it is named.
 fn generated(relation: &Relation, column: &Col) -> bool {
     relation.column(&column.name).is_some_and(|column| column.generated)

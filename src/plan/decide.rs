@@ -15,6 +15,7 @@ use super::{
 use super::{guard, probe, refuse};
 use crate::error::{Code, Refusal};
 use crate::event::Access;
+use crate::policy::functions::Functions;
 use crate::policy::rules::Rules;
 use crate::sql::kind::{self, Kind};
 use crate::sql::lexer::{LexError, Token, TokenKind};
@@ -166,7 +167,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     let named = handle(sql, tokens, range.clone());
     let into = made.is_some() && matches!(kind, Kind::Query | Kind::With);
     let temporary = made.filter(|made| made.temporary).map(|made| made.name.into());
-    let calls = guard::calls_of(sql, own, &request.rules.schema.user_functions);
+    let calls = guard::calls_of(sql, own, &request.rules.schema);
     let changes =
         own.iter().any(|token| ["insert", "update", "delete", "merge"].iter().any(|word| token.is_word(sql, word)));
     let (step_kind, access, writes) = match kind {
@@ -206,7 +207,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     step.writes = writes;
     step.far_reaching = matches!(step.kind, StepKind::Ddl { .. })
         && (!kind::is_local(sql, tokens, range.clone()) || calls.user || names_seal(sql, own));
-    step.touches_unknown = calls.user || matches!(kind, Kind::Do | Kind::Call);
+    step.touches_unknown = calls.user || calls.sql || matches!(kind, Kind::Do | Kind::Call);
     step.counted = !explains && (step.touches_unknown || matches!(kind, Kind::Fetch | Kind::Execute));
     step.cursor = cursor(sql, tokens, range.clone());
     if let (StepKind::Ordinary, Some(named)) = (&step.kind, named) {
@@ -219,7 +220,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
         || (step.writes && own.iter().any(|token| is_ident(token) && *ident(sql, token) == *"pg_settings"));
     if unseen {
         step.moves = Moves { settings: true, names: true, style: true };
-    } else if sets(kind) || calls.settings || calls.user {
+    } else if sets(kind) || calls.settings || calls.user || calls.sql {
         let settings = ["search_path", "role", "session_authorization", "pgveil.purpose"];
         let names = moves(sql, own, &settings, &["schema", "authorization", "purpose"]);
         step.moves = Moves { settings: true, names, style: moves(sql, own, STYLES, &["zone"]) };
@@ -480,7 +481,7 @@ impl<'a> Text<'a> {
             return Err(refuse::users_code(reached));
         }
         let own = &self.tokens[range.clone()];
-        guard::check_calls(sql, own, code)?;
+        guard::check_calls(sql, own, code, Functions::of(self.request.rules.schema.server_version))?;
         let kind = kind::kind(sql, self.tokens, range.clone());
         let defines = matches!(unread_step(self.request, self.tokens, range.clone()).kind, StepKind::Ddl { .. });
         let computes = reads(kind) || !quiet(kind);

@@ -7,8 +7,10 @@ use std::collections::HashSet;
 use super::refuse;
 use crate::error::Refusal;
 use crate::policy::code::{Reached, UsersCode};
+use crate::policy::functions::{Functions, Sort};
 use crate::sql::lexer::{Token, TokenKind};
 use crate::sql::name::{ident, is_ident};
+use crate::sql::schema::Schema;
 
 /// Relations of pg_catalog that show values or texts of others.
 pub const RELATIONS_DENIED: &[&str] = &[
@@ -29,73 +31,9 @@ pub const RELATIONS_DENIED: &[&str] = &[
     "pg_subscription",
 ];
 
-/// Functions of pg_catalog and common extensions that run SQL text, read files or show others' texts, by how they begin.
-pub const FUNCTIONS_DENIED_PREFIXES: &[&str] = &[
-    "query_to_xml",
-    "table_to_xml",
-    "schema_to_xml",
-    "database_to_xml",
-    "cursor_to_xml",
-    "dblink",
-    "pg_read_",
-    "pg_ls_",
-    "lo_",
-    "pg_logical_",
-    "pg_stat_get_backend_",
-    "pg_stat_get_activity",
-    "pg_file_",
-    "pg_walinspect",
-    "crosstab",
-    "bt_page_",
-    "bt_multi_page_",
-    "gin_page_",
-    "gin_metapage_",
-    "gin_leafpage_",
-    "gist_page_",
-    "hash_page_",
-    "brin_page_",
-];
-
-/// The same, by their whole name; and those that take a type or table as a number or text and then run its users' code.
-pub const FUNCTIONS_DENIED: &[&str] = &[
-    "ts_stat",
-    "ts_rewrite",
-    "pg_stat_file",
-    "loread",
-    "lowrite",
-    "currtid2",
-    "get_raw_page",
-    "heap_page_items",
-    "heap_page_item_attrs",
-    "page_header",
-    "pgrowlocks",
-    "pg_get_wal_record_info",
-    "pg_get_wal_records_info",
-    "pg_get_wal_block_info",
-    "connectby",
-    "xpath_table",
-    "domain_in",
-    "domain_recv",
-    "array_in",
-    "array_recv",
-    "record_in",
-    "record_recv",
-    "range_in",
-    "range_recv",
-    "multirange_in",
-    "multirange_recv",
-    "pg_input_is_valid",
-    "pg_input_error_info",
-    "satisfies_hash_partition",
-];
-
 /// See [`RELATIONS_DENIED`].
 pub(super) fn relation_denied(name: &str) -> bool {
     RELATIONS_DENIED.contains(&name)
-}
-
-fn function_denied(name: &str) -> bool {
-    FUNCTIONS_DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || FUNCTIONS_DENIED.contains(&name)
 }
 
 /// Names that are called in the text: every identifier before a parenthesis.
@@ -104,9 +42,10 @@ fn calls<'a>(sql: &'a str, tokens: &'a [Token]) -> impl Iterator<Item = std::bor
 }
 
 /// A function or operator that a restricted class may not call.
-pub(super) fn check_calls(sql: &str, tokens: &[Token], code: &UsersCode) -> Result<(), Refusal> {
+pub(super) fn check_calls(sql: &str, tokens: &[Token], code: &UsersCode, functions: &Functions) -> Result<(), Refusal> {
+    let denied = |name: &str| functions.sort(name).is_some();
     for name in calls(sql, tokens) {
-        if function_denied(&name) {
+        if denied(&name) {
             return Err(refuse::function(&format!("function {name}()")));
         }
         if let Some(reached) = code.called.get(&name.to_lowercase()) {
@@ -118,7 +57,7 @@ pub(super) fn check_calls(sql: &str, tokens: &[Token], code: &UsersCode) -> Resu
     for pair in attributes {
         let name = ident(sql, &pair[1]);
         // Columns do begin with `lo_`; of those functions only one shows something.
-        if (function_denied(&name) && !name.starts_with("lo_")) || name == "lo_get" {
+        if (denied(&name) && !name.starts_with("lo_")) || name == "lo_get" {
             return Err(refuse::function(&format!("function {name}()")));
         }
         if let Some(reached) = code.called.get(&name.to_lowercase()) {
@@ -226,14 +165,21 @@ pub(super) struct Calls {
     pub(super) user: bool,
     /// `set_config` is called.
     pub(super) settings: bool,
+    /// SQL that nobody has read runs.
+    pub(super) sql: bool,
+    /// It reaches files of the server.
+    pub(super) files: bool,
 }
 
 /// See [`Calls`].
-pub(super) fn calls_of(sql: &str, tokens: &[Token], user: &HashSet<String>) -> Calls {
-    let mut found = Calls::default();
+pub(super) fn calls_of(sql: &str, tokens: &[Token], schema: &Schema) -> Calls {
+    let (mut found, functions) = (Calls::default(), Functions::of(schema.server_version));
     for name in calls(sql, tokens) {
-        found.user |= user.contains(&*name);
+        let sort = functions.sort(&name);
+        found.user |= schema.user_functions.contains(&*name);
         found.settings |= name == "set_config";
+        found.sql |= sort == Some(Sort::Sql);
+        found.files |= sort.is_some_and(Sort::reaches_files);
     }
     found
 }

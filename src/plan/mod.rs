@@ -34,7 +34,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use cache::Cache;
 pub use decide::styled;
-pub use guard::{FUNCTIONS_DENIED, FUNCTIONS_DENIED_PREFIXES, RELATIONS_DENIED};
+pub use guard::RELATIONS_DENIED;
 
 use crate::error::Refusal;
 use crate::event::{Access, Action, Part};

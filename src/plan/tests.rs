@@ -1,6 +1,7 @@
 //! Statements and what becomes of them, by table.
 
 mod acts;
+mod allowed;
 mod copies;
 pub(crate) mod fixture;
 mod passes;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::checked::{Column as Listed, Policy, Sealing, Table};
 use super::classes::{self, Classes};
 use super::code;
+use super::functions::Functions;
 use super::problem::{Place, Problem, suggest};
 use super::rules::{ByColumn, Level, Mode, ProtectedTable, Rules, SealedColumn, SubjectKey};
 use super::types;
@@ -47,6 +48,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         classes::build(policy, &schema, &tables, &sealed, &by_id, &mut warnings);
     let hidden = classes.iter().flat_map(|class| class.hidden.iter().copied()).collect();
     let code = code::build(policy, &schema, &hidden, &mut warnings);
+    warnings.extend(Functions::warning(schema.server_version));
     warnings.sort();
     warnings.dedup();
     let (detect, reviewed, purposes) = (policy.detect.clone(), policy.reviewed.clone(), policy.purposes.clone());

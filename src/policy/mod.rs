@@ -9,6 +9,7 @@ mod classes;
 pub mod code;
 mod compile;
 mod detect;
+pub mod functions;
 pub mod grounds;
 pub mod lens;
 pub mod path;

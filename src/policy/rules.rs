@@ -159,6 +159,8 @@ statement_classes! {
     Ddl = "ddl", "a definition";
     CopyOut = "copy_out", "COPY TO";
     Functions = "functions", "a function that users have written";
+    SqlFunctions = "sql_functions", "a function that runs SQL text";
+    FileFunctions = "file_functions", "a function or COPY that reaches files of the server";
     Do = "do", "DO";
     Listen = "listen", "LISTEN, UNLISTEN or NOTIFY";
     FastPath = "fast_path", "a function-call message";

@@ -93,7 +93,7 @@ pub(super) async fn judge(client: &Client, cast: &Cast<'_>, tables: &Tables, fou
     role_settings(cast, &settings, found);
     schemas(cast, &places, &ask(client, queries::SCHEMAS, &[&names, holders]).await?, found);
     defaults(cast, &places, &ask(client, queries::DEFAULTS, &[&names, holders]).await?, found);
-    functions(cast, &ask(client, &queries::functions(), &[holders]).await?, found);
+    functions(cast, &ask(client, &queries::callable(), &[holders]).await?, found);
     tables::foreign(tables, cast, found);
     event_triggers(cast, &ask(client, queries::EVENT_TRIGGERS, &[holders]).await?, found);
     for row in ask(client, queries::DATABASE, &[holders]).await? {

@@ -4,6 +4,8 @@
 //! `$1` and `$2` are oid arrays: relations or schemas, and *holders*: every role a masked role can act as, and 0 for
 //! PUBLIC. Each query is asked once for all masked roles.
 
+use crate::policy::functions::{self, Sort};
+
 /// `(name, owner)` of this database.
 pub(super) const HERE: &str = "select datname::text, datdba from pg_database where datname = current_database()";
 
@@ -129,16 +131,22 @@ pub(super) const DEFAULTS: &str = "select d.defaclrole, coalesce(n.nspname::text
      where d.defaclobjtype = 'r' and a.grantee = any($2) and a.grantee <> d.defaclrole \
        and (d.defaclnamespace = 0 or n.nspname = any($1::text[])) group by 1, 2, 3 order by 1, 2, 3";
 
-/// Function names that connect elsewhere in words of the caller's choice (dblink), or read the server's files and
-/// write-ahead log. PUBLIC may call the first by default, nobody the others.
+/// Function names that connect elsewhere in words of the caller's choice (dblink), which PUBLIC may call by default.
 const REMOTE: &str = "^dblink(_connect|_connect_u|_exec)?$";
-const FILES: &str = "^(pg_read_file|pg_read_binary_file|pg_file_(read|write|rename|unlink|sync)|lo_import|lo_export|pg_get_wal_(block|fpi|record|records)_info.*)$";
+
+/// Functions that read the server's files and write-ahead log, which nobody may call by default. Whole names only: not
+/// all that begins like them is closed to PUBLIC, or reads a file without asking for a superuser.
+fn files() -> String {
+    let (names, _) = functions::names(&[Sort::Files, Sort::Wal]);
+    format!("^({})$", names.into_iter().collect::<Vec<_>>().join("|"))
+}
 
 /// `(schema, name, arguments, owner, grantee, grantor, what, grantable)`; what: `d`efiner, `r`emote, `f`iles, `u`ntrusted language.
 /// Extensions come with their functions, so the remote ones count wherever they are.
-pub(super) fn functions() -> String {
+pub(super) fn callable() -> String {
+    let files = files();
     format!(
-        "with chosen as (select p.*, n.nspname, case when p.proname ~ '{FILES}' then 'f' when p.proname ~ '{REMOTE}' then 'r' \
+        "with chosen as (select p.*, n.nspname, case when p.proname ~ '{files}' then 'f' when p.proname ~ '{REMOTE}' then 'r' \
            when p.oid < 16384 or n.nspname in ('pg_catalog', 'information_schema', 'pgveil') or p.prorettype = 'event_trigger'::regtype then '' \
            when p.prosecdef then 'd' when not l.lanpltrusted and l.lanname not in ('internal', 'c') then 'u' else '' end as what \
            from pg_proc p join pg_namespace n on n.oid = p.pronamespace join pg_language l on l.oid = p.prolang) \
