@@ -64,6 +64,7 @@ codes! {
     WrongPassword = "PV028", b"28P01", "The password is wrong, or there is no such login.";
     NotAllowed = "PV029", b"28000", "No rule of [listen] lets this connection in.";
     RowLimit = "PV030", b"54000", "A statement would release more rows of a protected table than its role's max_rows.";
+    UnprotectedCopy = "PV031", b"42501", "The statement would make an unprotected copy of a protected plaintext column.";
     PurposeDenied = "PV032", b"42501", "The login may not act for the purpose that it claims.";
     Internal = "PV099", b"XX000", "A defect in pgveil; the connection is closed.";
 }

@@ -21,6 +21,7 @@ create function everybody() returns setof people language sql as 'select * from 
 
 const POLICY: &str = r#"
 version = 1
+copies = "allow"
 [levels.confidential]
 encryption_required = false
 [tables."public.people"]

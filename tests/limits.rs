@@ -173,7 +173,8 @@ async fn a_write_that_crosses_is_not_kept() {
     let counted = || site.sql("select count(*) from people where name = 'new'");
     let insert = "insert into people select n, 'new' from generate_series(100, 120) n returning id";
     let text = format!("{insert}; select 1");
-    for sql in [insert, &text, "update people set name = 'new' returning id"] {
+    analyst.batch_execute(&format!("prepare w as {insert}")).await.unwrap();
+    for sql in [insert, &text, "update people set name = 'new' returning id", "execute w"] {
         assert!(crossed(&simple(&analyst, sql).await), "{sql}");
         assert_eq!(counted(), "0", "{sql}");
     }

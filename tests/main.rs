@@ -16,6 +16,7 @@ mod crash;
 mod definitions;
 mod docker;
 mod doctor;
+mod drift;
 mod envelopes;
 mod explain;
 mod faults;

@@ -16,6 +16,7 @@ const TWIN_VIEW_LAST: &str = "create view v_users as";
 
 const POLICY: &str = r#"
 version = 1
+copies = "allow"
 default_level = "internal"
 [tables."public.users"]
 subject = { kind = "user", key = "id" }

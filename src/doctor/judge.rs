@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 
-use super::{Check, Given, Step, around, ask, columns, hba, lens, readers, server};
+use super::{Check, Given, Step, around, ask, columns, copies, hba, lens, readers, server};
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::policy::rules::{Mode, Rules};
@@ -54,6 +54,7 @@ pub async fn examine(client: &Client, given: &Given<'_>) -> Result<(Vec<Check>, 
         readers::columns(client, rules, &mut found).await;
         around::ways(client, rules, &mut found).await;
         around::strangers(client, rules, &mut found).await;
+        copies::tables(rules, given.policy, &mut found);
         server::logging(client, rules, &mut found).await;
         let mut roles: Vec<&str> = rules.class_of.keys().map(String::as_str).collect();
         roles.sort_unstable();

@@ -7,6 +7,7 @@
 
 mod around;
 mod columns;
+mod copies;
 mod hba;
 mod judge;
 mod lens;

@@ -14,7 +14,7 @@ use super::refuse;
 use super::value::Value;
 use super::{How, Step, StepKind, Touched};
 use crate::error::Refusal;
-use crate::policy::rules::Mode;
+use crate::policy::rules::{Copies, Mode};
 use crate::sql::Token;
 use crate::sql::kind::{self, Kind};
 use crate::sql::name::{ident, is_ident};
@@ -144,10 +144,16 @@ impl Text<'_> {
             Created::Query => {
                 let query = kind::defining_query(sql, self.tokens, range.clone())
                     .ok_or_else(|| refuse::unreadable("the query of a definition"))?;
+                self.shows = None;
                 let (output, _) = self.read_tree(query, touches)?;
                 let mut step = protected(step, false);
                 step.touches = touches.as_slice().into();
                 step.fields = Some(Vec::new());
+                let head = own.iter().take_while(|token| !token.is_word(sql, "as"));
+                if head.into_iter().any(|token| token.is_word(sql, "table")) {
+                    step.shows = self.shows.take();
+                    self.copies(&mut step, range.clone())?;
+                }
                 if sealed(&output).is_some() {
                     self.creates_sealed(&mut step, range)?;
                 }
@@ -171,6 +177,22 @@ impl Text<'_> {
             Created::Schema if named => Err(refuse::unreadable("CREATE SCHEMA with definitions inside")),
             Created::Other if named && has("where") => Err(refuse::unreadable("a condition in a definition")),
             _ => Ok(step),
+        }
+    }
+
+    /// A table is made of what [`Step::shows`]. One that ends with the session is not a copy that stays.
+    pub(super) fn copies(&self, step: &mut Step, range: Range<usize>) -> Result<(), Refusal> {
+        let (sql, own) = (self.request.sql, range.clone());
+        let made = match kind::kind(sql, self.tokens, own.clone()) {
+            Kind::Explain => kind::inner(sql, self.tokens, own).map_or(range, |inner| inner.range),
+            _ => range,
+        };
+        if kind::created(sql, self.tokens, made).is_some_and(|made| made.temporary) {
+            step.shows = None;
+        }
+        match &step.shows {
+            Some(column) if self.request.rules.copies == Copies::Refuse => Err(refuse::copy(column)),
+            _ => Ok(()),
         }
     }
 

@@ -9,10 +9,10 @@ use super::assemble::Draft;
 use super::reader::{Output, Reader};
 use super::value::Value;
 use super::{
-    CursorName, Decision, Field, Limits, Moves, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind,
-    SubjectPlan, Target, Touched,
+    Decision, Field, Limits, Moves, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind, SubjectPlan,
+    Target, Touched,
 };
-use super::{guard, probe, refuse};
+use super::{guard, handles, probe, refuse};
 use crate::error::{Code, Refusal};
 use crate::event::Access;
 use crate::policy::functions::Functions;
@@ -102,6 +102,7 @@ pub(super) fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
         touches: Arc::from([]),
         touches_unknown: false,
         counted: false,
+        shows: None,
         cursor: None,
         far_reaching: false,
         moves: Moves::default(),
@@ -164,7 +165,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
             _ => (Kind::Show, None),
         };
     }
-    let named = handle(sql, tokens, range.clone());
+    let named = handles::statement(sql, tokens, range.clone());
     let into = made.is_some() && matches!(kind, Kind::Query | Kind::With);
     let temporary = made.filter(|made| made.temporary).map(|made| made.name.into());
     let calls = guard::calls_of(sql, own, &request.rules.schema);
@@ -209,7 +210,7 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
         && (!kind::is_local(sql, tokens, range.clone()) || calls.user || names_seal(sql, own));
     step.touches_unknown = calls.user || calls.sql || matches!(kind, Kind::Do | Kind::Call);
     step.counted = !explains && (step.touches_unknown || matches!(kind, Kind::Fetch | Kind::Execute));
-    step.cursor = cursor(sql, tokens, range.clone());
+    step.cursor = handles::cursor(sql, tokens, range.clone());
     if let (StepKind::Ordinary, Some(named)) = (&step.kind, named) {
         step.kind = named;
     }
@@ -232,34 +233,6 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
 fn sets(kind: Kind) -> bool {
     use Kind::{Call, Discard, Do, Load, Reset, Set, SetConstraints, SetTransaction};
     matches!(kind, Set | SetTransaction | SetConstraints | Reset | Discard | Do | Call | Load)
-}
-
-/// PREPARE, and DEALLOCATE of one name.
-fn handle(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<StepKind> {
-    let of = kind::kind(sql, tokens, range.clone());
-    if !matches!(of, Kind::Prepare | Kind::Deallocate) {
-        return None;
-    }
-    let name: Arc<str> = kind::handle(sql, tokens, range.clone())?.into();
-    if of == Kind::Deallocate {
-        return Some(StepKind::Deallocate(name));
-    }
-    let inner = kind::inner(sql, tokens, range)?.range;
-    let (first, last) = (tokens.get(inner.start)?, tokens.get(inner.end.checked_sub(1)?)?);
-    Some(StepKind::Prepare { name, query: Span { start: first.span.start, end: last.span.end } })
-}
-
-/// The cursor of DECLARE, FETCH or CLOSE.
-fn cursor(sql: &str, tokens: &[Token], range: Range<usize>) -> Option<CursorName> {
-    let own = &tokens[range.clone()];
-    let of = kind::kind(sql, tokens, range.clone());
-    if !matches!(of, Kind::Declare | Kind::Fetch | Kind::Close) {
-        return None;
-    }
-    let name = kind::handle(sql, tokens, range)?.into();
-    let options = own.iter().take_while(|token| !token.is_word(sql, "for")).collect::<Vec<_>>();
-    let hold = options.windows(2).any(|pair| pair[0].is_word(sql, "with") && pair[1].is_word(sql, "hold"));
-    Some(CursorName { name, hold: of == Kind::Declare && hold })
 }
 
 /// A domain of ours is named: a column may become a sealed one.
@@ -315,6 +288,8 @@ pub(super) struct Text<'a> {
     pub(super) temporary: HashSet<String>,
     pub(super) unknown: bool,
     pub(super) protected: bool,
+    /// See [`Reader::shows`].
+    pub(super) shows: Option<Arc<str>>,
     /// Relations with sealed columns that earlier statements of the text make.
     fresh: HashSet<String>,
     /// Values may have another form after an earlier statement.
@@ -335,6 +310,7 @@ impl<'a> Text<'a> {
             temporary: request.temporary.clone(),
             unknown: false,
             protected: false,
+            shows: None,
             fresh: HashSet::new(),
             restyled: false,
             stale: None,
@@ -541,12 +517,17 @@ impl<'a> Text<'a> {
     fn read(&mut self, range: Range<usize>, tree: Range<usize>, touches: &mut Vec<Touched>) -> Result<Step, Refusal> {
         let mut step = unread_step(self.request, self.tokens, range.clone());
         let before = std::mem::take(&mut self.protected);
+        self.shows = None;
         let read = self.read_tree(tree, touches);
+        step.shows = self.shows.take();
         step.counted |= self.protected;
         self.protected |= before;
         let (output, (writes, subject)) = read?;
-        if matches!(step.kind, StepKind::Ddl { .. }) && sealed(&output).is_some() {
-            self.creates_sealed(&mut step, range)?;
+        if matches!(step.kind, StepKind::Ddl { .. }) {
+            self.copies(&mut step, range.clone())?;
+            if sealed(&output).is_some() {
+                self.creates_sealed(&mut step, range)?;
+            }
         }
         step.writes |= writes;
         step.touches = touches.as_slice().into();
@@ -600,6 +581,7 @@ impl<'a> Text<'a> {
         touches.append(&mut reader.touches);
         self.unknown |= reader.unknown;
         self.protected |= reader.protected;
+        self.shows = self.shows.take().or_else(|| reader.shows.take());
         drop(reader);
         self.temporary = temporary;
         outcome

@@ -14,6 +14,7 @@ mod expression;
 mod from;
 mod function;
 mod guard;
+mod handles;
 mod insert;
 mod lens;
 mod privacy;
@@ -35,6 +36,7 @@ use std::sync::{Arc, OnceLock};
 pub use cache::Cache;
 pub use decide::styled;
 pub use guard::RELATIONS_DENIED;
+pub use refuse::copy as copy_refused;
 
 use crate::error::Refusal;
 use crate::event::{Access, Action, Part};
@@ -288,6 +290,8 @@ pub struct Step {
     pub touches_unknown: bool,
     /// A role's `max_rows` counts what it returns: it reads a protected relation, or nobody knows what it reads.
     pub counted: bool,
+    /// A plaintext column, hidden from some role, that it reads as it is; of a definition: that it makes a table of.
+    pub shows: Option<Arc<str>>,
     /// The cursor that DECLARE makes, FETCH reads or CLOSE ends.
     pub cursor: Option<CursorName>,
     /// A definition after which any statement may have to be decided otherwise. Other definitions matter only to

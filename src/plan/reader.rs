@@ -60,6 +60,8 @@ pub(super) struct Reader<'a> {
     pub(super) unknown_relation: bool,
     /// A protected relation was met.
     pub(super) protected: bool,
+    /// A plaintext column that some class may not see was read as it is.
+    pub(super) shows: Option<Arc<str>>,
     /// INSERT, UPDATE, DELETE or MERGE was met.
     pub(super) writes: bool,
     /// SELECT … INTO was met.
@@ -91,6 +93,7 @@ impl<'a> Reader<'a> {
             unknown: false,
             unknown_relation: false,
             protected: false,
+            shows: None,
             writes: false,
             into: false,
             storing: false,
@@ -145,6 +148,9 @@ impl<'a> Reader<'a> {
             id: self.rules.sealed_at(oid, attnum).map_or(0, |column| column.id),
             how,
         };
+        if how == How::Read && touched.id == 0 && self.shows.is_none() && self.rules.hidden_from_some((oid, attnum)) {
+            self.shows = Some(format!("{}.{}", touched.relation, touched.column).into());
+        }
         if self.touched.insert(touched.clone()) {
             self.touches.push(touched);
         }

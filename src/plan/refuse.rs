@@ -275,6 +275,16 @@ pub(super) fn stale(what: &str) -> Refusal {
     )
 }
 
+/// A table that would hide from nobody what some role may not see.
+pub fn copy(column: &str) -> Refusal {
+    Refusal::new(
+        Code::UnprotectedCopy,
+        format!("{column} is hidden from some roles, and a table made of it would hide it from nobody"),
+        "Create the table first, list it in the policy, then INSERT … SELECT; or leave the column out; or the policy says \
+         copies = \"allow\".",
+    )
+}
+
 /// A temporary copy of sealed columns.
 pub(super) fn temporary() -> Refusal {
     Refusal::new(

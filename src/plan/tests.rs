@@ -3,6 +3,7 @@
 mod acts;
 mod allowed;
 mod copies;
+mod drift;
 pub(crate) mod fixture;
 mod passes;
 mod random;

@@ -6,7 +6,7 @@ use super::checked::{Above, Column, Levels, Policy, Purpose, Role, Table};
 use super::problem::{At, Place, Problem, suggest};
 use super::purpose;
 use super::read::File;
-use super::rules::{Level, Mode};
+use super::rules::{Copies, Level, Mode};
 use super::types;
 use super::words::level_name;
 
@@ -15,12 +15,16 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
     let mut once = Once { seen: HashMap::new(), problems };
     let mut levels = Levels::default();
     let (mut tables, mut roles, mut purposes) = (Vec::new(), Vec::new(), Vec::<Purpose>::new());
-    let (mut default_level, mut default_role, mut detect) = (None, None, None);
+    let (mut default_level, mut default_role, mut detect, mut copies) = (None, None, None, Copies::default());
     let (mut accepted, mut demanded, mut reviewed) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
         if let Some(at) = file.default_level {
             once.check("default_level".into(), &at.place);
             default_level = Some(at);
+        }
+        if let Some(at) = file.copies {
+            once.check("copies".into(), &at.place);
+            copies = at.value;
         }
         for At { value: (level, written), place } in file.levels {
             once.check(format!("[levels.{}]", level_name(level)), &place);
@@ -62,9 +66,14 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
         default_role: default_role.unwrap_or_else(|| nobody(whole)),
         purposes,
         reviewed,
+        copies,
         detect: detect.unwrap_or_default(),
         warnings: Vec::new(),
     };
+    if copies == Copies::Allow {
+        let copied = "`copies = \"allow\"`: whoever may read a protected plaintext column may make a table of it that hides it from nobody";
+        policy.warnings.push(copied.to_owned());
+    }
     unenforced(&demanded, &accepted, &mut policy.warnings, problems);
     purpose::check(&policy, problems);
     check(&policy, problems);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::problem::{At, Place};
 use super::purpose::Pattern;
-use super::rules::{Level, Mode, OnFailure, StatementClass};
+use super::rules::{Copies, Level, Mode, OnFailure, StatementClass};
 use crate::detect::Thresholds;
 use crate::mask::Mask;
 use crate::wire::types::SqlType;
@@ -28,6 +28,8 @@ pub struct Policy {
     pub purposes: Vec<Purpose>,
     /// `[functions] reviewed`: (schema, name), exact, all overloads.
     pub reviewed: Vec<(String, String)>,
+    /// `copies`: what becomes of a table made of a protected plaintext column.
+    pub copies: Copies,
     /// `[detect]`
     pub detect: Thresholds,
     /// Allowed, but worth reading.

@@ -52,6 +52,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
     warnings.sort();
     warnings.dedup();
     let (detect, reviewed, purposes) = (policy.detect.clone(), policy.reviewed.clone(), policy.purposes.clone());
+    let copies = policy.copies;
     Ok(Rules {
         version,
         schema,
@@ -66,6 +67,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         purposes,
         reviewed,
         grounds,
+        copies,
         detect,
         warnings,
     })

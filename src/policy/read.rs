@@ -5,7 +5,7 @@ use super::checked::{Above, Column, Demands, Purpose, Role, RowFilter, Sealing, 
 use super::problem::{At, Place, suggest};
 use super::purpose::Pattern;
 use super::reader::Section;
-use super::rules::{Level, Mode, OnFailure, StatementClass};
+use super::rules::{Copies, Level, Mode, OnFailure, StatementClass};
 use super::words;
 use super::{detect, types};
 use crate::detect::Thresholds;
@@ -18,6 +18,7 @@ use crate::wire::types::SqlType;
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) default_level: Option<At<Level>>,
+    pub(super) copies: Option<At<Copies>>,
     pub(super) accept_unenforced: Vec<At<String>>,
     pub(super) levels: Vec<At<(Level, Written)>>,
     pub(super) tables: Vec<Table>,
@@ -57,6 +58,7 @@ pub(super) fn file(mut root: Section<'_>) -> File {
     version(&mut root);
     let mut file = File {
         default_level: root.choice("default_level", words::LEVELS),
+        copies: root.choice("copies", &[("refuse", Copies::Refuse), ("allow", Copies::Allow)]),
         accept_unenforced: accepted(&mut root),
         ..File::default()
     };

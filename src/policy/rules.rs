@@ -166,6 +166,16 @@ statement_classes! {
     FastPath = "fast_path", "a function-call message";
 }
 
+/// What becomes of a statement that would make a table of a protected plaintext column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copies {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It runs, and the access log says so.
+    Allow,
+}
+
 /// Actors with the same rights share a class; the plan cache is keyed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClassId(pub u16);
@@ -244,6 +254,8 @@ pub struct Rules {
     pub reviewed: Vec<(String, String)>,
     /// Why: for people, and nothing is decided by it.
     pub grounds: Grounds,
+    /// Tables made of protected plaintext columns.
+    pub copies: Copies,
     /// Thresholds.
     pub detect: crate::detect::Thresholds,
     /// Problems with the live catalog that do not stop serving (shown by `check` and the log).
@@ -267,6 +279,7 @@ impl Rules {
             purposes: Vec::new(),
             reviewed: Vec::new(),
             grounds: Grounds::default(),
+            copies: Copies::default(),
             detect,
             warnings: Vec::new(),
         }
@@ -280,6 +293,11 @@ impl Rules {
     /// What that class may do.
     pub fn class(&self, id: ClassId) -> &ActorClass {
         &self.classes[usize::from(id.0)]
+    }
+
+    /// Some class may not see that plaintext column of a table, or of a view.
+    pub fn hidden_from_some(&self, column: (u32, i16)) -> bool {
+        self.classes.iter().any(|class| class.hidden.contains(&column))
     }
 
     /// That relation is a listed table, one of its parts, or a view over one.

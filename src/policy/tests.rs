@@ -68,6 +68,17 @@ fn max_rows_is_a_whole_number_from_1() {
 }
 
 #[test]
+fn copies_are_refused_unless_the_policy_says_otherwise() {
+    use super::rules::Copies;
+    assert_eq!(one("version = 1").unwrap().copies, Copies::Refuse);
+    let allowed = one("version = 1\ncopies = \"allow\"").unwrap();
+    assert_eq!(allowed.copies, Copies::Allow);
+    assert!(allowed.warnings.iter().any(|warning| warning.contains("hides it from nobody")), "{:?}", allowed.warnings);
+    let said = refused("copies = \"no\"");
+    assert!(said.contains("cannot be \"no\"") && said.contains("refuse, allow"), "{said}");
+}
+
+#[test]
 fn golden_problems() {
     let text = r#"
 defualt_level = "internal"

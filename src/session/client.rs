@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::error::{Code, Refusal};
 use crate::plan::{Decision, Moves, Plan, Refused, Request, Step, StepKind};
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Copies, Rules};
 use crate::sql::kind::Executed;
 use crate::wire::{encode, frame, message};
 
@@ -230,6 +230,9 @@ impl Session {
         if let Some(refusal) = protected.then(|| self.false_claim(cx.rules)).flatten() {
             return Some(refusal);
         }
+        if let Some(refusal) = plan.steps.iter().find_map(|step| self.copies_by_execute(step, cx)) {
+            return Some(refusal);
+        }
         let settings = plan.steps.iter().any(|s| s.moves.settings);
         if let Some(refusal) = settings.then(|| super::settings::pinned(sql)).flatten() {
             return Some(refusal);
@@ -439,6 +442,14 @@ impl Session {
             format!("EXECUTE has a parameter for sealed column {}.{}", target.column.relation, target.column.column),
             "Bind it by the protocol, as every driver does, instead of EXECUTE.",
         ))
+    }
+
+    /// CREATE TABLE … AS EXECUTE: what the prepared statement reads is known here.
+    fn copies_by_execute(&self, step: &Step, cx: &Context<'_>) -> Option<Refusal> {
+        let StepKind::Ddl { temporary: None, .. } = &step.kind else { return None };
+        let plan = self.prepared_plan(step.executes.as_ref()?.name.as_bytes())?;
+        let column = plan.steps.iter().find_map(|step| step.shows.as_ref())?;
+        (cx.rules.copies == Copies::Refuse).then(|| crate::plan::copy_refused(column))
     }
 
     pub(super) fn name_objection(&self, name: &[u8]) -> Option<Refusal> {

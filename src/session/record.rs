@@ -89,6 +89,12 @@ fn touches(touched: &[Touched], class: &ActorClass, refused: bool) -> Vec<Touch>
     touched.iter().map(|t| Touch { relation: t.relation.clone(), column: t.column.clone(), shown: shown(t) }).collect()
 }
 
+/// The policy lets it make a table of what some role may not see.
+fn copied(step: &Step) -> Option<String> {
+    let column = step.shows.as_ref().filter(|_| matches!(step.kind, StepKind::Ddl { .. }))?;
+    Some(format!("made an unprotected copy of {column}"))
+}
+
 /// What every run of the step is recorded as.
 fn action(step: &Step, class: &ActorClass) -> Action {
     Action {
@@ -202,6 +208,7 @@ impl Session {
             event.sqlstate = sqlstate.map(|s| SqlState(s).as_str().to_owned());
             event.code = running.failed.as_ref().map(|refusal| refusal.code.as_str().to_owned());
             event.duration_us = cx.clock.now().since_us(running.started);
+            event.note = step.and_then(copied).filter(|_| sqlstate.is_none());
             let written =
                 step.is_some_and(|s| s.writes) && event.action().touches.iter().any(|t| t.shown == Shown::Written);
             cx.meters.rows(RowTreatment::Opened, tally.clear);
