@@ -121,7 +121,7 @@ impl Reader<'_> {
             }
             JoinConstraint::On(_) | JoinConstraint::None => Vec::new(),
         };
-        let merged = self.using(How::Searched, |reader| reader.merge_columns(&left, &right, &names, keep))?;
+        let merged = self.choosing(|reader| reader.merge_columns(&left, &right, &names, keep))?;
         let rest = |star: Vec<Col>| star.into_iter().filter(|column| !names.iter().any(|name| **name == *column.name));
         let mut item = Item { rels: left.rels, star: merged };
         item.star.extend(rest(left.star));
@@ -131,7 +131,7 @@ impl Reader<'_> {
             let mut scope: Sc<'_> = Scope::within(Some(outer));
             scope.rels.clone_from(&item.rels);
             scope.star.clone_from(&item.star);
-            self.condition(&scope, condition)?;
+            self.choosing(|reader| reader.condition(&scope, condition))?;
         }
         Ok(item)
     }

@@ -260,13 +260,13 @@ impl Reader<'_> {
         let scope = self.scope_of_from(outer, &select.from)?;
         let how = self.how;
         if let Some(selection) = &select.selection {
-            self.condition(&scope, selection)?;
+            self.choosing(|reader| reader.condition(&scope, selection))?;
             self.subject_in(&scope, selection);
         }
         let output = self.using(how, |reader| reader.projection(&scope, &select.projection))?;
         self.group_by(&scope, &output, select)?;
         if let Some(having) = &select.having {
-            self.condition(&scope, having)?;
+            self.choosing(|reader| reader.condition(&scope, having))?;
         }
         for window in &select.named_window {
             if let NamedWindowExpr::WindowSpec(spec) = &window.1 {

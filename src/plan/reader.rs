@@ -60,8 +60,10 @@ pub(super) struct Reader<'a> {
     pub(super) unknown_relation: bool,
     /// A protected relation was met.
     pub(super) protected: bool,
-    /// A plaintext column that some class may not see was read as it is.
+    /// A plaintext column that some class may not see was read, other than to choose rows.
     pub(super) shows: Option<Arc<str>>,
+    /// Clauses around the expression being read that choose rows.
+    choosing: u32,
     /// INSERT, UPDATE, DELETE or MERGE was met.
     pub(super) writes: bool,
     /// SELECT … INTO was met.
@@ -94,6 +96,7 @@ impl<'a> Reader<'a> {
             unknown_relation: false,
             protected: false,
             shows: None,
+            choosing: 0,
             writes: false,
             into: false,
             storing: false,
@@ -108,6 +111,14 @@ impl<'a> Reader<'a> {
         let before = std::mem::replace(&mut self.how, how);
         let result = f(self);
         self.how = before;
+        result
+    }
+
+    /// Reads WHERE, ON, USING or HAVING: what chooses rows is searched, and not in them.
+    pub(super) fn choosing<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.choosing += 1;
+        let result = self.using(How::Searched, f);
+        self.choosing -= 1;
         result
     }
 
@@ -148,7 +159,8 @@ impl<'a> Reader<'a> {
             id: self.rules.sealed_at(oid, attnum).map_or(0, |column| column.id),
             how,
         };
-        if how == How::Read && touched.id == 0 && self.shows.is_none() && self.rules.hidden_from_some((oid, attnum)) {
+        let reads = self.choosing == 0 && matches!(how, How::Read | How::Searched) && touched.id == 0;
+        if reads && self.shows.is_none() && self.rules.hidden_from_some((oid, attnum)) {
             self.shows = Some(format!("{}.{}", touched.relation, touched.column).into());
         }
         if self.touched.insert(touched.clone()) {
