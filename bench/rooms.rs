@@ -344,6 +344,7 @@ fn rules() -> Rules {
         purposes: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
+        observe: None,
         copies: Default::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),

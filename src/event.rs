@@ -1,11 +1,15 @@
 //! What happened, in words that cannot hold a value: the access log's and the detector's only input.
 
+mod would;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
+
+pub use would::{Becomes, Changed, Would};
 
 use crate::error::SqlState;
 
@@ -296,6 +300,10 @@ pub struct Action {
     pub touches: Vec<Touch>,
     /// The statement ran code we cannot see into (DO, CALL, unknown functions).
     pub touches_unknown: bool,
+    /// It was decided under `mode = "observe"`: what hides plaintext was not done.
+    pub observed: bool,
+    /// And what would have been done, if anything.
+    pub would: Option<Arc<Would>>,
 }
 
 /// The action of an event that is of no statement.
@@ -304,7 +312,15 @@ static NO_ACTION: Action = Action::none();
 impl Action {
     /// Nothing known.
     pub const fn none() -> Self {
-        Self { fingerprint: None, text: None, access: Access::Other, touches: Vec::new(), touches_unknown: false }
+        Self {
+            fingerprint: None,
+            text: None,
+            access: Access::Other,
+            touches: Vec::new(),
+            touches_unknown: false,
+            observed: false,
+            would: None,
+        }
     }
 }
 
@@ -321,6 +337,10 @@ impl Told for Action {
         if self.touches_unknown {
             out.member("touches_unknown", &true);
         }
+        if self.observed {
+            out.member("observed", &true);
+        }
+        out.optional("would", self.would.as_ref());
         out.0
     }
 }
@@ -491,6 +511,10 @@ struct Flat {
     #[serde(default)]
     touches_unknown: bool,
     #[serde(default)]
+    observed: bool,
+    #[serde(default)]
+    would: Option<Arc<Would>>,
+    #[serde(default)]
     rows: u64,
     #[serde(default)]
     subjects: Subjects,
@@ -508,8 +532,8 @@ struct Flat {
 
 impl From<Flat> for Event {
     fn from(flat: Flat) -> Self {
-        let Flat { fingerprint, text, access, touches, touches_unknown, .. } = flat;
-        let action = Action { fingerprint, text, access, touches, touches_unknown };
+        let Flat { fingerprint, text, access, touches, touches_unknown, observed, would, .. } = flat;
+        let action = Action { fingerprint, text, access, touches, touches_unknown, observed, would };
         Self {
             kind: flat.kind,
             at_us: flat.at_us,
@@ -533,6 +557,18 @@ impl From<Flat> for Event {
 mod tests {
     use super::*;
 
+    fn would() -> Would {
+        let changed = |becomes| Changed { relation: "public.users".into(), column: "é\"mail".into(), becomes };
+        Would {
+            refused: Some("PV013".into()),
+            hint: Some("say \"please\"".into()),
+            until_lens: true,
+            columns: Becomes::WORDS.iter().map(|(becomes, _)| changed(*becomes)).collect(),
+            filtered: vec!["public.users".into()],
+            redacted: true,
+        }
+    }
+
     fn full() -> Event {
         let touch = Touch { relation: "public.users".into(), column: "é\"mail".into(), shown: Shown::Clear };
         let subject = Subject { kind: "user".into(), pseudonym: Pseudonym(0x0123_4567_89ab_cdef) };
@@ -552,6 +588,8 @@ mod tests {
             access: Access::Read,
             touches: vec![touch.clone(), touch],
             touches_unknown: true,
+            observed: true,
+            would: Some(Arc::new(would())),
         };
         let alert = Alert {
             rule: "bulk".to_owned(),
@@ -588,7 +626,7 @@ mod tests {
     #[test]
     fn an_event_reads_back_whatever_it_leaves_out() {
         let full = full();
-        let leave_out: [fn(&mut Event); 12] = [
+        let leave_out: [fn(&mut Event); 13] = [
             |_| (),
             |e| e.connection = 0,
             |e| e.statement = 0,
@@ -601,6 +639,7 @@ mod tests {
             |e| e.alert = None,
             |e| e.note = None,
             |e| e.action = Some(Action { access: Access::Export, ..Action::none() }.into()),
+            |e| e.action = Some(Action { would: None, ..self::full().action().clone() }.into()),
         ];
         for first in leave_out {
             for second in leave_out {
@@ -620,8 +659,19 @@ mod tests {
         let full = line(&full());
         let names =
             ["kind", "at_us", "connection", "statement", "actor", "rules_version", "fingerprint", "text", "access"];
-        let more =
-            ["touches", "touches_unknown", "rows", "subjects", "sqlstate", "code", "duration_us", "alert", "note"];
+        let more = [
+            "touches",
+            "touches_unknown",
+            "observed",
+            "would",
+            "rows",
+            "subjects",
+            "sqlstate",
+            "code",
+            "duration_us",
+            "alert",
+            "note",
+        ];
         let places: Vec<_> =
             names.iter().chain(&more).map(|name| full.find(&format!("\"{name}\":")).unwrap()).collect();
         assert!(places.is_sorted(), "{places:?} in {full}");

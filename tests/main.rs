@@ -34,6 +34,7 @@ mod masks;
 mod metrics;
 mod names;
 mod network;
+mod observe;
 mod passthrough;
 mod properties;
 mod protocol_scripts;

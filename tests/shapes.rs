@@ -6,6 +6,7 @@
 //! the same shapes past the proxy, by a login with plain rights, to show that they are leaks there.
 
 mod asking;
+mod observed;
 mod stage;
 
 use std::collections::BTreeMap;

@@ -36,6 +36,7 @@
 
 mod disk;
 mod lines;
+mod observed;
 mod reader;
 mod record;
 mod recover;
@@ -47,6 +48,7 @@ pub(crate) mod tests;
 
 use std::path::PathBuf;
 
+pub use observed::{Observed, Shape, Summary, Total};
 pub use reader::{Events, Follow, events_since, last_events};
 pub use recover::{Recovered, Torn, open};
 pub use verify::{Break, BreakKind, Report, VerifyError, verify};

@@ -17,11 +17,29 @@ use crate::event::Event;
 pub struct Events {
     files: VecDeque<PathBuf>,
     open: Option<Lines>,
+    bytes: u64,
+    bytes_read: u64,
+    failed: Option<Error>,
 }
 
 impl Events {
     fn of(files: impl Into<VecDeque<PathBuf>>) -> Self {
-        Self { files: files.into(), open: None }
+        Self { files: files.into(), open: None, bytes: 0, bytes_read: 0, failed: None }
+    }
+
+    /// Size of all segments, if they come from [`events_since`].
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Of these, read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// Why events of some segment are missing.
+    pub fn failed(self) -> Option<Error> {
+        self.failed
     }
 }
 
@@ -31,17 +49,22 @@ impl Iterator for Events {
     fn next(&mut self) -> Option<(u64, Event)> {
         loop {
             let Some(lines) = self.open.as_mut() else {
-                self.open = Lines::open(&self.files.pop_front()?).ok();
+                match Lines::open(&self.files.pop_front()?) {
+                    Ok(lines) => self.open = Some(lines),
+                    Err(error) => self.failed = Some(error),
+                }
                 continue;
             };
             match lines.next() {
                 Ok(Some((line, true))) => {
+                    self.bytes_read += line.len() as u64 + 1;
                     if let Some(found) = record::event(line) {
                         return Some(found);
                     }
                 }
                 Ok(Some((_, false))) => {}
-                _ => self.open = None,
+                Ok(None) => self.open = None,
+                Err(error) => (self.open, self.failed) = (None, Some(error)),
             }
         }
     }
@@ -57,7 +80,7 @@ fn listed(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
 /// # Errors
 /// The directory cannot be read.
 pub fn events_since(dir: &Path, since_us: i64, bytes_max: u64) -> Result<(Events, bool)> {
-    let (mut files, mut bytes, mut cut) = (VecDeque::new(), 0, false);
+    let (mut files, mut bytes, mut taken, mut cut) = (VecDeque::new(), 0, 0, false);
     for (_, path) in listed(dir)?.into_iter().rev() {
         let meta = fs::metadata(&path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
         bytes += meta.len();
@@ -65,6 +88,7 @@ pub fn events_since(dir: &Path, since_us: i64, bytes_max: u64) -> Result<(Events
             cut = true;
             break;
         }
+        taken = bytes;
         let created = super::verify::first_record(&path).and_then(|first| match first.kind {
             record::Kind::Segment(header) => Some(header.created_us),
             _ => None,
@@ -74,7 +98,7 @@ pub fn events_since(dir: &Path, since_us: i64, bytes_max: u64) -> Result<(Events
             break;
         }
     }
-    Ok((Events::of(files), cut))
+    Ok((Events { bytes: taken, ..Events::of(files) }, cut))
 }
 
 /// The newest `count` events, oldest first.

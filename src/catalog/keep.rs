@@ -283,7 +283,8 @@ where
                     return true;
                 }
                 let version = rules.version;
-                for warning in rules.warnings.iter().filter(|w| !old.warnings.contains(w)) {
+                let told = if catalog_only { Vec::new() } else { rules.observed_warnings() };
+                for warning in rules.warnings.iter().filter(|w| !old.warnings.contains(w) && !told.contains(w)) {
                     tracing::warn!(version, "{warning}");
                 }
                 shared.rules.store(Arc::new(rules));
@@ -315,7 +316,8 @@ where
             Ok(Ok(_)) => return,
             Ok(Err(error)) => error,
             Err(_) => {
-                rules.classes.iter_mut().for_each(|class| class.lens = None);
+                let written = rules.classes_written();
+                rules.classes.iter_mut().take(written).for_each(|class| class.lens = None);
                 Error::Control("the catalog did not answer".into())
             }
         };
@@ -324,8 +326,12 @@ where
     }
 
     async fn announce(&self, note: String) {
-        let version = self.keeper.rules().version;
+        let rules = self.keeper.rules();
+        let version = rules.version;
         tracing::info!(version, "{note}");
+        for warning in rules.observed_warnings() {
+            tracing::warn!(version, "{warning}");
+        }
         self.event(version, note, false).await;
     }
 

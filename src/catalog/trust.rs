@@ -54,7 +54,8 @@ pub fn accepted(rules: &Rules, way: &Way) -> bool {
 /// # Errors
 /// The catalog did not answer; then all lenses are set aside.
 pub async fn trust(client: Option<&Client>, rules: &mut Rules) -> Result<Vec<Way>> {
-    if rules.classes.iter().all(|class| class.lens.is_none()) {
+    let written = rules.classes_written();
+    if rules.classes.iter().take(written).all(|class| class.lens.is_none()) {
         return Ok(Vec::new());
     }
     let found = match client {
@@ -68,7 +69,7 @@ pub async fn trust(client: Option<&Client>, rules: &mut Rules) -> Result<Vec<Way
     let grantee =
         |class: &str| rules.views.iter().find(|view| *view.role == *class).map(|view| view.grantee.to_string());
     let mut distrusted = Vec::new();
-    for (at, class) in rules.classes.iter().enumerate().filter(|(_, class)| class.lens.is_some()) {
+    for (at, class) in rules.classes.iter().take(written).enumerate().filter(|(_, class)| class.lens.is_some()) {
         let theirs = |id: &ClassId| rules.class(*id).role == class.role;
         let mut logins = rules.class_of.iter().filter(|(_, id)| theirs(id)).map(|(login, _)| login);
         if logins.any(|login| around(login)) || grantee(&class.role).is_none_or(|grantee| around(&grantee)) {

@@ -101,7 +101,7 @@ fn print_script(statements: &[Statement]) {
 }
 
 fn report(args: &Args, applied: &Applied) -> ExitCode {
-    let plan = &applied.plan;
+    let (plan, observes) = (&applied.plan, applied.observes);
     let comment = if args.dry_run { "-- " } else { "" };
     let say = |text: &str| println!("{comment}{}", text.replace('\n', &format!("\n{comment}")));
     for (column, id) in &applied.ids {
@@ -117,14 +117,30 @@ fn report(args: &Args, applied: &Applied) -> ExitCode {
         say(&format!("done: {} columns sealed", plan.sealed.len()));
     }
     if !args.lenses && !plan.lenses.is_empty() {
-        say(
+        let until = match observes {
+            true => "Do that when the policy enforces: it only observes, and lenses hold whatever it says.",
+            false => "Until then pgveil refuses whatever SQL could show them more.",
+        };
+        say(&format!(
             "\nRoles that may not see everything have no lens, or another than the policy's: `pgveil apply --lenses`\n\
-             makes it (with --dry-run it is printed). Until then pgveil refuses whatever SQL could show them more.",
+             makes it (with --dry-run it is printed). {until}"
+        ));
+    }
+    if args.lenses && observes {
+        say(
+            "\nThe policy only observes (mode = \"observe\"), and PostgreSQL does not: roles with a lens are held to it.",
         );
     }
     if !plan.waiting.is_empty() {
-        say("\nThese columns hold rows and were left as they are; `pgveil seal` (next release) moves them online.\n\
-             Until then pgveil refuses statements that name their tables (PV026):");
+        let until = match observes {
+            true => {
+                "Until then they are plaintext; once the policy enforces, statements that name their tables are refused (PV026):"
+            }
+            false => "Until then pgveil refuses statements that name their tables (PV026):",
+        };
+        say(&format!(
+            "\nThese columns hold rows and were left as they are; `pgveil seal` (next release) moves them online.\n{until}"
+        ));
         plan.waiting.iter().for_each(|column| say(&format!("  {column}")));
     }
     if !plan.refused.is_empty() {

@@ -23,7 +23,7 @@ use crate::{config, keys, policy};
     pgveil explain \"select * from people\" --as clinic --purpose research\n  \
     pgveil explain - --as analyst < report.sql\n\n\
     Nothing is run: the policy, the keyring's column ids and the catalog are read. Constants of the statement are never\n\
-    printed. Exit code: 0 when the statement would be forwarded, 1 when it would be refused, 2 for wrong usage.")]
+    printed. Under mode = \"observe\" it says what enforcing would do. Exit code: 0 when the statement would be forwarded, 1 when it would be refused, 2 for wrong usage.")]
 pub(super) struct Args {
     /// The SQL text; `-` reads it from standard input.
     sql: String,

@@ -199,6 +199,9 @@ fn sentence(event: &Event) -> String {
             line.push_str(&format!("  {word}: {}", columns.join(", ")));
         }
     }
+    if let Some(would) = &event.action().would {
+        line.push_str(&format!("  would: {}", would.words()));
+    }
     if event.kind == EventKind::Statement {
         let people = event.subjects.known.len() as u64 + event.subjects.more;
         line.push_str(&format!("  rows: {}  people: {people}", event.rows));
@@ -235,7 +238,7 @@ fn kind(kind: EventKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Action, Alert, Touch};
+    use crate::event::{Action, Alert, Becomes, Changed, Touch, Would};
 
     #[test]
     fn a_sentence_says_who_saw_what() {
@@ -250,6 +253,19 @@ mod tests {
         assert!(line.starts_with("2023-11-14T22:13:20.123Z  statement"), "{line}");
         assert!(line.contains(r"users\nWHERE") && !line.contains('\n'), "{line}");
         assert!(line.contains("clear: public.users.email  rows: 3  people: 0 (+ 3 rows of unknown people)"), "{line}");
+        let changed = Changed { relation: "public.users".into(), column: "nick".into(), becomes: Becomes::Masked };
+        let would = Would {
+            until_lens: true,
+            columns: vec![changed],
+            filtered: vec!["public.users".into()],
+            redacted: true,
+            ..Would::refused("PV013", "")
+        };
+        event.action = Some(Action { would: Some(would.into()), ..event.action().clone() }.into());
+        let line = sentence(&event);
+        let said = "would: refused PV013 until its lens is there; masked: public.users.nick; \
+                    rows filtered: public.users; error redacted  rows: 3";
+        assert!(line.contains(said), "{line}");
         let mut event = Event::new(EventKind::Alert, 0);
         event.alert = Some(Alert {
             rule: "bulk".into(),

@@ -17,6 +17,7 @@ mod doctor;
 mod explain;
 mod keys;
 mod log;
+mod report;
 mod serve;
 
 /// A transparent privacy proxy for PostgreSQL: seals tagged columns, masks by role, logs every access, watches for
@@ -46,6 +47,8 @@ enum Command {
     Keys(keys::Args),
     /// Check the access log, or read it.
     Log(log::Args),
+    /// Add up the access log: what enforcing an observed policy would change.
+    Report(report::Args),
     /// Serve: clients connect here instead of to PostgreSQL.
     Serve(serve::Args),
 }
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Serve(args) => serve::run(&args),
     };
     done.unwrap_or_else(|error| {

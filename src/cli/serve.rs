@@ -169,7 +169,9 @@ async fn report(keeper: Keeper, facts: Arc<Facts>, meters: Arc<Meters>) {
     let mut shown: Option<Arc<Keyring>> = None;
     loop {
         facts.catalog.store(keeper.ready(), Ordering::Release);
-        meters.rules_version(keeper.rules().version);
+        let rules = keeper.rules();
+        meters.rules_version(rules.version);
+        meters.observing(rules.observing());
         let (read_us, failures) = keeper.freshness();
         meters.catalog_loaded(read_us);
         meters.catalog_errors(failures);

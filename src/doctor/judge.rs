@@ -41,6 +41,11 @@ pub async fn examine(client: &Client, given: &Given<'_>) -> Result<(Vec<Check>, 
     if given.full {
         client.batch_execute("set statement_timeout = 0").await.map_err(|e| catalog::control(&e))?;
     }
+    if let Some(place) = &given.policy.observe {
+        let message = format!("the policy only observes: {place} says mode = \"observe\", so no plaintext is hidden");
+        let way_out = "look at `pgveil report observe`, and write mode = \"enforce\"";
+        found.push(Check::hole("mode", message).todo_by_hand(way_out));
+    }
     server::clock(client, &mut found).await;
     server::tls(client, &given.legs, &mut found).await;
     let schema = Arc::new(catalog::load(client).await?);

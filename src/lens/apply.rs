@@ -53,6 +53,8 @@ pub struct Applied {
     pub ids: Vec<(String, u32)>,
     /// Warnings of the policy against the catalog as it is now.
     pub warnings: Vec<String>,
+    /// The policy only observes.
+    pub observes: bool,
 }
 
 /// Column ids for bindings: from the keyring file, made where they are missing.
@@ -108,7 +110,7 @@ async fn within(
     if mode.lenses == Lenses::Remove {
         let plan = Plan { statements: views::remove(&lenses), ..Plan::default() };
         Runner { client, mode, progress }.run(&plan.statements).await?;
-        return Ok(Applied { plan, ids: Vec::new(), warnings: Vec::new() });
+        return Ok(Applied { plan, ids: Vec::new(), warnings: Vec::new(), observes: policy.observe.is_some() });
     }
     let relations: Vec<u32> = rules.tables.keys().copied().collect();
     let facts = facts::read(client, &schema, &relations).await?;
@@ -144,7 +146,7 @@ async fn within(
     if applies && !mode.dry_run {
         verify(client, policy, &schema, &id).await?;
     }
-    Ok(Applied { plan, ids: new, warnings: rules.warnings })
+    Ok(Applied { plan, ids: new, warnings: rules.warnings, observes: policy.observe.is_some() })
 }
 
 /// The catalog as it will be once those columns are sealed.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use sha2::{Digest, Sha256};
 
-use super::{Decision, Limits, Request, StepKind, decide};
+use super::{Decision, Limits, Request, StepKind, observe};
 
 /// Longer texts are decided anew each time: they are loads, not repeated statements.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -78,7 +78,7 @@ impl Cache {
     pub fn look_up(&self, request: &Request<'_>) -> (Decision, bool) {
         if self.capacity == 0 || request.sql.len() > TEXT_BYTES_MAX {
             self.misses.fetch_add(1, Ordering::Relaxed);
-            return (decide::decide(request, self.limits), false);
+            return (observe::decide(request, self.limits), false);
         }
         let key = fingerprint(request);
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl Cache {
             return (decision, true);
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let decision = decide::decide(request, self.limits);
+        let decision = observe::decide(request, self.limits);
         if kept(&decision, request) {
             if self.entries.len() >= self.capacity {
                 self.evict();

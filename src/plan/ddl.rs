@@ -12,13 +12,13 @@ use super::decide::{Text, sealed, unread_step};
 use super::reader::{Reader, Sc, folded};
 use super::refuse;
 use super::value::Value;
-use super::{How, Step, StepKind, Touched};
+use super::{How, Request, Step, StepKind, Touched};
 use crate::error::Refusal;
 use crate::policy::rules::{Copies, Mode};
-use crate::sql::Token;
 use crate::sql::kind::{self, Kind};
 use crate::sql::name::{ident, is_ident};
 use crate::sql::resolve::{Found, Rel, Scope};
+use crate::sql::{Token, mentions};
 
 /// What CREATE makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ impl Text<'_> {
                 }
                 Ok(step)
             }
-            Created::Table if named && ["like", "inherits", "of"].into_iter().any(has) => {
+            Created::Table if self.may_copy_sealed(named, own) && ["like", "inherits", "of"].into_iter().any(has) => {
                 let mut step = step;
                 self.creates_sealed(&mut step, range)?;
                 Ok(step)
@@ -180,6 +180,14 @@ impl Text<'_> {
         }
     }
 
+    /// A definition by the columns of what it names may have sealed ones. Where the policy is only observed, of a table
+    /// without any nothing is kept.
+    fn may_copy_sealed(&self, named: bool, own: &[Token]) -> bool {
+        let rules = self.request.rules;
+        let observed = rules.observed(self.request.class).is_some();
+        named && (!observed || mentions(self.request.sql, own, rules.guarded_names()))
+    }
+
     /// A table is made of what [`Step::shows`]. One that ends with the session is not a copy that stays.
     pub(super) fn copies(&self, step: &mut Step, range: Range<usize>) -> Result<(), Refusal> {
         let (sql, own) = (self.request.sql, range.clone());
@@ -190,8 +198,10 @@ impl Text<'_> {
         if kind::created(sql, self.tokens, made).is_some_and(|made| made.temporary) {
             step.shows = None;
         }
+        let Request { rules, class, .. } = *self.request;
+        let refused = rules.copies == Copies::Refuse && rules.observed(class).is_none();
         match &step.shows {
-            Some(column) if self.request.rules.copies == Copies::Refuse => Err(refuse::copy(column)),
+            Some(column) if refused => Err(refuse::copy(column)),
             _ => Ok(()),
         }
     }

@@ -26,7 +26,7 @@ use crate::sql::{lex, mentions, privacy, setting, shape, statements, string_valu
 use sqlparser::ast::Statement;
 
 /// Tokens of one text.
-const TOKENS_MAX: usize = 1_000_000;
+pub(super) const TOKENS_MAX: usize = 1_000_000;
 
 /// Settings that decide how values look as text.
 const STYLES: &[&str] = &["datestyle", "timezone", "intervalstyle", "bytea_output", "extra_float_digits"];
@@ -63,7 +63,7 @@ fn beyond(refusal: Refusal) -> Decision {
 }
 
 /// Nothing protected is mentioned; but a relation that is not known yet may be a view of something protected.
-fn unprotected(request: &Request<'_>, tokens: &[Token]) -> Decision {
+pub(super) fn unprotected(request: &Request<'_>, tokens: &[Token]) -> Decision {
     let plan = Arc::new(unread(request, tokens));
     // After a definition in the same text, its own names are new and the server's business.
     let defines = plan.steps.iter().any(|step| matches!(step.kind, StepKind::Ddl { .. }));
@@ -91,8 +91,13 @@ fn without_tokens(request: &Request<'_>, error: LexError) -> Decision {
     if named || class.restricted() || !class.refuses.is_empty() {
         return beyond(refuse::unreadable("it cannot be cut into tokens"));
     }
+    Decision::Pass(Arc::new(unreadable()))
+}
+
+/// The plan of a text that PostgreSQL cannot cut into tokens either.
+pub(super) fn unreadable() -> Plan {
     let step = step(StepKind::Ordinary, Access::Other, Arc::new(Shape::unreadable()));
-    Decision::Pass(Arc::new(Plan { edits: Vec::new(), parameters: Vec::new(), hidden: Vec::new(), steps: vec![step] }))
+    Plan { edits: Vec::new(), parameters: Vec::new(), hidden: Vec::new(), steps: vec![step] }
 }
 
 pub(super) fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
@@ -113,6 +118,7 @@ pub(super) fn step(kind: StepKind, access: Access, shape: Arc<Shape>) -> Step {
         fields: None,
         subject: None,
         shape,
+        would: None,
         action: OnceLock::new(),
     }
 }
@@ -589,10 +595,10 @@ impl<'a> Text<'a> {
 }
 
 /// `DO $$ … EXECUTE 'SELECT …' … $$`: deeper quoting is taken for a mention.
-const STRINGS_IN_STRINGS_MAX: u32 = 4;
+pub(super) const STRINGS_IN_STRINGS_MAX: u32 = 4;
 
 /// Whether code in string constants mentions one of the names, or cannot be told.
-fn named_in_strings(sql: &str, tokens: &[Token], names: &HashSet<String>, depth: u32) -> bool {
+pub(super) fn named_in_strings(sql: &str, tokens: &[Token], names: &HashSet<String>, depth: u32) -> bool {
     let strings = tokens.iter().filter(|token| matches!(token.kind, TokenKind::String | TokenKind::DollarString));
     strings.into_iter().any(|token| {
         let Ok(text) = string_value(sql, token) else { return true };

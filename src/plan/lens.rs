@@ -23,6 +23,9 @@ const CURRENT_SCHEMA: &str = "(select s.\"current_schema\" from pg_catalog.unnes
      with ordinality as s(\"current_schema\", n) where not pg_catalog.starts_with(s.\"current_schema\"::pg_catalog.text, 'pgveil_lens_') \
      order by s.n limit 1)";
 
+/// The way out where COPY would write through a view.
+pub(super) const COPY_HINT: &str = "Use INSERT, which may take many rows at once.";
+
 /// Whether a class with a lens asks for the current schema.
 pub(super) fn asks_schema(request: &Request<'_>, tokens: &[Token]) -> bool {
     let class = request.rules.class(request.class);
@@ -137,7 +140,7 @@ impl Text<'_> {
             return Err(Refusal::new(
                 Code::AboveClearance,
                 format!("COPY into {} is not possible for a role that may not see all of it", name.join(".")),
-                "Use INSERT, which may take many rows at once.",
+                COPY_HINT,
             ));
         }
         let list: Vec<String> = columns.iter().map(|column| quoted(column)).collect();

@@ -17,6 +17,7 @@ mod guard;
 mod handles;
 mod insert;
 mod lens;
+mod observe;
 mod privacy;
 mod probe;
 mod query;
@@ -36,10 +37,11 @@ use std::sync::{Arc, OnceLock};
 pub use cache::Cache;
 pub use decide::styled;
 pub use guard::RELATIONS_DENIED;
-pub use refuse::copy as copy_refused;
+pub use observe::observed;
+pub use refuse::{copy as copy_refused, unknown_relation};
 
 use crate::error::Refusal;
-use crate::event::{Access, Action, Part};
+use crate::event::{Access, Action, Part, Would};
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
 use crate::sql::kind::Executed;
 use crate::sql::parse::{NESTING_MAX, TOKENS_MAX};
@@ -313,6 +315,8 @@ pub struct Step {
     pub subject: Option<SubjectPlan>,
     /// For the event.
     pub shape: Arc<Shape>,
+    /// What enforcing the policy would have done, where it is only observed.
+    pub would: Option<Arc<Would>>,
     /// What the events of all its runs share under that version of the rules, which a prepared statement may outlast.
     pub action: OnceLock<(u64, Part<Action>)>,
 }

@@ -57,7 +57,9 @@ impl Text<'_> {
         }
         let sql = self.request.sql;
         let about = self.span(&inner).and_then(|span| sql.get(span.start as usize..span.end as usize)).unwrap_or("");
-        let request = Request { sql: about, temporary: &self.temporary, ..*self.request };
+        // Where the policy is only observed, what it says is what is asked for.
+        let class = self.request.rules.observed(self.request.class).unwrap_or(self.request.class);
+        let request = Request { sql: about, temporary: &self.temporary, class, ..*self.request };
         // The whole text is within the limits.
         let decision = decide(&request, Limits { tokens: usize::MAX, nesting: usize::MAX });
         let report = Report::new(&request, &decision, Asker::Client);

@@ -303,6 +303,15 @@ pub(super) fn sealed_function(name: &str) -> Refusal {
     )
 }
 
+/// A relation that the snapshot does not know, named by a restricted class.
+pub fn unknown_relation() -> Refusal {
+    Refusal::new(
+        Code::CatalogStale,
+        "the statement names a relation that pgveil does not know",
+        "check its name; after creating it, commit first",
+    )
+}
+
 /// A bare name that may mean a relation with hidden columns.
 pub(super) fn uncertain(name: &str, other: &str) -> Refusal {
     Refusal::new(

@@ -10,6 +10,8 @@ mod sent;
 #[cfg(test)]
 mod tests;
 
+pub(super) use columns::relation_named;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,6 +41,9 @@ pub enum Asker {
 pub struct Report {
     /// What becomes of the text.
     pub decision: Verdict,
+    /// It is not done: where the policy says `mode = "observe"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<String>,
     /// Who asks.
     pub role: Role,
     /// In which names are looked up, `$user` replaced.
@@ -198,7 +203,8 @@ impl Report {
             searched.extend(searchable.cloned());
         }
         let (role, search_path) = (about.role(), request.search_path.to_vec());
-        Self { decision, role, search_path, refusal, statements, indexes: None, searched }
+        let observed = request.rules.observe.as_ref().map(|observe| observe.place.to_string());
+        Self { decision, observed, role, search_path, refusal, statements, indexes: None, searched }
     }
 }
 

@@ -5,6 +5,7 @@ mod allowed;
 mod copies;
 mod drift;
 pub(crate) mod fixture;
+mod observe;
 mod passes;
 mod random;
 mod refusals;

@@ -15,9 +15,14 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
     let mut once = Once { seen: HashMap::new(), problems };
     let mut levels = Levels::default();
     let (mut tables, mut roles, mut purposes) = (Vec::new(), Vec::new(), Vec::<Purpose>::new());
-    let (mut default_level, mut default_role, mut detect, mut copies) = (None, None, None, Copies::default());
+    let (mut default_level, mut default_role, mut detect) = (None, None, None);
+    let (mut observe, mut copies) = (None, Copies::default());
     let (mut accepted, mut demanded, mut reviewed) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
+        if let Some(at) = file.observes {
+            once.check("mode".into(), &at.place);
+            observe = at.value.then_some(at.place);
+        }
         if let Some(at) = file.default_level {
             once.check("default_level".into(), &at.place);
             default_level = Some(at);
@@ -58,6 +63,7 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
         demanded.extend(file.purposes_demand);
     }
     let mut policy = Policy {
+        observe,
         default_level: default_level.as_ref().map_or(Level::Restricted, |at| at.value),
         default_level_place: default_level.map(|at| at.place),
         levels,
@@ -70,6 +76,7 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
         detect: detect.unwrap_or_default(),
         warnings: Vec::new(),
     };
+    policy.warnings.extend(policy.observe.as_ref().map(super::observe::warning));
     if copies == Copies::Allow {
         let copied = "`copies = \"allow\"`: whoever may read a protected plaintext column may make a table of it that hides it from nobody";
         policy.warnings.push(copied.to_owned());

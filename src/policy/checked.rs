@@ -12,6 +12,8 @@ use crate::wire::types::SqlType;
 /// A checked policy, not yet compared with a database.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// Where `mode = "observe"` stands, if it does: what would hide plaintext is decided and logged, and not done.
+    pub observe: Option<Place>,
     /// Level of columns that a listed table has and the policy does not list.
     pub default_level: Level,
     /// Where that is written, if it is.

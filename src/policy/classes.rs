@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::checked::{Above, Policy, Role};
 use super::grounds::Grounds;
 use super::lens::{Found, View};
+use super::observe;
 use super::problem::suggest;
 use super::purpose::Act;
 use super::rules::{ActorClass, ByColumn, ClassId, Lens, ProtectedTable, SealedColumn, Treatment};
@@ -41,7 +42,8 @@ pub(super) fn build(
     for role in &policy.roles {
         let Some(id) = build.role(role) else {
             let name = &role.name.value;
-            build.warnings.push(format!("more than 65535 classes of roles: {name} and later ones get default_role"));
+            let most = observe::classes_max(policy) - 1;
+            build.warnings.push(format!("more than {most} classes of roles: {name} and later ones get default_role"));
             break;
         };
         warn_unknown(role, schema, build.warnings);
@@ -82,7 +84,7 @@ impl Build<'_> {
         let narrowed = purposes.iter().map(|purpose| role.acting_for(purpose));
         let acting: Vec<(&str, Role)> = names.iter().copied().zip(narrowed).collect();
         let first = self.classes.len();
-        if first + acting.len().max(1) > usize::from(u16::MAX) + 1 {
+        if first + acting.len().max(1) > observe::classes_max(self.found.policy) {
             return None;
         }
         match acting.as_slice() {
@@ -105,7 +107,10 @@ impl Build<'_> {
     fn class(&mut self, role: &Role, purpose: Option<&str>, views: Vec<View>) {
         let mut class = class(role, self.found, self.by_id);
         class.purpose = purpose.map(Arc::from);
-        class.lens = lens(role, &views, self.found.schema, self.warnings);
+        class.lens = lens(role, &views, self.found, self.warnings);
+        if self.found.policy.observe.is_some() && class.lens.is_some() {
+            self.warnings.push(observe::held(&class.role));
+        }
         self.classes.push(class);
         self.roles.push(role.clone());
         self.views.extend(views);
@@ -113,10 +118,11 @@ impl Build<'_> {
 }
 
 /// The role's lens, if all its views are in the database as the policy has them now.
-fn lens(role: &Role, views: &[View], schema: &Schema, warnings: &mut Vec<String>) -> Option<Arc<Lens>> {
+fn lens(role: &Role, views: &[View], found: &Found<'_>, warnings: &mut Vec<String>) -> Option<Arc<Lens>> {
     if views.is_empty() {
         return None;
     }
+    let schema = found.schema;
     let mut lens = Lens::default();
     for view in views {
         let real = schema.named(&view.schema, &view.name);
@@ -129,9 +135,12 @@ fn lens(role: &Role, views: &[View], schema: &Schema, warnings: &mut Vec<String>
                 lens.views.insert(view.base, real.oid);
             }
             None => {
+                let until = match found.policy.observe {
+                    None => "until then whatever SQL could show more than it may see is refused",
+                    Some(_) => "do that once the policy enforces; without it SQL that could show more would be refused",
+                };
                 warnings.push(format!(
-                    "[roles.{}]: its lens is not in the database as the policy has it: run `pgveil apply --lenses`; until \
-                     then whatever SQL could show more than it may see is refused",
+                    "[roles.{}]: its lens is not in the database as the policy has it: run `pgveil apply --lenses`; {until}",
                     role.name.value
                 ));
                 return None;

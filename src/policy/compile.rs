@@ -7,6 +7,7 @@ use super::checked::{Column as Listed, Policy, Sealing, Table};
 use super::classes::{self, Classes};
 use super::code;
 use super::functions::Functions;
+use super::observe::{self, Observe};
 use super::problem::{Place, Problem, suggest};
 use super::rules::{ByColumn, Level, Mode, ProtectedTable, Rules, SealedColumn, SubjectKey};
 use super::types;
@@ -44,8 +45,12 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         return Err(problems);
     }
     let names = names(&schema, &tables);
-    let Classes { classes, class_of, views, grounds } =
+    let Classes { mut classes, class_of, views, grounds } =
         classes::build(policy, &schema, &tables, &sealed, &by_id, &mut warnings);
+    let observe = policy.observe.clone().map(|place| {
+        classes = observe::classes(std::mem::take(&mut classes), &views);
+        Observe { place, sealed_names: self::names(&schema, &HashMap::new()) }
+    });
     let hidden = classes.iter().flat_map(|class| class.hidden.iter().copied()).collect();
     let code = code::build(policy, &schema, &hidden, &mut warnings);
     warnings.extend(Functions::warning(schema.server_version));
@@ -67,6 +72,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         purposes,
         reviewed,
         grounds,
+        observe,
         copies,
         detect,
         warnings,
@@ -183,7 +189,8 @@ impl Build<'_> {
             self.problems.push(Problem::at(&sealing.place, format!("{full}: {why}"), hint.to_owned()));
         }
         if column.sealed.is_none() {
-            self.warnings.push(format!("{full} is not sealed yet: run `pgveil apply`; until then it is refused"));
+            let until = if self.policy.observe.is_some() { "plaintext for everybody" } else { "refused" };
+            self.warnings.push(format!("{full} is not sealed yet: run `pgveil apply`; until then it is {until}"));
             return pending.push(column.name.clone());
         }
         let Some(id) = self.id(&full, sealing) else { return };

@@ -12,6 +12,7 @@ mod detect;
 pub mod functions;
 pub mod grounds;
 pub mod lens;
+pub mod observe;
 pub mod path;
 pub mod problem;
 pub mod purpose;

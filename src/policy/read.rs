@@ -17,6 +17,7 @@ use crate::wire::types::SqlType;
 /// What one file says; `None` where it says nothing.
 #[derive(Debug, Default)]
 pub(super) struct File {
+    pub(super) observes: Option<At<bool>>,
     pub(super) default_level: Option<At<Level>>,
     pub(super) copies: Option<At<Copies>>,
     pub(super) accept_unenforced: Vec<At<String>>,
@@ -57,6 +58,7 @@ impl Written {
 pub(super) fn file(mut root: Section<'_>) -> File {
     version(&mut root);
     let mut file = File {
+        observes: root.choice("mode", words::CONDUCTS),
         default_level: root.choice("default_level", words::LEVELS),
         copies: root.choice("copies", &[("refuse", Copies::Refuse), ("allow", Copies::Allow)]),
         accept_unenforced: accepted(&mut root),
@@ -84,11 +86,6 @@ pub(super) fn file(mut root: Section<'_>) -> File {
     if let Some(section) = root.section("detect") {
         let place = section.place().clone();
         file.detect = Some(At { value: detect::thresholds(section), place });
-    }
-    if root.has("mode") {
-        let hint = "remove it: this version always enforces".to_owned();
-        root.problem(&root.place_of("mode"), "[mode] is not in this version", hint);
-        root.skip("mode");
     }
     root.close();
     file

@@ -7,6 +7,7 @@ use super::checked::Purpose;
 use super::code::UsersCode;
 use super::grounds::Grounds;
 use super::lens::View;
+use super::observe::Observe;
 use super::purpose::Act;
 use crate::mask::Mask;
 use crate::sql::schema::Schema;
@@ -237,7 +238,8 @@ pub struct Rules {
     pub sealed: HashMap<(u32, i16), Arc<SealedColumn>>,
     /// By column id.
     pub by_id: ByColumn<Arc<SealedColumn>>,
-    /// All classes; index = `ClassId`. The first is `default_role`.
+    /// All classes; index = `ClassId`. The first is `default_role`. With [`Rules::observe`] each stands there several
+    /// times.
     pub classes: Vec<ActorClass>,
     /// Login role → class, for logins with an entry of their own or through `member_of`.
     pub class_of: HashMap<String, ClassId>,
@@ -254,6 +256,8 @@ pub struct Rules {
     pub reviewed: Vec<(String, String)>,
     /// Why: for people, and nothing is decided by it.
     pub grounds: Grounds,
+    /// What hides plaintext is decided and logged, and not done.
+    pub observe: Option<Observe>,
     /// Tables made of protected plaintext columns.
     pub copies: Copies,
     /// Thresholds.
@@ -279,6 +283,7 @@ impl Rules {
             purposes: Vec::new(),
             reviewed: Vec::new(),
             grounds: Grounds::default(),
+            observe: None,
             copies: Copies::default(),
             detect,
             warnings: Vec::new(),

@@ -145,6 +145,22 @@ fn files_of_a_folder_are_one_policy() {
     assert!(parse(&[]).is_err());
 }
 
+#[test]
+fn one_file_says_whether_the_policy_observes() {
+    assert_eq!(one("version = 1\n").unwrap().observe, None);
+    assert_eq!(one("version = 1\nmode = \"enforce\"\n").unwrap().observe, None);
+    let observes = one("version = 1\nmode = \"observe\"\n").unwrap();
+    assert_eq!(observes.observe.as_ref().map(ToString::to_string).as_deref(), Some("p.toml:2"));
+    assert!(observes.warnings[0].starts_with("OBSERVING, NOT ENFORCING: mode = \"observe\" (p.toml:2)"));
+    let said = refused("mode = \"observed\"\n");
+    assert!(said.contains("p.toml:2: `mode` cannot be \"observed\"") && said.contains("observe"), "{said}");
+    let file = |name: &str, mode: &str| (name.to_owned(), format!("version = 1\nmode = \"{mode}\"\n"));
+    assert_eq!(
+        render(&parse(&[file("a.toml", "observe"), file("b.toml", "enforce")]).unwrap_err()),
+        "b.toml:2: mode is written twice\n  help: first written in a.toml:2"
+    );
+}
+
 // ---- against a catalog ----
 
 fn column(attnum: i16, name: &str, type_name: &str) -> Column {

@@ -30,6 +30,9 @@ pub(super) const FREQUENCIES: &[(&str, AuditFrequency)] = &[
     ("annually", AuditFrequency::Annually),
 ];
 
+/// `mode = "…"`: whether it observes.
+pub(super) const CONDUCTS: &[(&str, bool)] = &[("enforce", false), ("observe", true)];
+
 /// Lawful bases of a purpose (GDPR Art. 6(1) and 9(2)(a)), and whether they demand consent.
 pub(super) const BASES: &[(&str, bool)] = &[
     ("consent", true),

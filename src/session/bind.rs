@@ -91,6 +91,7 @@ impl Session {
             names: self.names,
             plan,
             fields: OnceLock::new(),
+            again: Mutex::default(),
             described: Mutex::default(),
             types: OnceLock::new(),
         });
@@ -125,6 +126,7 @@ impl Session {
                 names: self.names,
                 plan,
                 fields: OnceLock::new(),
+                again: Mutex::default(),
                 described: Mutex::default(),
                 types: OnceLock::new(),
             };
@@ -235,6 +237,9 @@ impl Session {
                 let same = plan.edits == statement.plan.edits
                     && plan.parameters == statement.plan.parameters
                     && plan.hidden == statement.plan.hidden;
+                if same {
+                    statement.decided_again(plan);
+                }
                 // PostgreSQL's own words when a prepared statement has to be made again; drivers know them.
                 same.then_some(true).ok_or_else(|| {
                     Refusal::new(
@@ -341,7 +346,7 @@ impl Session {
             Known::Nothing => None,
         };
         self.open_pipeline = true;
-        let mut running = self.next_running(portal.as_ref().map(|p| p.statement.plan.clone()), cx);
+        let mut running = self.next_running(portal.as_ref().map(|p| p.statement.newest(cx.rules.version)), cx);
         if let Some(portal) = portal {
             for subject in &portal.subjects {
                 running.tally.person(subject.clone());

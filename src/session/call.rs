@@ -25,7 +25,10 @@ impl Session {
         let refused = self.call_objection(&call, cx);
         match &refused {
             Some(_) => encode::failing_function_call(cx.to_server),
-            None => self.forward(message, cx),
+            None => {
+                self.note_call(&refused_call(), cx);
+                self.forward(message, cx);
+            }
         }
         let refused = refused.map(|refusal| refused_step(None, refusal));
         self.pending.push_back(Pending::Call { refused });
@@ -35,7 +38,7 @@ impl Session {
         let class = self.class(cx.rules);
         let refuses = class.refuses.contains(&StatementClass::FastPath);
         if !LARGE_OBJECTS.contains(&call.function) || class.partial() || refuses {
-            return Some(refused());
+            return Some(refused_call());
         }
         let mut r = Reader::new(call.value_bytes);
         let sealed = (0..call.values).any(|i| {
@@ -46,7 +49,7 @@ impl Session {
     }
 }
 
-fn refused() -> Refusal {
+fn refused_call() -> Refusal {
     Refusal::new(
         Code::FastPathRefused,
         "function-call messages are not available on a protected database, but for large objects",

@@ -146,12 +146,7 @@ impl Session {
             Decision::Refuse(refused) => return Decided::Refuse(Box::new(refused)),
             Decision::Unknown(_) if !self.retry && self.ddl.is_none() => return self.look_up(cx),
             Decision::Unknown(plan) if self.class(cx.rules).restricted() => {
-                let refusal = Refusal::new(
-                    Code::CatalogStale,
-                    "the statement names a relation that pgveil does not know",
-                    "check its name; after creating it, commit first",
-                );
-                return Decided::Refuse(refused_step(Some(&plan), refusal));
+                return Decided::Refuse(refused_step(Some(&plan), crate::plan::unknown_relation()));
             }
             Decision::Unknown(plan) => {
                 let protected = plan.steps.iter().any(|s| !s.touches.is_empty());
@@ -161,6 +156,7 @@ impl Session {
         if let Some(refusal) = self.objection(sql, &plan, protected, cx) {
             return Decided::Refuse(refused_step(Some(&plan), refusal));
         }
+        let plan = self.noted(sql, plan, (extended, protected), cx);
         Decided::Go { plan, protected }
     }
 
@@ -183,13 +179,10 @@ impl Session {
                 "send it once the change has been answered",
             ));
         }
-        if self.uncertain(plan, self.moving.names, self.in_block.names) && (protected || mentions(sql, &cx.rules.names))
-        {
-            return Some(Refusal::new(
-                Code::CatalogStale,
-                "the search path may change before this statement, so names of protected tables are not certain",
-                "send it once the change has been answered",
-            ));
+        let named = self.names_objection(sql, plan, protected, cx.rules);
+        let enforced = |_: &Refusal| !cx.rules.observing() || mentions(sql, cx.rules.guarded_names());
+        if let Some(refusal) = named.filter(enforced) {
+            return Some(refusal);
         }
         let defines = |s: &Step| matches!(s.kind, StepKind::Ddl { .. } | StepKind::Transaction { .. });
         if !self.fresh.is_empty() && !plan.steps.iter().all(defines) && mentions(sql, &self.fresh) {
@@ -198,24 +191,6 @@ impl Session {
                 "a table with sealed columns was made in this transaction, and its columns are not known yet",
                 "commit first",
             ));
-        }
-        if protected && self.ddl.is_some_and(|ddl| ddl.protected) {
-            return Some(Refusal::new(
-                Code::CatalogStale,
-                "a protected table changed in this transaction",
-                "commit the change first",
-            ));
-        }
-        for step in &plan.steps {
-            if let StepKind::Ddl { temporary: Some(name), .. } = &step.kind
-                && cx.rules.names.contains(&name.to_lowercase())
-            {
-                return Some(Refusal::new(
-                    Code::ReservedName,
-                    "a temporary table may not hide a protected one",
-                    "give it another name",
-                ));
-            }
         }
         if let Some(refusal) = plan.steps.iter().find_map(|s| match &s.kind {
             StepKind::Prepare { name, .. } => self.name_objection(name.as_bytes()),
@@ -227,17 +202,40 @@ impl Session {
         if let Some(refusal) = executed.find_map(|it| self.execute_objection(it)) {
             return Some(refusal);
         }
-        if let Some(refusal) = protected.then(|| self.false_claim(cx.rules)).flatten() {
-            return Some(refusal);
-        }
-        if let Some(refusal) = plan.steps.iter().find_map(|step| self.copies_by_execute(step, cx)) {
-            return Some(refusal);
-        }
         let settings = plan.steps.iter().any(|s| s.moves.settings);
         if let Some(refusal) = settings.then(|| super::settings::pinned(sql)).flatten() {
             return Some(refusal);
         }
         sql_carries_envelope(cx.keyring, sql).then(envelope_inbound)
+    }
+
+    /// What the session has against a plan that names protected relations: what the names mean, or will, and what they are
+    /// read for.
+    pub(super) fn names_objection(&self, sql: &str, plan: &Plan, protected: bool, rules: &Rules) -> Option<Refusal> {
+        if self.uncertain(plan, self.moving.names, self.in_block.names) && (protected || mentions(sql, &rules.names)) {
+            return Some(Refusal::new(
+                Code::CatalogStale,
+                "the search path may change before this statement, so names of protected tables are not certain",
+                "send it once the change has been answered",
+            ));
+        }
+        if protected && self.ddl.is_some_and(|ddl| ddl.protected) {
+            return Some(Refusal::new(
+                Code::CatalogStale,
+                "a protected table changed in this transaction",
+                "commit the change first",
+            ));
+        }
+        let hides = |s: &Step| match &s.kind {
+            StepKind::Ddl { temporary: Some(name), .. } => rules.names.contains(&name.to_lowercase()),
+            _ => false,
+        };
+        if plan.steps.iter().any(hides) {
+            let message = "a temporary table may not hide a protected one";
+            return Some(Refusal::new(Code::ReservedName, message, "give it another name"));
+        }
+        let claim = protected.then(|| self.false_claim(rules)).flatten();
+        claim.or_else(|| plan.steps.iter().find_map(|step| self.copies_by_execute(step, rules)))
     }
 
     /// A change is under way in the same pipeline, or taken back by an end of the transaction in the same text.
@@ -445,11 +443,11 @@ impl Session {
     }
 
     /// CREATE TABLE … AS EXECUTE: what the prepared statement reads is known here.
-    fn copies_by_execute(&self, step: &Step, cx: &Context<'_>) -> Option<Refusal> {
+    fn copies_by_execute(&self, step: &Step, rules: &Rules) -> Option<Refusal> {
         let StepKind::Ddl { temporary: None, .. } = &step.kind else { return None };
         let plan = self.prepared_plan(step.executes.as_ref()?.name.as_bytes())?;
         let column = plan.steps.iter().find_map(|step| step.shows.as_ref())?;
-        (cx.rules.copies == Copies::Refuse).then(|| crate::plan::copy_refused(column))
+        (rules.copies == Copies::Refuse).then(|| crate::plan::copy_refused(column))
     }
 
     pub(super) fn name_objection(&self, name: &[u8]) -> Option<Refusal> {

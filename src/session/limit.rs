@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::error::{Code, Refusal};
 use crate::event::Access;
 use crate::plan::{Plan, Step, StepKind};
+use crate::policy::rules::Rules;
 use crate::wire::message::tag_rows;
 use crate::wire::{encode, frame};
 
@@ -45,13 +46,28 @@ impl Session {
     /// How many rows of what runs may still be released; `None`: all there are.
     pub(super) fn rows_left(&self, running: &Running, cx: &Context<'_>) -> Option<u64> {
         let max = self.class(cx.rules).max_rows?;
-        if !self.counts(running) {
+        if !self.counts(running) || self.only_observed(running, cx.rules) {
             return None;
         }
         let of_statement =
             running.formats.as_ref().map_or(running.tally.released, |portal| portal.released.load(Relaxed));
         let of_cursor = running.fetches().and_then(|name| self.cursors.get(name)).map_or(0, |cursor| cursor.released);
         Some(max.saturating_sub(of_statement.max(of_cursor)))
+    }
+
+    /// Under `mode = "observe"` only rows with a sealed column are held back.
+    fn only_observed(&self, running: &Running, rules: &Rules) -> bool {
+        let named = || running.current().is_some_and(|step| step.touches.iter().any(|touched| touched.id != 0));
+        let shown = || running.fields.as_ref().is_some_and(|fields| fields.any);
+        self.observed(rules).is_some() && !shown() && !named()
+    }
+
+    /// That many rows have been released, and enforcing would have refused some of them.
+    pub(super) fn would_limit(&self, running: &Running, rows: u64, cx: &Context<'_>) -> Option<Refusal> {
+        let max = self.class(cx.rules).max_rows?;
+        let returns = running.current().is_some_and(|s| !s.writes && !matches!(s.kind, StepKind::Declare));
+        let crosses = max < rows && returns && self.counts(running) && self.only_observed(running, cx.rules);
+        crosses.then(|| self.row_limit(cx))
     }
 
     fn counts(&self, running: &Running) -> bool {
@@ -135,7 +151,9 @@ impl Session {
             let rows = step.access != Access::Other && matches!(step.kind, StepKind::Ordinary | StepKind::CopyOut(_));
             rows && step.counted && step.fields.as_ref().is_none_or(|fields| !fields.is_empty())
         };
-        let limited = self.class(cx.rules).max_rows.is_some();
+        let sealed = |s: &Step| s.touches_unknown || s.touches.iter().any(|touched| touched.id != 0);
+        let observed = self.observed(cx.rules).is_some() && !plan.steps.iter().any(sealed);
+        let limited = self.class(cx.rules).max_rows.is_some() && !observed;
         if !limited || !plan.steps.iter().any(returns) || !plan.steps.iter().any(|step| self.may_write(step)) {
             return Ok(Some(false));
         }

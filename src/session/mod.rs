@@ -16,6 +16,7 @@ mod fields;
 mod handles;
 mod limit;
 mod login;
+mod observe;
 mod path;
 mod pending;
 mod purpose;
@@ -308,7 +309,7 @@ impl Session {
     ) -> Result<Self, Refusal> {
         let mut checked = login::check(&settings, startup, client, rules)?;
         checked.actor.certificate = legs.client_certificate.as_deref().map(str::to_owned);
-        let class = rules.class_of(&checked.actor.role);
+        let class = rules.acting(rules.class_of(&checked.actor.role));
         Ok(Self {
             settings,
             legs,

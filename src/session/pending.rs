@@ -32,6 +32,8 @@ pub(super) struct Prepared {
     pub names: u64,
     /// What was decided.
     pub plan: Arc<Plan>,
+    /// The same, decided again under newer rules: other words for the log.
+    pub again: Mutex<Option<Arc<Plan>>>,
     /// Its output columns, once the server has described them.
     pub fields: OnceLock<Option<Arc<Fields>>>,
     /// The newest description of its result.
@@ -69,6 +71,20 @@ impl Prepared {
             let described = Described { by_server: by_server.into(), to_client: to_client.into(), rules_version };
             *self.described.lock().unwrap_or_else(PoisonError::into_inner) = Some(described);
         }
+    }
+
+    /// The plan as last decided; under the rules it was made under nobody has to ask for another.
+    pub(super) fn newest(&self, rules_version: u64) -> Arc<Plan> {
+        if self.rules_version == rules_version {
+            return self.plan.clone();
+        }
+        let again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        again.as_ref().unwrap_or(&self.plan).clone()
+    }
+
+    /// It was decided again, and the same is to be done.
+    pub(super) fn decided_again(&self, plan: Arc<Plan>) {
+        *self.again.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
 
     /// Running it may open cells, which may turn out not to open. What returns no rows opens none.
@@ -229,6 +245,8 @@ pub(super) struct Running {
     pub number: u64,
     /// What it has done so far.
     pub tally: Tally,
+    /// Under `mode = "observe"`: the server said something of it that would have been redacted.
+    pub redacts: bool,
     /// The statements that the PREPARE steps of a simple Query make, by step and name.
     pub prepares: Vec<(usize, Arc<str>, Arc<Prepared>)>,
     /// A simple Query drops what has no name, and Execute of a PREPARE makes a statement, unless it is skipped.
@@ -251,6 +269,7 @@ impl Running {
             started,
             number,
             tally: Tally::default(),
+            redacts: false,
             prepares: Vec::new(),
             undo: Vec::new(),
         }

@@ -120,7 +120,7 @@ impl Session {
                 Some((claimed, PurposeBy::Application))
             })
             .or_else(|| Some((acts.first()?, PurposeBy::Role)));
-        let class = chosen.map_or(own, |(act, _)| act.class);
+        let class = cx.rules.acting(chosen.map_or(own, |(act, _)| act.class));
         self.names += u64::from(class != self.class);
         self.class = class;
         self.class_purpose = chosen.map(|(act, _)| act.purpose.clone());

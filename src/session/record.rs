@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::{Refusal, SqlState};
-use crate::event::{Access, Action, Event, EventKind, Part, Pseudonym, Shown, Subject, Subjects, Touch};
+use crate::event::{Access, Action, Event, EventKind, Part, Pseudonym, Shown, Subject, Subjects, Touch, Would};
 use crate::metrics::{Outcome, RowTreatment};
 use crate::plan::{How, Plan, Refused, Shape, Step, StepKind, Touched};
 use crate::policy::rules::{ActorClass, Treatment};
@@ -96,14 +96,29 @@ fn copied(step: &Step) -> Option<String> {
 }
 
 /// What every run of the step is recorded as.
-fn action(step: &Step, class: &ActorClass) -> Action {
+fn action(step: &Step, class: &ActorClass, observed: bool) -> Action {
     Action {
         fingerprint: Some(step.shape.fingerprint.clone()),
         text: Some(step.shape.text.clone()),
         access: step.access,
         touches: touches(&step.touches, class, false),
         touches_unknown: step.touches_unknown,
+        observed,
+        would: step.would.clone().filter(|_| observed),
     }
+}
+
+/// The same, of a run that ended in an error, or brought a notice, which would have been redacted.
+fn redacted(action: &Action) -> Action {
+    let would = Would { redacted: true, ..action.would.as_deref().cloned().unwrap_or_default() };
+    Action { observed: true, would: Some(Arc::new(would)), ..action.clone() }
+}
+
+/// The same, of a run that released more rows than it would have.
+fn limited_to(action: &Action, refusal: &Refusal) -> Action {
+    let refused = || Would::refused(refusal.code.as_str(), &refusal.hint);
+    let would = action.would.as_deref().cloned().unwrap_or_else(refused);
+    Action { would: Some(Arc::new(would)), ..action.clone() }
 }
 
 /// Touches of a result whose statement names no column (FETCH, EXECUTE).
@@ -135,7 +150,7 @@ impl Session {
         event.statement = number;
         let class = self.class(cx.rules);
         event.action = step.map(|step| {
-            let made = || Part::from(action(step, class));
+            let made = || Part::from(action(step, class, self.observed(cx.rules).is_some()));
             match step.action.get_or_init(|| (cx.rules.version, made())) {
                 (version, kept) if *version == cx.rules.version => kept.clone(),
                 _ => made(),
@@ -188,8 +203,17 @@ impl Session {
         let denied = sqlstate.is_some_and(|s| s.starts_with(b"28") || s == *b"42501");
         let noted = running.failed.is_some()
             || step.is_some_and(|s| s.touches_unknown || matches!(s.kind, StepKind::Ddl { .. }));
-        if touches_protected || denied || noted || self.settings.log_all {
+        let limited = self.would_limit(running, rows, cx);
+        let would = step.is_some_and(|s| s.would.is_some() && self.observed(cx.rules).is_some()) || running.redacts;
+        let would = would || limited.is_some();
+        if touches_protected || denied || noted || would || self.settings.log_all {
             let mut event = self.step_event(EventKind::Statement, step, fields, running.number, cx);
+            if running.redacts {
+                event.action = Some(redacted(event.action()).into());
+            }
+            if let Some(refusal) = limited {
+                event.action = Some(limited_to(event.action(), &refusal).into());
+            }
             let tally = &mut running.tally;
             let returned = tally.rows > 0;
             event.rows = if running.failed.is_some() {
@@ -223,6 +247,7 @@ impl Session {
             self.not_run(running, later, sqlstate, cx);
         }
         running.step += 1;
+        running.redacts = false;
         running.fields = None;
         running.tally = Tally::default();
     }
@@ -252,6 +277,7 @@ impl Session {
             fingerprint: Some(refused.shape.fingerprint.clone()),
             text: Some(refused.shape.text.clone()),
             touches: touches(&refused.touches, self.class(cx.rules), true),
+            observed: self.observed(cx.rules).is_some(),
             ..Action::none()
         };
         event.action = Some(action.into());

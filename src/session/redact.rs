@@ -94,6 +94,13 @@ pub(super) fn append(tag: u8, body: &[u8], out: &mut BytesMut) {
     let _ = frame::finish(out, mark);
 }
 
+/// Whether [`append`] would take something out.
+pub(super) fn changes(body: &[u8]) -> bool {
+    let mut out = BytesMut::new();
+    append(b'E', body, &mut out);
+    out.get(frame::HEADER..) != Some(body)
+}
+
 /// Appends the NotificationResponse with an empty payload: often it is a whole row, put there by a trigger. False if it
 /// is none.
 pub(super) fn append_notification(body: &[u8], out: &mut BytesMut) -> bool {
@@ -128,6 +135,8 @@ mod tests {
 
     #[test]
     fn messages_made_of_names_are_kept() {
+        assert!(!changes(b"SERROR\0VERROR\0C42501\0Mpermission denied for table users\0\0"));
+        assert!(changes(b"SERROR\0VERROR\0C23505\0Mduplicate key\0DKey (a)=(secret)\0\0"));
         let mut out = BytesMut::new();
         append(b'E', &body("42501", "permission denied for table users", ""), &mut out);
         assert!(memchr::memmem::find(&out, b"permission denied for table users").is_some());

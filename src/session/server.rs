@@ -66,6 +66,10 @@ impl Session {
         if self.class(cx.rules).partial() {
             redact::append(b'N', body, cx.to_client);
         } else {
+            let redacts = self.would_redact(body, cx);
+            if let Some(Pending::Query(running) | Pending::Execute(running)) = self.pending.front_mut() {
+                running.redacts |= redacts;
+            }
             cx.to_client.extend_from_slice(message);
         }
     }
@@ -518,6 +522,7 @@ impl Session {
         let expected = [*running.expected, ABORTED].contains(&sqlstate);
         let refused = running.refused.take().filter(|_| expected);
         let was_refused = refused.is_some();
+        running.redacts |= !was_refused && self.would_redact(body, cx);
         self.answer_error(message, body, refused, Some(running), sqlstate, cx);
         if was_refused {
             // That was the outcome.

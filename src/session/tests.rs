@@ -48,6 +48,7 @@ fn rules() -> Arc<Rules> {
         purposes: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
+        observe: None,
         copies: Default::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),

@@ -229,7 +229,8 @@ pub fn put_in_order(site: &Site) {
     site.sql("cluster guarded using guarded_pkey");
 }
 
-fn settle(site: &Site) {
+/// Rows stand as their keys do, and PostgreSQL knows how many there are.
+pub fn settle(site: &Site) {
     for table in ["people", "patients", "visits", "open", "guarded"] {
         site.sql(&format!("cluster {table} using {table}_pkey"));
     }
@@ -239,14 +240,24 @@ fn settle(site: &Site) {
     site.sql("analyze");
 }
 
-/// The site, served, in the first world.
+/// The site with its lenses, served, in the first world.
 pub async fn site() -> Site {
-    let mut site = Site::new("shapes").schema(SCHEMA).policy(POLICY).audit("durability = \"async\"").prepare();
+    served("shapes", POLICY, &["--lenses"]).await
+}
+
+/// The same under a policy that only observes, without lenses.
+pub async fn observing() -> Site {
+    let policy = POLICY.replacen("version = 1", "version = 1\nmode = \"observe\"", 1);
+    served("shapes_observed", &policy, &[]).await
+}
+
+async fn served(name: &str, policy: &str, applied: &[&str]) -> Site {
+    let mut site = Site::new(name).schema(SCHEMA).policy(policy).audit("durability = \"async\"").prepare();
     for role in [READER, NOBODY, UNSEALING, CLINIC] {
         site.sql(&format!("create role {role} login password '{PASSWORD}'"));
     }
     site.sql(RIGHTS);
-    site.pgveil_ok(&["apply", "--lenses"]);
+    site.pgveil_ok(&[&["apply"], applied].concat());
     site.serve();
     let app = site.client("app").await;
     for n in 1..=4 {

@@ -8,7 +8,7 @@ use super::super::{How, Touched};
 use super::{About, Column};
 use crate::mask::Mask;
 use crate::policy::checked::Above;
-use crate::policy::rules::{Level, SealedColumn, Treatment};
+use crate::policy::rules::{Level, Rules, SealedColumn, Treatment};
 use crate::policy::{level_name, mask_name, mode_name};
 use crate::sql::schema::Relation;
 
@@ -18,6 +18,15 @@ struct Says<'a> {
     mask: &'a Mask,
     /// Level, and where that is written.
     level_at: String,
+}
+
+/// The relation of that `schema.table`.
+pub(in crate::plan) fn relation_named<'r>(rules: &'r Rules, qualified: &str) -> Option<&'r Arc<Relation>> {
+    let table = rules.tables.values().find(|table| *table.name == *qualified);
+    match table {
+        Some(table) => rules.schema.relation(table.oid),
+        None => rules.schema.relations.values().find(|relation| relation.qualified() == qualified),
+    }
 }
 
 impl About<'_> {
@@ -74,12 +83,7 @@ impl About<'_> {
     }
 
     fn relation(&self, qualified: &str) -> Option<&Arc<Relation>> {
-        let rules = self.request.rules;
-        let table = rules.tables.values().find(|table| *table.name == *qualified);
-        match table {
-            Some(table) => rules.schema.relation(table.oid),
-            None => rules.schema.relations.values().find(|relation| relation.qualified() == qualified),
-        }
+        relation_named(self.request.rules, qualified)
     }
 
     fn says(&self, place: Option<(u32, i16)>, sealed: Option<&Arc<SealedColumn>>) -> Says<'_> {

@@ -15,6 +15,9 @@ impl Report {
         if let Some(refusal) = &self.refusal {
             lines.push(format!("hint: {}", refusal.hint));
         }
+        lines.extend(self.observed.iter().map(|place| {
+            format!("observed, not enforced: mode = \"observe\" ({place}); only what concerns sealed columns is done")
+        }));
         lines.extend(role(&self.role));
         lines.push(format!("search path: {}", self.search_path.join(", ")));
         for (at, statement) in self.statements.iter().enumerate() {

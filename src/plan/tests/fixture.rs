@@ -228,6 +228,7 @@ fn build() -> Rules {
         purposes: Vec::new(),
         reviewed: Vec::new(),
         grounds: Grounds::default(),
+        observe: None,
         copies: Default::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),

@@ -3,7 +3,7 @@
 use super::{ANALYST, APP, DEFAULT, DENIED, MASKED, WRITER, check};
 use crate::policy::rules::ClassId;
 
-const APPS: &[(&str, &str)] = &[
+pub(super) const APPS: &[(&str, &str)] = &[
     // Operations without meaning on sealed bytes.
     ("select id from users where email like 'a%'", "PV011 column public.users.email is sealed (deterministic): LIKE"),
     ("select id from users where email ilike 'a%'", "PV011 …ILIKE"),
