@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::support::{Site, connect};
+use crate::support::{Frame, Site, Wire, bind, connect, parse, query, run, sync};
 
 const POLICY: &str = r#"
 version = 1
@@ -132,7 +132,6 @@ async fn a_claim_only_narrows() {
         ("app", "%40billing", ""),
         ("app", "%40", ""),
         ("app", "%40nonsense", ""),
-        ("app", "", "?options=--pgveil.purpose%3Dbilling"),
         ("analyst", "%40care", ""),
         ("support", "%40care", ""),
     ] {
@@ -140,6 +139,10 @@ async fn a_claim_only_narrows() {
         let said = error.as_db_error().expect("the proxy answers");
         let what = (said.code().code(), said.message().contains("may not act for the purpose"));
         assert_eq!(what, ("28000", true), "{role} {database} {more}: {said}");
+    }
+    for claim in ["?options=--pgveil.purpose%3Dbilling", "?options=-c%20pgveil.purpose%3Dbilling"] {
+        let client = connect(&url(&site, "app", "", claim)).await.unwrap();
+        assert!(answer(&client, PEOPLE).await.contains("may not act for the purpose"), "{claim}");
     }
     let app = site.client("app").await;
     app.batch_execute("set pgveil.purpose = 'billing'").await.unwrap();
@@ -185,6 +188,9 @@ async fn the_setting_follows_the_transaction() {
     }
     // What was prepared before shows what is seen now, or has to be made again; `discard all` has dropped it here.
     assert!(app.query(&statement, &[]).await.is_err());
+    app.batch_execute("create function pg_temp.counted() returns int8 language sql as 'select count(*) from people'")
+        .await
+        .unwrap();
     let kept = app.prepare("select id from people order by id").await.unwrap();
     assert_eq!(app.query(&kept, &[]).await.unwrap().len(), 2);
     app.batch_execute("set pgveil.purpose = 'research'").await.unwrap();
@@ -223,6 +229,97 @@ async fn a_statement_claims_a_purpose_in_its_comment() {
     assert_eq!(answer(&app, "fetch all from c").await, "2");
     app.batch_execute("commit").await.unwrap();
     assert_eq!(answer(&app, PEOPLE).await, CARE);
+    // … and no other transaction's, however that one ends.
+    let claimed = format!("select count(*) from people /*pgveil.purpose='research'*/");
+    for (end, last) in [("commit and chain", "commit"), ("rollback; begin isolation level repeatable read", "rollback")]
+    {
+        app.batch_execute("begin").await.unwrap();
+        assert_eq!(answer(&app, &claimed).await, "1");
+        app.batch_execute("savepoint s; release s").await.unwrap();
+        assert_eq!(answer(&app, "select count(*) from people").await, "1", "{end}");
+        app.batch_execute(end).await.unwrap();
+        assert_eq!(answer(&app, "select count(*) from people").await, "2", "{end}");
+        app.batch_execute(last).await.unwrap();
+    }
+    // A claim in a failed block is none.
+    app.batch_execute("begin").await.unwrap();
+    assert!(answer(&app, "select 1/0").await.starts_with("22012"));
+    assert!(answer(&app, &claimed).await.starts_with("25P02"));
+    app.batch_execute("rollback").await.unwrap();
+    assert_eq!(answer(&app, &claimed).await, "1");
+    assert_eq!(answer(&app, "select count(*) from people").await, "2");
+}
+
+/// The first cells of every row that comes back until so many ReadyForQuery, and SQLSTATEs.
+fn said(wire: &mut Wire, message: &[u8], readies: usize) -> String {
+    wire.send(message);
+    let frames: Vec<Frame> = (0..readies).flat_map(|_| wire.until_ready()).collect();
+    let cell = |frame: &Frame| match frame.tag {
+        b'D' => Some(String::from_utf8_lossy(&frame.body[6..]).into_owned()),
+        b'E' => frame.field(b'C'),
+        _ => None,
+    };
+    frames.iter().filter_map(cell).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_has_one_purpose_and_its_neighbours_have_their_own() {
+    let site = site().await;
+    tokio::task::block_in_place(|| {
+        let mut wire = Wire::login(site.port(), "app", &site.database);
+        let (plain, research) =
+            ("select count(*) from people", "select count(*) from people /*pgveil.purpose='research'*/");
+        let run = |sql: &str| [parse(b"", sql.as_bytes()), bind(b"", b"", &[]), run(b"")].concat();
+        let batches = |texts: &[&str]| texts.iter().map(|sql| [run(sql), sync()].concat()).collect::<Vec<_>>().concat();
+        for _ in 0..5 {
+            let queries = [query(research), query(plain), query(research), query(plain)].concat();
+            assert_eq!(said(&mut wire, &queries, 4), "1 2 1 2");
+            assert_eq!(said(&mut wire, &batches(&[plain, research, research, plain]), 4), "2 1 1 2");
+        }
+        let care = "select count(*) from people /*pgveil.purpose='care'*/";
+        for (texts, answers) in [
+            (&["begin", care][..], "2"),
+            (&["commit", research], "55000"),
+            (&[research, plain], "1 1"),
+            (&[plain, research], "2 55000"),
+            (&["set application_name = 'rstudio'", plain], "55000"),
+        ] {
+            let one = [texts.iter().map(|sql| run(sql)).collect::<Vec<_>>().concat(), sync()].concat();
+            assert_eq!(said(&mut wire, &one, 1), answers, "{texts:?}");
+        }
+        assert_eq!(said(&mut wire, &query("rollback; reset application_name"), 1), "");
+        assert_eq!(said(&mut wire, &query(plain), 1), "2");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_default_for_the_setting_counts() {
+    let site = site().await;
+    site.sql(&format!("alter role app in database {} set pgveil.purpose = 'research'", site.database));
+    let app = site.client("app").await;
+    assert_eq!(answer(&app, PEOPLE).await, RESEARCH);
+    for sql in ["set pgveil.purpose = 'care'", "reset pgveil.purpose", "discard all"] {
+        app.batch_execute(sql).await.unwrap();
+        assert_eq!(answer(&app, PEOPLE).await, if sql.starts_with("set") { CARE } else { RESEARCH }, "{sql}");
+    }
+    site.sql(&format!("alter role app in database {} reset pgveil.purpose", site.database));
+    // While the catalog is read and a purpose is written down, both are waited for, each once.
+    let app = site.client("app").await;
+    app.batch_execute("begin; set local pgveil.purpose = 'research'").await.unwrap();
+    app.batch_execute("alter role app set geqo = on").await.unwrap();
+    app.batch_execute("commit").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let count = tokio::time::timeout(std::time::Duration::from_secs(20), answer(&app, "select count(*) from people"));
+    assert_eq!(count.await.expect("an answer"), "2");
+    site.sql("alter role app reset geqo");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_name_of_a_database_is_no_other_purpose() {
+    let site = site().await;
+    let long = format!("%40{}", "r".repeat(70));
+    let error = connect(&url(&site, "app", &long, "")).await.expect_err("there is no such purpose");
+    assert!(error.as_db_error().expect("the proxy answers").message().contains(&"r".repeat(63)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

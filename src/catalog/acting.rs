@@ -12,8 +12,11 @@ use super::{Connect, Line, control};
 use crate::clock::Now;
 use crate::error::{Code, Error, Refusal, Result};
 
-/// How long it may take.
-const DEADLINE: Duration = Duration::from_secs(3);
+/// How long one attempt may take.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Attempts, each after the first on a new connection.
+const TRIES: usize = 2;
 
 /// Rows of backends that have ended go this often.
 const SWEEP_NS: u64 = 60_000_000_000;
@@ -44,11 +47,19 @@ impl Acting {
     /// # Errors
     /// [`Code::UpstreamDown`]; the reason is in the log only.
     pub async fn write(&self, pid: u32, login: &str, purpose: &str) -> Result<(), Refusal> {
-        let error = match tokio::time::timeout(DEADLINE, self.ask(pid, login, purpose)).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(_) => Error::Unreachable("the control connection does not answer".into()),
-        };
+        let mut error = Error::Unreachable("the control connection does not answer".into());
+        for _ in 0..TRIES {
+            match tokio::time::timeout(DEADLINE, self.ask(pid, login, purpose)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(refused @ Error::Control(_))) => {
+                    error = refused;
+                    break;
+                }
+                Ok(Err(lost)) => error = lost,
+                // Its connection may be dead without a word.
+                Err(_) => self.line.give_up().await,
+            }
+        }
         tracing::error!(%error, "a session's purpose cannot be written down");
         Err(Refusal::new(
             Code::UpstreamDown,
@@ -71,7 +82,8 @@ impl Acting {
         match client.execute_typed(WRITE, &parameters).await.map_err(|e| control(&e))? {
             1 => Ok(()),
             _ => Err(Error::Control(format!(
-                "the control account does not see when the sessions of {login} began: it needs pg_read_all_stats"
+                "no session of {login} has the process id that the server gave: the control account needs pg_read_all_stats, \
+                 and the connection to the server must not lead through a pooler"
             ))),
         }
     }

@@ -29,6 +29,11 @@ impl Line {
         Self { connect, client: Mutex::default() }
     }
 
+    /// The next who asks gets another connection.
+    pub async fn give_up(&self) {
+        *self.client.lock().await = None;
+    }
+
     /// The connection, made anew if it was lost.
     ///
     /// # Errors

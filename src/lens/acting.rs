@@ -34,7 +34,8 @@ pub(super) fn definitions() -> [Statement; 2] {
              if acting <> $1 then raise exception 'the session does not act for this purpose' \
              using errcode = 'insufficient_privilege', \
              hint = 'After a change of purpose, end a transaction that began with another.'; end if; \
-             return true; end $$",
+             return true; end $$;\n\
+             grant execute on function pgveil.acts_for(text) to public",
         ),
     ]
 }

@@ -108,7 +108,7 @@ async fn within(
     let mut rules = compiled(policy, &schema, &|column| known(&schema, column))?;
     let mut lenses = views::read_lens_facts(client, &rules.views).await?;
     if mode.lenses == Lenses::Remove {
-        let plan = Plan { statements: views::remove(&lenses), ..Plan::default() };
+        let plan = Plan { statements: views::remove(&lenses, &schema), ..Plan::default() };
         Runner { client, mode, progress }.run(&plan.statements).await?;
         return Ok(Applied { plan, ids: Vec::new(), warnings: Vec::new(), observes: policy.observe.is_some() });
     }

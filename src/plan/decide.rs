@@ -179,7 +179,8 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
         own.iter().any(|token| ["insert", "update", "delete", "merge"].iter().any(|word| token.is_word(sql, word)));
     let (step_kind, access, writes) = match kind {
         _ if kind.is_transaction() => {
-            (StepKind::Transaction { restores: kind.restores_settings() }, Access::Other, false)
+            let (restores, ends) = (kind.restores_settings(), kind.ends_transaction());
+            (StepKind::Transaction { restores, ends }, Access::Other, false)
         }
         Kind::Query | Kind::With if into => (StepKind::Ddl { temporary, protected: false }, Access::Write, true),
         Kind::Query => (StepKind::Ordinary, Access::Read, false),
@@ -228,8 +229,12 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     if unseen {
         step.moves = Moves { settings: true, names: true, style: true };
     } else if sets(kind) || calls.settings || calls.user || calls.sql {
-        let settings = ["search_path", "role", "session_authorization", "pgveil.purpose"];
-        let names = moves(sql, own, &settings, &["schema", "authorization", "purpose"]);
+        let settings = ["search_path", "role", "session_authorization", "pgveil.purpose", "application_name"];
+        // An application's name may claim a purpose, and so may code that users have written.
+        let acts = request.rules.class(request.class).purpose.is_some();
+        let settings = &settings[..settings.len() - usize::from(!acts)];
+        let words = ["schema", "authorization", "purpose"];
+        let names = (acts && calls.user) || moves(sql, own, settings, &words);
         step.moves = Moves { settings: true, names, style: moves(sql, own, STYLES, &["zone"]) };
     }
     step

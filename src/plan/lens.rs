@@ -13,7 +13,7 @@ use crate::error::{Code, Refusal};
 use crate::policy::rules::Lens;
 use crate::sql::Span;
 use crate::sql::copy_stmt::{Copy, Direction, Source};
-use crate::sql::lexer::Token;
+use crate::sql::lexer::{Token, TokenKind};
 use crate::sql::name::{ident, is_ident, quoted};
 use crate::sql::resolve::Found;
 use crate::sql::schema::Relation;
@@ -30,6 +30,48 @@ pub(super) const COPY_HINT: &str = "Use INSERT, which may take many rows at once
 pub(super) fn asks_schema(request: &Request<'_>, tokens: &[Token]) -> bool {
     let class = request.rules.class(request.class);
     class.lens.is_some() && tokens.iter().any(|token| token.is_word(request.sql, "current_schema"))
+}
+
+/// One `insert into` of a table that has a view for it.
+struct Insert {
+    /// Where its name stands.
+    place: Range<usize>,
+    table: u32,
+    /// The schema of that view.
+    schema: Arc<str>,
+    /// Its ON CONFLICT updates.
+    updates: bool,
+    /// Where RETURNING speaks of the row, if no query stands in it.
+    returning: Range<usize>,
+}
+
+impl Insert {
+    fn new(sql: &str, own: &[Token], place: Range<usize>, table: u32, schema: Arc<str>) -> Self {
+        // The tokens of this INSERT that stand in no parentheses.
+        let (mut level, mut depth, mut end) = (Vec::new(), 0_usize, own.len());
+        for (at, token) in own.iter().enumerate().skip(place.end) {
+            match token.kind {
+                TokenKind::Punct(b'(') => depth += 1,
+                TokenKind::Punct(b')') if depth == 0 => {
+                    end = at;
+                    break;
+                }
+                TokenKind::Punct(b')') => depth -= 1,
+                _ if depth == 0 => level.push(at),
+                _ => {}
+            }
+        }
+        let is = |at: usize, word: &str| own[at].is_word(sql, word);
+        let updates = level.windows(3).any(|three| ["do", "update", "set"].iter().zip(three).all(|(w, at)| is(*at, w)));
+        let from = level.iter().copied().find(|at| is(*at, "returning")).unwrap_or(end);
+        let queries = (from..end).any(|at| is(at, "select"));
+        Self { place, table, schema, updates, returning: if queries { end..end } else { from..end } }
+    }
+
+    /// A column named there is one of the inserted row.
+    fn returns(&self, at: usize) -> bool {
+        self.returning.contains(&at)
+    }
 }
 
 impl Text<'_> {
@@ -55,10 +97,13 @@ impl Text<'_> {
         }
     }
 
-    /// What `insert into` names becomes the view through which rows are inserted. The places of those names.
-    fn name_inserts(&mut self, lens: &Lens, own: &[Token]) -> Vec<Range<usize>> {
+    /// What `insert into` names becomes the view through which rows are inserted.
+    ///
+    /// # Errors
+    /// ON CONFLICT DO UPDATE of a table of which some rows are hidden: PostgreSQL would say that a right is missing.
+    fn name_inserts(&mut self, lens: &Lens, own: &[Token]) -> Result<Vec<Insert>, Refusal> {
         let sql = self.request.sql;
-        let mut places = Vec::new();
+        let mut inserts = Vec::new();
         for at in 2..own.len() {
             if !own[at - 2].is_word(sql, "insert") || !own[at - 1].is_word(sql, "into") {
                 continue;
@@ -72,38 +117,35 @@ impl Text<'_> {
                 name.push(ident(sql, part).into_owned());
                 end += 2;
             }
-            let found = self.names().find(&name);
-            let Found::Relation(relation) = found else { continue };
+            let Found::Relation(relation) = self.names().find(&name) else { continue };
             let table = lens.table_of(relation.oid).unwrap_or(relation.oid);
-            if let Some((schema, _)) = lens.inserts.get(&table) {
-                let whole = Span { start: own[at].span.start, end: own[end - 1].span.end };
-                let text = format!("{}.{}", quoted(schema), quoted(&relation.name));
-                self.replace(whole, text.into());
-                places.push(at..end);
+            let Some((schema, _)) = lens.inserts.get(&table) else { continue };
+            let whole = Span { start: own[at].span.start, end: own[end - 1].span.end };
+            let text = format!("{}.{}", quoted(schema), quoted(&relation.name));
+            self.replace(whole, text.into());
+            let insert = Insert::new(sql, own, at..end, table, schema.clone());
+            if insert.updates {
+                return Err(Refusal::new(
+                    Code::AboveClearance,
+                    "ON CONFLICT DO UPDATE could reach a row that is hidden from this role",
+                    "Use UPDATE, and where it finds no row INSERT … ON CONFLICT DO NOTHING.",
+                ));
             }
+            inserts.push(insert);
         }
-        places
+        Ok(inserts)
     }
 
     /// `schema.table` becomes the view's, wherever the two words stand: in FROM, before a column, in a definition.
     ///
     /// # Errors
-    /// ON CONFLICT DO UPDATE of a table of which some rows are hidden: PostgreSQL would say that a right is missing.
+    /// As [`Text::name_inserts`].
     pub(super) fn name_views(&mut self, range: Range<usize>) -> Result<(), Refusal> {
         let Some(lens) = self.request.rules.class(self.request.class).lens.clone() else { return Ok(()) };
         let sql = self.request.sql;
         let own = &self.tokens[range];
         self.name_schema(own);
-        let inserts = self.name_inserts(&lens, own);
-        let updates =
-            |four: &[Token]| ["do", "update", "set"].iter().zip(four).all(|(word, token)| token.is_word(sql, word));
-        if !inserts.is_empty() && own.windows(3).any(updates) {
-            return Err(Refusal::new(
-                Code::AboveClearance,
-                "ON CONFLICT DO UPDATE could reach a row that is hidden from this role",
-                "Use UPDATE, and where it finds no row INSERT … ON CONFLICT DO NOTHING.",
-            ));
-        }
+        let inserts = self.name_inserts(&lens, own)?;
         let database = self.request.rules.schema.database.as_str();
         for (at, three) in own.windows(3).enumerate() {
             // `database.schema.table` is the same table.
@@ -113,7 +155,7 @@ impl Text<'_> {
                 _ if !own[at - 1].is_punct(b'.') => true,
                 _ => *ident(sql, &own[at - 2]) == *database && (at < 3 || !own[at - 3].is_punct(b'.')),
             };
-            if inserts.iter().any(|place| place.contains(&at)) {
+            if inserts.iter().any(|insert| insert.place.contains(&at)) {
                 continue;
             }
             if !whole || !is_ident(&three[0]) || !three[1].is_punct(b'.') || !is_ident(&three[2]) {
@@ -121,9 +163,9 @@ impl Text<'_> {
             }
             let Some(view_schema) = lens.schemas.get(&*ident(sql, &three[0])) else { continue };
             let table = self.request.rules.schema.named(&ident(sql, &three[0]), &ident(sql, &three[2]));
-            if table.is_some_and(|table| lens.views.contains_key(&table.oid)) {
-                self.replace(three[0].span, quoted(view_schema).into());
-            }
+            let Some(table) = table.filter(|table| lens.views.contains_key(&table.oid)) else { continue };
+            let returned = inserts.iter().find(|insert| insert.returns(at) && insert.table == table.oid);
+            self.replace(three[0].span, quoted(returned.map_or(view_schema, |insert| &insert.schema)).into());
         }
         Ok(())
     }

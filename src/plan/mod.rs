@@ -230,6 +230,8 @@ pub enum StepKind {
     Transaction {
         /// It may take settings back: COMMIT those of SET LOCAL, ROLLBACK all since.
         restores: bool,
+        /// It is over, perhaps with another one in its place.
+        ends: bool,
     },
     /// CREATE, ALTER, DROP, GRANT, COMMENT, …: the catalog may differ afterwards.
     Ddl {

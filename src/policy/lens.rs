@@ -94,7 +94,9 @@ impl View {
     }
 
     fn sign(&mut self) {
-        let digest = Sha256::digest(self.create().as_bytes());
+        // What is granted on it differs, too.
+        let kind = if self.conditional() { "\n-- insert elsewhere" } else { "" };
+        let digest = Sha256::digest(format!("{}{kind}", self.create()).as_bytes());
         self.mark = format!("pgveil lens {}", hex::encode(&digest[..16]));
     }
 

@@ -163,7 +163,7 @@ impl Mind for Live {
 
     fn waiting(&self) -> bool {
         let session = &self.session;
-        session.waiting_for_catalog() || session.waiting_for_credential() || session.waiting_for_purpose().is_some()
+        session.waiting_for_catalog() || session.waiting_for_credential() || session.waiting_for_purpose()
     }
 
     fn look_up(&mut self) -> LookUp {
@@ -180,7 +180,7 @@ impl Mind for Live {
                 let _ = tell.send(found);
             });
         }
-        if let Some((pid, purpose)) = self.session.waiting_for_purpose() {
+        if let Some((pid, purpose)) = self.session.write_purpose() {
             let (acting, actor) = (self.world.acting.clone(), self.session.actor().clone());
             let (tell, asked) = oneshot::channel();
             self.asked = Some(Asked::Purpose(asked));

@@ -234,13 +234,15 @@ impl Session {
             let message = "a temporary table may not hide a protected one";
             return Some(Refusal::new(Code::ReservedName, message, "give it another name"));
         }
-        let claim = protected.then(|| self.false_claim(rules)).flatten();
+        // What nobody can see into may reach something protected.
+        let unseen = self.observed(rules).is_none() && plan.steps.iter().any(|step| step.touches_unknown);
+        let claim = (protected || unseen).then(|| self.false_claim(rules)).flatten();
         claim.or_else(|| plan.steps.iter().find_map(|step| self.copies_by_execute(step, rules)))
     }
 
     /// A change is under way in the same pipeline, or taken back by an end of the transaction in the same text.
     fn uncertain(&self, plan: &Plan, moving: bool, in_block: bool) -> bool {
-        let restores = |s: &Step| s.kind == StepKind::Transaction { restores: true };
+        let restores = |s: &Step| matches!(s.kind, StepKind::Transaction { restores: true, .. });
         let restored = plan.steps.len() > 1 && plan.steps.iter().any(restores);
         (moving && self.open_pipeline) || (restored && in_block)
     }
@@ -254,7 +256,7 @@ impl Session {
         for step in &plan.steps {
             self.moving |= self.moved_by(step);
             match step.kind {
-                StepKind::Transaction { restores } => {
+                StepKind::Transaction { restores, .. } => {
                     if restores {
                         self.moving |= self.in_block;
                     }

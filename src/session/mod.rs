@@ -171,7 +171,7 @@ pub struct Context<'a> {
     pub catalog_deadline_passed: bool,
     /// What the look-up that [`Session::waiting_for_credential`] asks for has brought.
     pub credential: Option<Result<Credential, Refusal>>,
-    /// Whether the purpose that [`Session::waiting_for_purpose`] tells has been written down.
+    /// Whether the purpose that [`Session::write_purpose`] tells has been written down.
     pub purpose: Option<Result<(), Refusal>>,
 }
 
@@ -390,6 +390,9 @@ impl Session {
     /// [`Close`] when the connection must end.
     pub fn client(&mut self, input: &mut BytesMut, cx: &mut Context<'_>) -> Result<(), Close> {
         self.follow_rules(cx);
+        if let Some(done) = cx.purpose.take() {
+            self.purpose_written(done, cx)?;
+        }
         if self.waiting {
             // Newer rules alone do not do: they may come from a look that began before what is waited for.
             if !cx.catalog_deadline_passed {
@@ -398,9 +401,8 @@ impl Session {
             (self.waiting, self.stale) = (false, false);
             self.retry = true;
         }
-        if self.purpose_pending() {
-            let Some(done) = cx.purpose.take() else { return Ok(()) };
-            self.purpose_recorded(done, cx)?;
+        if self.waiting_for_purpose() {
+            return Ok(());
         }
         if self.waiting_for_credential() {
             let Some(found) = cx.credential.take() else { return Ok(()) };
@@ -534,7 +536,7 @@ impl Session {
             || self.probing
             || self.sync_held
             || self.waiting
-            || self.purpose_pending()
+            || self.waiting_for_purpose()
             || self.phase == Phase::Transparent
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Close, Context, Phase, Session};
 use crate::error::{Code, Refusal};
 use crate::event::{Actor, PurposeBy};
-use crate::policy::purpose::{by_application, by_tags};
+use crate::policy::purpose::{Act, by_application, by_tags};
 use crate::policy::rules::Rules;
 use crate::sql::comment;
 use crate::wire::startup::Startup;
@@ -27,11 +27,15 @@ pub(super) struct Purpose {
     setting: String,
     /// By a comment: of the statement, or of the latest in its transaction that has one.
     comment: Option<Arc<str>>,
-    /// The server knows [`SETTING`], so that it can be asked for.
+    /// The login has purposes, so [`SETTING`] is asked for.
     pub(super) followed: bool,
+    /// The server has been told of it.
+    pub(super) defined: bool,
     /// What the control connection has written for this backend.
     recorded: Option<Arc<str>>,
-    /// It is being written; client input waits.
+    /// What it is writing.
+    writing: Option<Arc<str>>,
+    /// It is to be written, or being written; client input waits.
     waiting: bool,
 }
 
@@ -44,30 +48,27 @@ pub(super) enum Claimed {
     Later,
 }
 
-/// Reads what a startup packet claims, and takes it out of the database's name and of `options`.
+/// Reads what a startup packet claims, and takes it out of the database's name. What `options` claims the server says.
 pub(super) fn at_startup(startup: &mut Startup, role: &str, served: &str, rules: &Rules) -> Result<Purpose, Refusal> {
-    let mut purpose = Purpose::default();
     let acts = &rules.class(rules.class_of(role)).acts;
-    let check = |claim: &str| match acts.iter().find(|act| *act.purpose == *claim) {
-        Some(act) => Ok(act.purpose.clone()),
-        None => Err(refusal(claim, role, rules).with_sqlstate(crate::error::SqlState(*b"28000"))),
+    let mut purpose = Purpose { followed: !acts.is_empty(), ..Purpose::default() };
+    let check = |claim: &[u8]| {
+        let claim = String::from_utf8_lossy(claim);
+        match acts.iter().find(|act| *act.purpose == *claim) {
+            Some(act) => Ok(act.purpose.clone()),
+            None => Err(refusal(&claim, role, rules).with_sqlstate(crate::error::SqlState(*b"28000"))),
+        }
     };
-    let database = startup.database().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
-    let claimed = database.strip_prefix(served).and_then(|rest| rest.strip_prefix('@'));
-    if let Some(claim) = claimed.filter(|_| database != served) {
+    // Not as it is cut for PostgreSQL: a cut purpose may be another one.
+    let database = startup.parameter("database").unwrap_or_default();
+    let claimed = database.strip_prefix(served.as_bytes()).and_then(|rest| rest.strip_prefix(b"@"));
+    if let Some(claim) = claimed {
         purpose.database = Some(check(claim)?);
         startup.set("database", served.as_bytes());
     }
-    let option = startup.take_option(SETTING);
-    let setting = startup.parameter(SETTING).map(<[u8]>::to_vec).or(option).unwrap_or_default();
-    if !setting.is_empty() {
-        purpose.setting = String::from_utf8_lossy(&setting).into_owned();
-        check(&purpose.setting)?;
-    }
-    if !acts.is_empty() {
-        // Known from the start, it can be asked for with SHOW, which takes no snapshot.
-        startup.set(SETTING, &setting);
-        purpose.followed = true;
+    let setting = |(name, _): &&(Vec<u8>, Vec<u8>)| name.eq_ignore_ascii_case(SETTING.as_bytes());
+    if let Some((_, value)) = startup.parameters.iter().rev().find(setting).filter(|(_, value)| !value.is_empty()) {
+        purpose.setting = check(value)?.to_string();
     }
     Ok(purpose)
 }
@@ -94,32 +95,40 @@ impl Session {
         value.clone_into(&mut self.purpose.setting);
     }
 
-    /// The purpose that is to be written down for this backend: its process id and the purpose.
-    pub fn waiting_for_purpose(&self) -> Option<(u32, Arc<str>)> {
+    /// The purpose that is to be written down for this backend: its process id and the purpose. It is being written from
+    /// here on.
+    pub fn write_purpose(&mut self) -> Option<(u32, Arc<str>)> {
         let key = self.key.as_ref().filter(|_| self.purpose.waiting)?;
-        Some((key.theirs.pid, self.class_purpose.clone()?))
+        let purpose = self.purpose.writing.clone().or_else(|| self.class_purpose.clone())?;
+        self.purpose.writing = Some(purpose.clone());
+        Some((key.theirs.pid, purpose))
     }
 
-    pub(super) fn purpose_pending(&self) -> bool {
+    /// Client input waits for [`Session::write_purpose`] to be done.
+    pub fn waiting_for_purpose(&self) -> bool {
         self.purpose.waiting
+    }
+
+    /// What is claimed when the statement's comment claims that.
+    fn chosen<'a>(&self, comment: Option<&str>, rules: &'a Rules) -> Option<(&'a Act, PurposeBy)> {
+        let acts = &rules.class(rules.class_of(&self.actor.role)).acts;
+        let named = |claim: &str| acts.iter().find(|act| *act.purpose == *claim);
+        let purpose = &self.purpose;
+        None.or_else(|| Some((named(purpose.database.as_deref()?)?, PurposeBy::Database)))
+            .or_else(|| Some((named(comment?)?, PurposeBy::Comment)))
+            .or_else(|| Some((named(&purpose.setting)?, PurposeBy::Setting)))
+            .or_else(|| {
+                let claimed = by_application(&rules.purposes, acts, &self.actor.application)?;
+                Some((claimed, PurposeBy::Application))
+            })
+            .or_else(|| Some((acts.first()?, PurposeBy::Role)))
     }
 
     /// Judges the session by what it claims now. Where PostgreSQL checks the purpose, client input waits until that is
     /// written down.
     pub(super) fn act(&mut self, cx: &Context<'_>) {
         let own = cx.rules.class_of(&self.actor.role);
-        let acts = &cx.rules.class(own).acts;
-        let named = |claim: &str| acts.iter().find(|act| *act.purpose == *claim);
-        let purpose = &self.purpose;
-        let chosen = None
-            .or_else(|| Some((named(purpose.database.as_deref()?)?, PurposeBy::Database)))
-            .or_else(|| Some((named(purpose.comment.as_deref()?)?, PurposeBy::Comment)))
-            .or_else(|| Some((named(&purpose.setting)?, PurposeBy::Setting)))
-            .or_else(|| {
-                let claimed = by_application(&cx.rules.purposes, acts, &self.actor.application)?;
-                Some((claimed, PurposeBy::Application))
-            })
-            .or_else(|| Some((acts.first()?, PurposeBy::Role)));
+        let chosen = self.chosen(self.purpose.comment.as_deref(), cx.rules);
         let class = cx.rules.acting(chosen.map_or(own, |(act, _)| act.class));
         self.names += u64::from(class != self.class);
         self.class = class;
@@ -129,18 +138,26 @@ impl Session {
             let purpose = name.map(str::to_owned);
             self.actor = Actor { purpose, purpose_by: by, ..Actor::clone(&self.actor) }.into();
         }
-        let checked = acts.len() > 1 && cx.rules.class(class).lens.is_some();
-        self.purpose.waiting = checked && self.phase == Phase::Ready && self.purpose.recorded != self.class_purpose;
+        let checked = cx.rules.class(own).acts.len() > 1 && cx.rules.class(class).lens.is_some();
+        let due = checked && self.purpose.recorded != self.class_purpose;
+        self.purpose.waiting = self.phase == Phase::Ready && (due || self.purpose.writing.is_some());
     }
 
     /// The control connection has written the purpose down, or could not.
-    pub(super) fn purpose_recorded(&mut self, done: Result<(), Refusal>, cx: &mut Context<'_>) -> Result<(), Close> {
-        self.purpose.waiting = false;
-        match done {
-            Ok(()) => self.purpose.recorded.clone_from(&self.class_purpose),
-            Err(refusal) => return Err(self.fatal(&refusal, "the session's purpose could not be written down", cx)),
+    pub(super) fn purpose_written(&mut self, done: Result<(), Refusal>, cx: &mut Context<'_>) -> Result<(), Close> {
+        let written = self.purpose.writing.take();
+        if let Err(refusal) = done {
+            return Err(self.fatal(&refusal, "the session's purpose could not be written down", cx));
         }
+        self.purpose.recorded = written;
+        // Something else may be claimed by now.
+        self.act(cx);
         Ok(())
+    }
+
+    /// A transaction has ended, and with it what comments claimed in it.
+    pub(super) fn claims_ended(&mut self) {
+        self.unsettled |= self.purpose.comment.take().is_some();
     }
 
     /// Why nothing protected is given to this session: it claims a purpose that it does not have.
@@ -180,13 +197,16 @@ impl Session {
             }
             None => by_tags(&cx.rules.purposes, acts, &tags).map(|act| act.purpose.clone()),
         };
-        // FETCH and COMMIT say nothing, and mean what their transaction has begun.
-        if claimed == self.purpose.comment || (claimed.is_none() && (self.transaction != b'I' || self.busy())) {
+        // In a failed block nothing is given until it has ended.
+        if claimed == self.purpose.comment || self.transaction == b'E' {
             return Ok(Claimed::Yes);
         }
-        if self.busy() {
-            if !self.open_pipeline {
-                return Ok(Claimed::Later);
+        if self.open_pipeline {
+            let now = self.chosen(self.purpose.comment.as_deref(), cx.rules).map(|(act, _)| act);
+            let then = self.chosen(claimed.as_deref(), cx.rules).map(|(act, _)| act);
+            // What says nothing means what its transaction has begun.
+            if now == then || (claimed.is_none() && !self.block_changes) {
+                return Ok(Claimed::Yes);
             }
             return Err(Refusal::new(
                 Code::CatalogStale,
@@ -194,14 +214,16 @@ impl Session {
                 "send Sync before it",
             ));
         }
+        if !self.pending.is_empty() {
+            return Ok(Claimed::Later);
+        }
+        // So do FETCH and COMMIT.
+        if claimed.is_none() && self.transaction != b'I' {
+            return Ok(Claimed::Yes);
+        }
         self.purpose.comment = claimed;
         self.act(cx);
-        let asked = self.lens_moved(cx) && self.transaction != b'E' && self.put_path(cx);
+        let asked = self.lens_moved(cx) && self.put_path(cx);
         Ok(if asked || self.purpose.waiting { Claimed::Later } else { Claimed::Yes })
-    }
-
-    /// The server still works on something of this session.
-    fn busy(&self) -> bool {
-        !self.pending.is_empty() || self.open_pipeline
     }
 }

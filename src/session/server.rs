@@ -284,7 +284,12 @@ impl Session {
                 ddl.far_reaching |= step.far_reaching;
                 self.fresh.extend(step.creates_sealed.as_ref().map(|name| name.to_lowercase()));
             }
-            StepKind::Transaction { restores: true } if self.in_block.settings => self.unsettled = true,
+            StepKind::Transaction { restores, ends } => {
+                self.unsettled |= *restores && self.in_block.settings;
+                if *ends {
+                    self.claims_ended();
+                }
+            }
             _ => {}
         }
     }

@@ -19,6 +19,11 @@ use super::{Close, Context, Phase, Session};
 /// What is followed, in the order of the answers; the last only where it is known. SHOW takes no snapshot.
 const PROBE: [&str; 5] = ["search_path", "bytea_output", "extra_float_digits", "role", SETTING];
 
+/// Asks for the purpose the first time, outside any transaction: from here on SHOW knows the setting, whose default stays
+/// the role's or database's.
+const DEFINE: &str = "select pg_catalog.set_config('pgveil.purpose', \
+     coalesce(pg_catalog.current_setting('pgveil.purpose', true), ''), false)";
+
 /// What a SET or set_config of that text may not do.
 pub(super) fn pinned(sql: &str) -> Option<Refusal> {
     let tokens = sql::lex(sql, usize::MAX).ok()?;
@@ -61,7 +66,11 @@ impl Session {
         for setting in &PROBE[..followed] {
             // Shorter than any limit.
             let _ = encode::raw(cx.to_server, b'C', b"Spgveil_\0");
-            let _ = encode::raw(cx.to_server, b'P', format!("pgveil_\0show {setting}\0\0\0").as_bytes());
+            let text = match *setting {
+                SETTING if !std::mem::replace(&mut self.purpose.defined, true) => DEFINE.to_owned(),
+                setting => format!("show {setting}"),
+            };
+            let _ = encode::raw(cx.to_server, b'P', format!("pgveil_\0{text}\0\0\0").as_bytes());
             let _ = encode::raw(cx.to_server, b'B', b"pgveil_\0pgveil_\0\0\0\0\0\0\0");
             let _ = encode::raw(cx.to_server, b'E', b"pgveil_\0\0\0\0\0");
             let _ = encode::raw(cx.to_server, b'C', b"Ppgveil_\0");

@@ -97,6 +97,11 @@ impl Kind {
         matches!(self, Kind::Commit | Kind::Rollback | Kind::RollbackTo | Kind::PrepareTransaction)
     }
 
+    /// The transaction is over.
+    pub fn ends_transaction(self) -> bool {
+        matches!(self, Kind::Commit | Kind::Rollback | Kind::PrepareTransaction)
+    }
+
     /// The catalog may differ afterwards.
     pub fn is_ddl(self) -> bool {
         matches!(

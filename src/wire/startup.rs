@@ -72,36 +72,6 @@ impl Startup {
         self.parameters.push((name.as_bytes().to_vec(), value.to_vec()));
     }
 
-    /// Takes a setting out of `options` (`-c name=value`, `--name=value`): its last value there. The other options stay as
-    /// they are written.
-    pub fn take_option(&mut self, name: &str) -> Option<Vec<u8>> {
-        let options = self.parameter("options")?.to_vec();
-        let words = option_words(&options);
-        let (mut kept, mut value) = (Vec::with_capacity(options.len()), None);
-        let mut at = 0;
-        while let Some((raw, word)) = words.get(at) {
-            let next = words.get(at + 1).filter(|_| word == b"-c");
-            let setting = match next {
-                Some((_, setting)) => Some(setting.as_slice()),
-                None => word.strip_prefix(b"--").or_else(|| word.strip_prefix(b"-c")),
-            };
-            let taken = setting.and_then(|setting| assigned(setting, name));
-            if taken.is_some() {
-                value = taken;
-            } else {
-                for raw in std::iter::once(*raw).chain(next.map(|(raw, _)| *raw)) {
-                    kept.extend_from_slice(if kept.is_empty() { b"" } else { b" " });
-                    kept.extend_from_slice(raw);
-                }
-            }
-            at += 1 + usize::from(next.is_some());
-        }
-        if value.is_some() {
-            self.set("options", &kept);
-        }
-        value
-    }
-
     /// Appends the packet.
     ///
     /// # Errors
@@ -122,34 +92,6 @@ impl Startup {
         out.put_u8(0);
         Ok(())
     }
-}
-
-/// Words of `options` as written and as meant: white space parts them, a backslash takes the next byte as it is
-/// (`pg_split_opts`, PostgreSQL's `postinit.c`).
-fn option_words(options: &[u8]) -> Vec<(&[u8], Vec<u8>)> {
-    let mut words = Vec::new();
-    let mut at = 0;
-    while at < options.len() {
-        if options[at].is_ascii_whitespace() || options[at] == 0x0b {
-            at += 1;
-            continue;
-        }
-        let (start, mut word) = (at, Vec::new());
-        while at < options.len() && !(options[at].is_ascii_whitespace() || options[at] == 0x0b) {
-            at += usize::from(options[at] == b'\\' && at + 1 < options.len());
-            word.push(options[at]);
-            at += 1;
-        }
-        words.push((&options[start..at], word));
-    }
-    words
-}
-
-/// The value if it is that setting; `-` stands for `_` (`ParseLongOption`, PostgreSQL's `guc.c`).
-fn assigned(setting: &[u8], name: &str) -> Option<Vec<u8>> {
-    let at = memchr::memchr(b'=', setting)?;
-    let given: Vec<u8> = setting[..at].iter().map(|b| if *b == b'-' { b'_' } else { b.to_ascii_lowercase() }).collect();
-    (given == name.as_bytes()).then(|| setting[at + 1..].to_vec())
 }
 
 fn cut(name: &[u8]) -> &[u8] {
@@ -310,22 +252,6 @@ mod tests {
         let mut body = vec![0, 3, 0, 0];
         body.extend_from_slice(pairs);
         parse(&packet(&body))
-    }
-
-    #[test]
-    fn a_setting_is_taken_out_of_options() {
-        let taken = |options: &str| {
-            let mut startup = Startup { major: 3, minor: 0, parameters: vec![] };
-            startup.set("options", options.as_bytes());
-            let value = startup.take_option("pgveil.purpose").map(|v| String::from_utf8(v).unwrap());
-            (value, String::from_utf8(startup.parameter("options").unwrap().to_vec()).unwrap())
-        };
-        let some = |value: &str, rest: &str| (Some(value.to_owned()), rest.to_owned());
-        assert_eq!(taken("-c pgveil.purpose=care"), some("care", ""));
-        assert_eq!(taken("-c geqo=off  --pgveil.purpose=a\\ b -c x.y=1"), some("a b", "-c geqo=off -c x.y=1"));
-        assert_eq!(taken("-cpgveil.purpose=a --PGVEIL.purpose=b"), some("b", ""));
-        assert_eq!(taken("-c geqo=of\\f -c"), (None, "-c geqo=of\\f -c".to_owned()));
-        assert_eq!(taken("-c x=pgveil.purpose=a"), (None, "-c x=pgveil.purpose=a".to_owned()));
     }
 
     #[test]

@@ -47,6 +47,13 @@ pub(super) struct Rights {
     pub(super) columns: BTreeMap<Privilege, BTreeSet<String>>,
 }
 
+impl Rights {
+    /// Of all of it, or of some columns.
+    pub(super) fn holds(&self, privilege: Privilege) -> bool {
+        self.whole.contains(&privilege) || self.columns.contains_key(&privilege)
+    }
+}
+
 /// A right that was granted to that role itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Direct {

@@ -18,7 +18,7 @@ use super::ddl::{Statement, literal, name};
 use crate::mask::sql as masks;
 use crate::policy::lens::{OWNER, View};
 use crate::policy::problem::Problem;
-use crate::sql::schema::Schema;
+use crate::sql::schema::{Relation, Schema};
 use crate::sql::{self, ident};
 
 pub(super) fn qualified(schema: &str, relation: &str) -> String {
@@ -64,7 +64,7 @@ pub(super) fn plan(views: &[View], schema: &Schema, facts: &LensFacts, control: 
         lenses.superuser.push(acting::statistics(&name(control)));
     }
     lenses.statements.extend(foundation(facts, by_purpose));
-    let mut build = Build { schema, facts, statements: &mut lenses.statements, refused: &mut lenses.refused };
+    let mut build = Build { schema, views, facts, statements: &mut lenses.statements, refused: &mut lenses.refused };
     build.owners_rights(views);
     build.schemas(views);
     views.iter().for_each(|view| build.view(view));
@@ -116,6 +116,7 @@ fn foundation(facts: &LensFacts, by_purpose: bool) -> Vec<Statement> {
 
 struct Build<'a> {
     schema: &'a Schema,
+    views: &'a [View],
     facts: &'a LensFacts,
     statements: &'a mut Vec<Statement>,
     refused: &'a mut Vec<Problem>,
@@ -135,7 +136,7 @@ impl Build<'_> {
         let key = (view.grantee.to_string(), view.base);
         let mut rights = self.facts.rights.get(&key).cloned().unwrap_or_default();
         let lenses = self.schema.lens_views.keys().filter_map(|oid| self.schema.relation(*oid));
-        for lens in lenses.filter(|lens| lens.reads.contains(&view.base)) {
+        for lens in lenses.filter(|lens| self.stands_for(lens, view)) {
             let of_lens = (view.grantee.to_string(), lens.schema.to_string(), lens.name.to_string());
             let Some(kept) = self.facts.view_rights.get(&of_lens) else { continue };
             rights.whole.extend(&kept.whole);
@@ -146,10 +147,22 @@ impl Build<'_> {
         rights
     }
 
+    /// A lens, wanted or left over, of the same table as the view. What it reads may also stand in a condition.
+    fn stands_for(&self, lens: &Relation, view: &View) -> bool {
+        let same = |other: &&View| other.schema == lens.schema && other.name == lens.name;
+        match self.views.iter().find(same) {
+            Some(wanted) => wanted.base == view.base,
+            None => {
+                let of_schema = |schema: &str| lens.schema.trim_end_matches("_insert").ends_with(schema);
+                lens.name == view.name && lens.reads.contains(&view.base) && of_schema(&view.base_schema)
+            }
+        }
+    }
+
     /// What of that is given on this view, where one is for INSERT and another for the rest.
     fn given(&self, view: &View) -> Rights {
         let mut rights = self.wanted(view);
-        let inserts = rights.whole.contains(&Privilege::Insert) || rights.columns.contains_key(&Privilege::Insert);
+        let inserts = rights.holds(Privilege::Insert);
         let here = |privilege: &Privilege| match (view.conditional(), view.inserts) {
             (false, _) => true,
             (true, false) => *privilege != Privilege::Insert,
@@ -238,6 +251,12 @@ impl Build<'_> {
         let wanted = self.given(view);
         let key = (view.grantee.to_string(), view.schema.to_string(), view.name.to_string());
         let held = self.facts.view_rights.get(&key).filter(|_| !made_anew).cloned().unwrap_or_default();
+        let (held, surplus) = (&held, held.whole.iter().chain(held.columns.keys()));
+        let surplus: BTreeSet<Privilege> = surplus.filter(|p| !wanted.holds(**p)).copied().collect();
+        for privilege in surplus {
+            let sql = format!("revoke {} on {relation} from {}", privilege.word(), name(&view.grantee));
+            self.add("not by this view", sql);
+        }
         for privilege in Privilege::ALL {
             if held.whole.contains(&privilege) {
                 continue;
@@ -347,7 +366,7 @@ impl Build<'_> {
 }
 
 /// The table and role of a statement that gives a right back; `None` where one of them is no more.
-fn undone(statement: &str, schema: &Schema) -> Option<(u32, String)> {
+pub(super) fn undone(statement: &str, schema: &Schema) -> Option<(u32, String)> {
     let tokens = sql::lex(statement, usize::MAX).ok()?;
     let end = match tokens.last()?.is_word(statement, "option") {
         true => tokens.len().checked_sub(3)?,

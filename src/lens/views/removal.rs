@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 
 use super::facts::LensFacts;
-use super::{name, qualified};
+use super::{name, qualified, undone};
 use crate::lens::acting;
 use crate::lens::ddl::Statement;
 use crate::mask::sql as masks;
 use crate::policy::lens::OWNER;
+use crate::sql::schema::Schema;
 
 /// Statements that leave the database as it was before the first lens. The order: rights first, so that no moment is
 /// without them.
-pub(in crate::lens) fn remove(facts: &LensFacts) -> Vec<Statement> {
+pub(in crate::lens) fn remove(facts: &LensFacts, schema: &Schema) -> Vec<Statement> {
     let mut statements: Vec<Statement> = Vec::new();
     let mut add = |why: &str, sql: String| statements.push(Statement::new(why, sql));
     let mut given = BTreeSet::new();
     for undo in facts.undo_statements.iter().rev() {
-        if given.insert(undo) {
+        // A table or role that is no more gets nothing back.
+        if undone(undo, schema).is_some() && given.insert(undo) {
             add("as it was before", undo.clone());
         }
     }

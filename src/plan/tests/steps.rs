@@ -171,8 +171,8 @@ fn cursors_by_name() {
 fn kinds_and_access() {
     let kind = |sql: &str| first(sql).kind;
     assert_eq!(kind(""), StepKind::Empty);
-    assert_eq!(kind("begin"), StepKind::Transaction { restores: false });
-    assert_eq!(kind("rollback to savepoint s"), StepKind::Transaction { restores: true });
+    assert_eq!(kind("begin"), StepKind::Transaction { restores: false, ends: false });
+    assert_eq!(kind("rollback to savepoint s"), StepKind::Transaction { restores: true, ends: false });
     assert!(first("do $$ $$").touches_unknown);
     assert!(first("select audit_it()").touches_unknown);
     assert!(!first("select now()").touches_unknown);
