@@ -230,11 +230,11 @@ async fn a_statement_claims_a_purpose_in_its_comment() {
     app.batch_execute("commit").await.unwrap();
     assert_eq!(answer(&app, PEOPLE).await, CARE);
     // … and no other transaction's, however that one ends.
-    let claimed = format!("select count(*) from people /*pgveil.purpose='research'*/");
+    let claimed = "select count(*) from people /*pgveil.purpose='research'*/";
     for (end, last) in [("commit and chain", "commit"), ("rollback; begin isolation level repeatable read", "rollback")]
     {
         app.batch_execute("begin").await.unwrap();
-        assert_eq!(answer(&app, &claimed).await, "1");
+        assert_eq!(answer(&app, claimed).await, "1");
         app.batch_execute("savepoint s; release s").await.unwrap();
         assert_eq!(answer(&app, "select count(*) from people").await, "1", "{end}");
         app.batch_execute(end).await.unwrap();
@@ -244,9 +244,9 @@ async fn a_statement_claims_a_purpose_in_its_comment() {
     // A claim in a failed block is none.
     app.batch_execute("begin").await.unwrap();
     assert!(answer(&app, "select 1/0").await.starts_with("22012"));
-    assert!(answer(&app, &claimed).await.starts_with("25P02"));
+    assert!(answer(&app, claimed).await.starts_with("25P02"));
     app.batch_execute("rollback").await.unwrap();
-    assert_eq!(answer(&app, &claimed).await, "1");
+    assert_eq!(answer(&app, claimed).await, "1");
     assert_eq!(answer(&app, "select count(*) from people").await, "2");
 }
 

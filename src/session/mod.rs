@@ -13,6 +13,7 @@ mod client;
 mod copy;
 mod failing;
 mod fields;
+mod finished;
 mod handles;
 mod limit;
 mod login;
