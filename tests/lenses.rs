@@ -372,6 +372,17 @@ fn apply_changes_nothing_twice_and_remove_leaves_what_was_there() {
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     assert_eq!(diff(&site), (Some(0), "the database is what the policy says\n".to_owned()));
+    // What somebody has made of a lens is named, and not dropped.
+    site.write("policy.toml", &POLICY.replace("mask = \"partial:1:0\"", "mask = \"null\""));
+    site.sql("create view other.mine as select nick from pgveil_lens_analyst_public.people; alter view other.mine owner to analyst");
+    let refused = site.pgveil(&["apply"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        said.contains("other.mine, a view of analyst, is made of the lens") && said.contains("drop view other.mine;"),
+        "{said}"
+    );
+    site.sql("drop view other.mine");
+    site.write("policy.toml", POLICY);
     // A change of the policy is a change of the lens, and rights stay.
     site.write("policy.toml", &POLICY.replace("mask = \"partial:1:0\"", "mask = \"null\""));
     let (code, said) = diff(&site);

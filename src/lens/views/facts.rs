@@ -65,6 +65,17 @@ pub(super) struct Direct {
     pub(super) grantable: bool,
 }
 
+/// A view that is made of a lens.
+#[derive(Clone, Debug)]
+pub(super) struct Dependent {
+    /// Schema and name of the lens.
+    pub(super) lens: (String, String),
+    /// Its own, for SQL.
+    pub(super) view: String,
+    pub(super) owner: String,
+    pub(super) temporary: bool,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct LensFacts {
@@ -96,6 +107,8 @@ pub struct LensFacts {
     pub(super) rights: HashMap<(String, u32), Rights>,
     /// The same of views that are there, by (role, schema, name).
     pub(super) view_rights: HashMap<(String, String, String), Rights>,
+    /// Views of others over lenses: they are in the way when a lens has to be made anew.
+    pub(super) dependents: Vec<Dependent>,
     /// What `--lenses` takes away.
     pub(super) direct: Vec<Direct>,
     /// (role, schema) with USAGE.
@@ -145,6 +158,14 @@ const VIEWS: &str = "select n.nspname::text, c.relname::text, coalesce(obj_descr
      from pg_class c join pg_namespace n on n.oid = c.relnamespace \
      join pg_roles o on o.oid = c.relowner and o.oid = n.nspowner \
      where o.rolname = $1 and c.relkind = 'v' and n.nspname like 'pgveil\\_lens\\_%'";
+
+const DEPENDENTS: &str = "select distinct n.nspname::text, c.relname::text, quote_ident(vn.nspname) || '.' || quote_ident(v.relname), \
+       pg_get_userbyid(v.relowner)::text, v.relpersistence = 't' \
+     from pg_depend d join pg_rewrite w on w.oid = d.objid join pg_class v on v.oid = w.ev_class \
+     join pg_namespace vn on vn.oid = v.relnamespace join pg_class c on c.oid = d.refobjid and c.oid <> v.oid \
+     join pg_namespace n on n.oid = c.relnamespace join pg_roles o on o.oid = c.relowner \
+     where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and o.rolname = $1 \
+       and c.relkind = 'v' and n.nspname like 'pgveil\\_lens\\_%' order by 3";
 
 /// Pairs of a role and a relation, as two arrays.
 const RIGHTS: &str = "select w.role, c.oid, n.nspname::text, c.relname::text, p.privilege, \
@@ -242,6 +263,11 @@ async fn state(client: &Client) -> Result<LensFacts> {
     }
     for row in ask(client, VIEWS, &[&OWNER]).await? {
         facts.views.insert((row.get(0), row.get(1)), row.get(2));
+    }
+    for row in ask(client, DEPENDENTS, &[&OWNER]).await? {
+        let lens = (row.get(0), row.get(1));
+        let dependent = Dependent { lens, view: row.get(2), owner: row.get(3), temporary: row.get(4) };
+        facts.dependents.push(dependent);
     }
     if facts.undo {
         let rows = ask(client, "select statement from pgveil.lens_undo order by id desc", &[]).await?;

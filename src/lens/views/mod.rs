@@ -9,7 +9,7 @@ mod removal;
 
 use std::collections::{BTreeSet, HashSet};
 
-use facts::{Direct, Privilege, Rights};
+use facts::{Dependent, Direct, Privilege, Rights};
 pub use facts::{LensFacts, read as read_lens_facts};
 pub(super) use removal::remove;
 
@@ -131,6 +131,20 @@ impl Build<'_> {
         self.schema.relation(oid).map(|relation| super::ddl::relation(relation)).unwrap_or_default()
     }
 
+    /// What others have made of a lens that is to go.
+    fn in_the_way(&mut self, schema: &str, view: &str) {
+        let own = |dependent: &&Dependent| dependent.lens.0 == schema && dependent.lens.1 == view;
+        for dependent in self.facts.dependents.iter().filter(own) {
+            let Dependent { view: made, owner, temporary, .. } = dependent;
+            let message = format!("{made}, a view of {owner}, is made of the lens {schema}.{view}, which changes");
+            let hint = match temporary {
+                true => format!("it is temporary: end the session of {owner} that made it"),
+                false => format!("drop view {made}; and let {owner} make it again afterwards"),
+            };
+            self.refused.push(Problem::whole("database", message, hint));
+        }
+    }
+
     /// What the grantee of a view may do with it: what it may do with the table, or with any lens of it since it lost it.
     fn wanted(&self, view: &View) -> Rights {
         let key = (view.grantee.to_string(), view.base);
@@ -238,6 +252,7 @@ impl Build<'_> {
         let made_anew = there.is_none_or(|mark| **mark != *view.mark);
         if made_anew {
             if there.is_some() {
+                self.in_the_way(&view.schema, &view.name);
                 self.add(format!("the lens of {table} changes, {}", view.whose()), format!("drop view {relation}"));
             }
             let sql = format!(
@@ -310,6 +325,7 @@ impl Build<'_> {
             self.facts.views.keys().filter(|(schema, view)| !wanted.contains(&(schema, view))).collect();
         left.sort();
         for (schema, view) in left {
+            self.in_the_way(schema, view);
             self.add("no longer in the policy", format!("drop view {}", qualified(schema, view)));
         }
         let used: HashSet<&str> = views.iter().map(|view| &*view.schema).collect();
