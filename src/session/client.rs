@@ -179,6 +179,10 @@ impl Session {
                 "send it once the change has been answered",
             ));
         }
+        let mut executed = plan.steps.iter().filter_map(|s| s.executes.as_ref());
+        if let Some(refusal) = executed.find_map(|it| self.execute_objection(it)) {
+            return Some(refusal);
+        }
         let named = self.names_objection(sql, plan, protected, cx.rules);
         let enforced = |_: &Refusal| !cx.rules.observing() || mentions(sql, cx.rules.guarded_names());
         if let Some(refusal) = named.filter(enforced) {
@@ -196,10 +200,6 @@ impl Session {
             StepKind::Prepare { name, .. } => self.name_objection(name.as_bytes()),
             _ => None,
         }) {
-            return Some(refusal);
-        }
-        let mut executed = plan.steps.iter().filter_map(|s| s.executes.as_ref());
-        if let Some(refusal) = executed.find_map(|it| self.execute_objection(it)) {
             return Some(refusal);
         }
         let settings = plan.steps.iter().any(|s| s.moves.settings);
