@@ -11,6 +11,7 @@
 # make scripts  20,000 random scripts of protocol messages, direct and through pgveil; SCRIPTS=n SEED=n
 # make filters  10,000 random queries through a lens, and on tables where the hidden is physically absent; QUERIES=n SEED=n
 # make properties  10,000 random values of every type through pgveil and an unsealed twin, byte by byte; VALUES=n
+# make edits  10,000 random single edits of an access log, each found where it was made; EDITS=n
 # make gigabyte  the longest message PostgreSQL takes, about something sealed, in every form; needs 16 GiB of memory; MIB=n
 # make simulations  simulated networks, hosts, disks and clients that fail, SEEDS=n of them or the one of SEED=n
 CARGO ?= cargo
@@ -18,7 +19,7 @@ SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance clients fuzz oracle scripts filters properties gigabyte simulations
+.PHONY: demo test lint fmt bench conformance clients fuzz oracle scripts filters properties edits gigabyte simulations
 
 demo:
 	@.ci/needs demo
@@ -73,6 +74,9 @@ filters:
 properties:
 	@.ci/needs demo
 	@PGVEIL_TEST_VALUES=$(or $(VALUES),10000) $(CARGO) test --locked --test main properties
+
+edits:
+	@PGVEIL_TEST_EDITS=$(or $(EDITS),10000) $(CARGO) test --locked --lib audit::tests::signed::any_single_edit
 
 gigabyte:
 	@.ci/needs demo

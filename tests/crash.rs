@@ -33,6 +33,7 @@ async fn fill(site: &Site) {
 async fn every_row_a_client_received_has_its_intent_after_kill_9() {
     let mut site = scenario_site("crash");
     fill(&site).await;
+    let key = site.pgveil_ok(&["log", "key"]);
     for round in 0..3 {
         let before = intents(&site);
         let mut readers = Vec::new();
@@ -54,10 +55,15 @@ async fn every_row_a_client_received_has_its_intent_after_kill_9() {
         }
         let verified = site.pgveil(&["log", "verify"]);
         assert!(verified.status.success(), "{verified:?}");
+        let said = site.pgveil_ok(&["log", "verify", "--public-key", key.trim()]);
+        assert!(said.contains("every signature right"), "{said}");
         site.serve();
     }
+    site.terminate();
     let verified = site.pgveil(&["log", "verify"]);
     assert!(verified.status.success(), "{verified:?}");
+    let said = site.pgveil_ok(&["log", "verify", "--public-key", key.trim()]);
+    assert!(said.contains("signed to its end"), "what the killed runs left is signed by the next: {said}");
 }
 
 /// Intent records by reader.
@@ -76,8 +82,11 @@ fn intents(site: &Site) -> [usize; CLIENTS] {
 fn any_edit_of_the_log_is_found() {
     let mut site = scenario_site("edited_log");
     tokio::runtime::Runtime::new().unwrap().block_on(fill(&site));
+    let key = site.pgveil_ok(&["log", "key"]);
     site.terminate();
+    let auditor = ["log", "verify", "--dir", "audit", "--public-key", key.trim()];
     assert!(site.pgveil(&["log", "verify"]).status.success());
+    assert!(site.pgveil(&auditor).status.success());
     let segment = std::fs::read_dir(site.audit_dir())
         .unwrap()
         .flatten()
@@ -100,9 +109,13 @@ fn any_edit_of_the_log_is_found() {
         std::fs::write(&segment, bytes).unwrap();
         let verified = site.pgveil(&["log", "verify"]);
         assert_eq!(verified.status.code(), Some(1), "{what}: {}", String::from_utf8_lossy(&verified.stdout));
+        let verified = site.pgveil(&auditor);
+        assert_eq!(verified.status.code(), Some(1), "{what}: {}", String::from_utf8_lossy(&verified.stdout));
     }
     std::fs::write(&segment, original).unwrap();
     assert!(site.pgveil(&["log", "verify"]).status.success());
+    let another = "pgveil.log/00+00000000+AAAA";
+    assert_eq!(site.pgveil(&["log", "verify", "--public-key", another]).status.code(), Some(2), "no such key");
 }
 
 /// A site whose proxy may write files up to a size: what a full disk is to the access log.

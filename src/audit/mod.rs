@@ -1,4 +1,4 @@
-//! The access log: hash-chained segments on local disk, and what checks them.
+//! The access log: hash-chained, signed segments on local disk, and what checks them.
 //!
 //! In: [`crate::event::Event`]s from the desk. Out: files; [`verify`] reads them offline. Never: a value (events have
 //! no field for one), a silent repair, a dropped record.
@@ -16,13 +16,24 @@
 //! sha256sum can follow the chain. `seq` counts records from 1 through all segments; the first `prev` is zeros.
 //! PAYLOAD is one of
 //!
-//! - `"segment":{number, deployment, key, created_us[, salvaged]}`, the first record of every segment. `key` names the
-//!   audit key without telling it. `salvaged` says that the segment before was given up after a failed fsync: what it
+//! - `"segment":{number, deployment, key, created_us[, salvaged][, tree]}`, the first record of every segment. `key`
+//!   names the audit key without telling it. `tree` is the Merkle tree (below) over all records before, as `{size,
+//!   peaks}`, so that a start need not read them: the roots of its full subtrees, largest first, as hex digits. `salvaged` says that the segment before was given up after a failed fsync: what it
 //!   holds at or past this record's `seq` was never acknowledged and is repeated here.
 //! - `"event":{…}`, a [`crate::event::Event`].
 //! - `"checkpoint":{at_us, mac}` at the end of every group commit: `mac` = HMAC-SHA-256(audit key,
 //!   `"pgveil1/log-checkpoint\0"` ‖ deployment as written ‖ u64 seq ‖ prev). Whoever rewrites the whole chain without
 //!   the key fails here.
+//! - `"signed":{note}`, last in a group commit when the newest one is a second or 10,000 records old, in a segment and in
+//!   a run. `note` is a C2SP tlog-checkpoint ([`Note`]) of the origin `pgveil.log/<deployment>`: size and root of the
+//!   RFC 6962 Merkle tree whose leaves are the lines of all records before this one, without their newlines, through all
+//!   segments. Its Ed25519 seed is HMAC-SHA-256(audit key, `"pgveil1/log-sign\0"`). Whoever has the public key can check
+//!   the log and cannot make one.
+//!
+//! `tree` and `signed` came later, and the version stayed 1: a log may begin without them, and the first start by a
+//! pgveil that knows them reads all of it once. An older pgveil reads headers with a `tree`, and stops at the first
+//! `signed` record as a break, touching nothing; a segment of another version it would take for torn and move away.
+//! Behind a gap in the log nothing is signed, for what is missing has no leaf.
 //!
 //! `head` is two 512-byte slots written in turn after each group commit, each naming the newest durable record under
 //! its own MAC: a log that ends before it was cut. Only records after the head (at most the last group commit, or
@@ -36,10 +47,12 @@
 
 mod disk;
 mod lines;
+mod note;
 mod observed;
 mod reader;
 mod record;
 mod recover;
+mod tree;
 mod verify;
 mod writer;
 
@@ -48,10 +61,11 @@ pub(crate) mod tests;
 
 use std::path::PathBuf;
 
+pub use note::{Note, Unproven, VerifierKey};
 pub use observed::{Observed, Shape, Summary, Total};
 pub use reader::{Events, Follow, events_since, last_events};
 pub use recover::{Recovered, Torn, open};
-pub use verify::{Break, BreakKind, Report, VerifyError, verify};
+pub use verify::{Break, BreakKind, Report, Trust, VerifyError, verify};
 pub use writer::{Log, Written};
 
 /// `[audit]`, as far as the files are concerned.

@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::tree::Tree;
 use crate::event::Event;
 use crate::secret::Key;
 
@@ -21,6 +22,7 @@ const HASH_FIELD: &[u8] = b",\"hash\":\"";
 const CHECKPOINT_LABEL: &[u8] = b"pgveil1/log-checkpoint\0";
 const HEAD_LABEL: &[u8] = b"pgveil1/log-head\0";
 const KEY_LABEL: &[u8] = b"pgveil1/log-key\0";
+const SIGN_LABEL: &[u8] = b"pgveil1/log-sign\0";
 
 /// The first record of every segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,17 @@ pub(super) struct SegmentHeader {
     /// never acknowledged and are repeated here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) salvaged: bool,
+    /// The Merkle tree over all records before this one. Left out by earlier versions, and behind a gap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tree: Option<Tree>,
+}
+
+/// A checkpoint that proves to everybody what all records before it were.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Signed {
+    /// A [`super::note::Note`].
+    pub(super) note: String,
 }
 
 /// A keyed statement that everything up to here is ours.
@@ -54,6 +67,7 @@ pub(super) enum Payload<'a> {
     Segment(&'a SegmentHeader),
     Event(&'a Event),
     Checkpoint(&'a Checkpoint),
+    Signed(&'a Signed),
     /// `"name":{…}` taken from another line.
     Raw(&'a [u8]),
 }
@@ -73,6 +87,7 @@ pub(super) fn encode(seq: u64, prev: &Hash, payload: Payload<'_>, out: &mut Vec<
             event.write_json(out);
         }
         Payload::Checkpoint(checkpoint) => named("checkpoint", checkpoint, out),
+        Payload::Signed(signed) => named("signed", signed, out),
         Payload::Raw(bytes) => out.extend_from_slice(bytes),
     }
     let hash: Hash = Sha256::digest(&out[start..]).into();
@@ -94,7 +109,7 @@ fn named<T: Serialize>(name: &str, value: &T, out: &mut Vec<u8>) {
     }
 }
 
-fn push_hex(hash: &Hash, out: &mut Vec<u8>) {
+pub(super) fn push_hex(hash: &Hash, out: &mut Vec<u8>) {
     let at = out.len();
     out.resize(at + 2 * hash.len(), b'0');
     // Twice as long as what is written there.
@@ -116,6 +131,7 @@ pub(super) enum Kind {
     Segment(SegmentHeader),
     Event,
     Checkpoint(Checkpoint),
+    Signed(Signed),
 }
 
 /// A record whose hash is right.
@@ -137,6 +153,7 @@ struct Raw<'a> {
     segment: Option<SegmentHeader>,
     event: Option<IgnoredAny>,
     checkpoint: Option<Checkpoint>,
+    signed: Option<Signed>,
     #[serde(borrow)]
     hash: &'a str,
 }
@@ -150,16 +167,17 @@ pub(super) fn decode(line: &[u8]) -> Result<Record, Malformed> {
     if raw.v != 1 || computed != hash {
         return Err(Malformed);
     }
-    let kind = match (raw.segment, raw.event, raw.checkpoint) {
-        (Some(header), None, None) => Kind::Segment(header),
-        (None, Some(IgnoredAny), None) => Kind::Event,
-        (None, None, Some(checkpoint)) => Kind::Checkpoint(checkpoint),
+    let kind = match (raw.segment, raw.event, raw.checkpoint, raw.signed) {
+        (Some(header), None, None, None) => Kind::Segment(header),
+        (None, Some(IgnoredAny), None, None) => Kind::Event,
+        (None, None, Some(checkpoint), None) => Kind::Checkpoint(checkpoint),
+        (None, None, None, Some(signed)) => Kind::Signed(signed),
         _ => return Err(Malformed),
     };
     Ok(Record { seq: raw.seq, prev: unhex(raw.prev)?, hash, kind })
 }
 
-/// The event in a line without its newline; `None` for headers, checkpoints and lines that are no record. Hashes
+/// The event in a line without its newline; `None` for headers, checkpoints, signatures and lines that are no record. Hashes
 /// are not checked: [`super::verify`] does that.
 pub(super) fn event(line: &[u8]) -> Option<(u64, Event)> {
     #[derive(Deserialize)]
@@ -185,7 +203,7 @@ fn body(line: &[u8]) -> Result<&[u8], Malformed> {
     if tail.starts_with(HASH_FIELD) && tail.ends_with(b"\"}") { Ok(body) } else { Err(Malformed) }
 }
 
-fn unhex(text: &str) -> Result<Hash, Malformed> {
+pub(super) fn unhex(text: &str) -> Result<Hash, Malformed> {
     let mut hash = [0; 32];
     // Upper-case digits would be a second spelling of the same hash.
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -213,6 +231,11 @@ pub(super) fn checkpoint_mac(key: &Key, deployment: &str, seq: u64, prev: &Hash)
 /// Names a key without telling anything about it, hex.
 pub(super) fn key_name(key: &Key) -> String {
     hex::encode(&mac(key, KEY_LABEL, &[])[..8])
+}
+
+/// The seed of the Ed25519 key that signs the log.
+pub(super) fn sign_seed(key: &Key) -> Key {
+    Key::new(mac(key, SIGN_LABEL, &[]))
 }
 
 /// The newest record that was made durable: one slot of the `head` file.

@@ -5,13 +5,14 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Settings;
 use super::disk::{self, Directory};
 use super::record::{Head, Kind, SLOT};
+use super::tree::Tree;
 use super::verify::{Break, BreakKind, VerifyError, Walk, heads};
-use super::writer::{Log, Tip};
+use super::writer::{Log, Start, Tip};
 use crate::error::{Error, Result};
 use crate::secret::Key;
 
@@ -43,15 +44,15 @@ pub struct Recovered {
 /// [`Recovered::broken`], and the chain goes on so that it stays visible.
 pub fn open(settings: &Settings, key: Key, deployment: &[u8; 16], now_us: i64) -> Result<(Log, Recovered)> {
     let directory = Directory::open(&settings.dir)?;
-    let (tip, segment, recovered) = survey(&settings.dir, &key)?;
+    let (start, recovered) = survey(&settings.dir, &key)?;
     let deployment = hex::encode(deployment);
-    let log = Log::resume(Box::new(directory), key, deployment, settings.segment_bytes, segment, tip, now_us)
+    let log = Log::resume(Box::new(directory), key, deployment, settings.segment_bytes, start, now_us)
         .map_err(|e| Error::io(format!("opening the access log in {}", settings.dir.display()), e))?;
     Ok((log, recovered))
 }
 
 /// Where the chain goes on, and in which segment.
-fn survey(dir: &Path, key: &Key) -> Result<(Tip, u64, Recovered)> {
+fn survey(dir: &Path, key: &Key) -> Result<(Start, Recovered)> {
     let mut recovered = Recovered::default();
     let mut segments = disk::segments(dir).map_err(|e| Error::io(format!("reading {}", dir.display()), e))?;
     let slots = trusted_heads(dir, key, !segments.is_empty(), &mut recovered)?;
@@ -63,31 +64,56 @@ fn survey(dir: &Path, key: &Key) -> Result<(Tip, u64, Recovered)> {
         }
         fs::remove_file(&path).map_err(|e| Error::io(format!("removing the empty {}", path.display()), e))?;
     }
-    let mut tip = Tip { seq: 0, hash: [0; 32] };
-    if let Some((number, path)) = segments.last()
-        && let Some(start) = starts_after(path)
+    let mut tip = NOTHING;
+    let mut tree = Some(Tree::default());
+    if let Some(((number, path), before)) = segments.split_last()
+        && let Some((start, frontier)) = starts_after(path)
     {
         // Without a head nothing counts as torn: then a bad record is a break, and nothing is moved.
         let unknown = Head::new(key, u64::MAX, 0, [0; 32]);
         let known = slots.clone().unwrap_or([unknown.clone(), unknown]);
-        let mut walk = Walk::new(Some(key), &known, start);
-        match walk.segment(*number, path, None) {
+        let frontier = match frontier {
+            None => grown(before, path, key, &known, start)?,
+            known => known,
+        };
+        let mut walk = Walk::new(Some(key).into(), &known, start, frontier);
+        let walked = walk.segment(*number, path, None);
+        (tip, tree) = (walk.tip, walk.tree);
+        match walked {
             Ok(()) => {}
-            Err(VerifyError::Break(found)) => recovered.broken = recovered.broken.take().or(Some(found)),
+            Err(VerifyError::Break(found)) => {
+                tree = None;
+                recovered.broken = recovered.broken.take().or(Some(found));
+            }
             Err(VerifyError::Unreadable(e)) => return Err(e),
         }
-        tip = walk.tip;
         if let Some(offset) = walk.torn_at {
             recovered.torn = Some(set_aside(dir, *number, path, offset)?);
         }
     }
     let newest = segments.last().map_or(0, |(number, _)| *number);
     let end = newest_slot(slots.as_ref(), tip);
-    if end.seq > tip.seq && recovered.broken.is_none() {
+    if end.seq > tip.seq {
+        // What is missing cannot be signed.
+        tree = None;
         let file = disk::segment_name(newest.max(1));
-        recovered.broken = Some(Break { file, line: 0, seq: tip.seq + 1, kind: BreakKind::CutTail });
+        let cut = Break { file, line: 0, seq: tip.seq + 1, kind: BreakKind::CutTail };
+        recovered.broken.get_or_insert(cut);
     }
-    Ok((end, newest + 1, recovered))
+    Ok((Start { segment: newest + 1, tip: end, tree }, recovered))
+}
+
+/// Before the first record.
+const NOTHING: Tip = Tip { seq: 0, hash: [0; 32] };
+
+/// The tree before a segment whose header does not tell it, from all records before it; `None` if they do not lead there.
+fn grown(before: &[(u64, PathBuf)], segment: &Path, key: &Key, heads: &[Head; 2], start: Tip) -> Result<Option<Tree>> {
+    let mut walk = Walk::new(Some(key).into(), heads, NOTHING, Some(Tree::default()));
+    match walk.segments(before, Some(segment)) {
+        Ok(()) => Ok(walk.tree.filter(|_| walk.tip == start)),
+        Err(VerifyError::Break(_)) => Ok(None),
+        Err(VerifyError::Unreadable(e)) => Err(e),
+    }
 }
 
 /// The head's slots, if at least one is whole and ours.
@@ -131,11 +157,12 @@ fn one_slot(dir: &Path) -> Option<Head> {
     bytes.chunks(SLOT).filter_map(|slot| Head::decode(slot).ok()).max_by_key(|head| head.seq)
 }
 
-/// The end of the chain before a segment, as its header tells it; `None` if it has no whole header.
-fn starts_after(path: &Path) -> Option<Tip> {
+/// The end of the chain before a segment, and the tree, as its header tells them; `None` if it has no whole header.
+fn starts_after(path: &Path) -> Option<(Tip, Option<Tree>)> {
     let record = super::verify::first_record(path)?;
-    let Kind::Segment(_) = record.kind else { return None };
-    Some(Tip { seq: record.seq.checked_sub(1)?, hash: record.prev })
+    let Kind::Segment(header) = record.kind else { return None };
+    let tip = Tip { seq: record.seq.checked_sub(1)?, hash: record.prev };
+    Some((tip, header.tree.filter(|tree| tree.size() == tip.seq)))
 }
 
 fn set_aside(dir: &Path, number: u64, path: &Path, offset: u64) -> Result<Torn> {

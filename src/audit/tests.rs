@@ -1,6 +1,7 @@
 //! The log against hands, crashes and full disks.
 
 pub(crate) mod fake;
+mod signed;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -70,7 +71,7 @@ fn a_closed_log_verifies_with_and_without_the_key_and_is_private() {
     let (_dir, path) = sample();
     let report = verify(&path, Some(&key())).unwrap();
     assert_eq!((report.events, report.torn_bytes, report.abandoned, report.keyed), (62, 0, 0, true));
-    assert_eq!(report.records, report.events + report.checkpoints + report.segments);
+    assert_eq!(report.records, report.events + report.checkpoints + report.segments + report.signed);
     assert!(!verify(&path, None).unwrap().keyed);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     for file in segments(&path).into_iter().chain([path.join("head"), path.join("lock")]) {
@@ -198,37 +199,16 @@ fn another_key_is_a_wrong_key() {
     assert_eq!(broken(&path, Some(&Key::new([8; 32]))).kind, BreakKind::WrongKey);
 }
 
-/// What a hand without the key can do best: change an event, drop another, chain everything anew, forge the head.
+/// What a hand without the key can do best: change an event, drop another, chain and sign everything anew, forge the head.
 fn rewrite_all(path: &Path, forge_key_name: bool) {
     let theirs = Key::new([9; 32]);
-    let (mut seq, mut prev, mut segment) = (0, [0; 32], 0);
-    for file in segments(path) {
-        let mut out = Vec::new();
-        segment += 1;
-        for line in lines(&file) {
-            let line = line.strip_suffix(b"\n").unwrap();
-            let payload = record::payload(line).unwrap();
-            let text = std::str::from_utf8(payload).unwrap().replace("\"connection\":17,", "\"connection\":99,");
-            if text.contains("\"connection\":18,") {
-                continue;
-            }
-            seq += 1;
-            prev = match record::decode(line).unwrap().kind {
-                Kind::Checkpoint(mut checkpoint) => {
-                    checkpoint.mac = record::checkpoint_mac(&theirs, &"01".repeat(16), seq, &prev);
-                    record::encode(seq, &prev, Payload::Checkpoint(&checkpoint), &mut out)
-                }
-                Kind::Segment(mut header) if forge_key_name => {
-                    header.key = record::key_name(&theirs);
-                    record::encode(seq, &prev, Payload::Segment(&header), &mut out)
-                }
-                _ => record::encode(seq, &prev, Payload::Raw(text.as_bytes()), &mut out),
-            };
+    signed::rechain(path, &theirs, |_, kind, text| {
+        if let (Kind::Segment(header), true) = (kind, forge_key_name) {
+            header.key = record::key_name(&theirs);
         }
-        fs::write(&file, out).unwrap();
-    }
-    let head = record::Head::new(&theirs, seq, segment, prev).encode().unwrap();
-    fs::write(path.join("head"), head.repeat(2)).unwrap();
+        *text = text.replace("\"connection\":17,", "\"connection\":99,");
+        !text.contains("\"connection\":18,")
+    });
 }
 
 #[test]

@@ -1,15 +1,17 @@
-//! Does the log hold what was written? Offline, with or without the audit key.
+//! Does the log hold what was written? Offline, with the audit key, with the public key alone, or with neither.
 //!
 //! In: a directory. Out: a [`Report`], or the first [`Break`]. Never: a change to a file.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::disk::{self, HEAD};
 use super::lines::Lines;
-use super::record::{self, Head, Kind, Malformed, Record, SLOT};
+use super::note::{self, Note, Signer, Unproven, VerifierKey};
+use super::record::{self, Hash, Head, Kind, Malformed, Record, SLOT, SegmentHeader};
+use super::tree::{self, Tree};
 use super::writer::Tip;
 use crate::error::Error;
 use crate::secret::{Key, same};
@@ -25,10 +27,14 @@ pub struct Report {
     pub events: u64,
     /// Of these, checkpoints.
     pub checkpoints: u64,
+    /// Of these, signed checkpoints.
+    pub signed: u64,
     /// Sequence number of the newest record.
     pub last_seq: u64,
-    /// The MACs were checked with a key; without one only the plain chain and the head were.
+    /// The MACs were checked with a key; without one only the plain chain, the tree and the head were.
     pub keyed: bool,
+    /// Records up to this one are covered by a signature that was checked; 0 without a key.
+    pub proven_seq: u64,
     /// Bytes of an unfinished record after the newest durable one: a crash, or a proxy that is writing just now.
     pub torn_bytes: u64,
     /// Records that were repeated in the next segment after a failed fsync.
@@ -74,6 +80,12 @@ pub enum BreakKind {
     /// The chain holds, but it is not the one that was written: a MAC or the head differs.
     #[error("rewritten: the chain is consistent, its MAC is not")]
     Rewritten,
+    /// The chain holds, but the tree over it is not the one that was signed, or the signature is wrong.
+    #[error("forged: the chain is consistent, what is signed is not")]
+    Forged,
+    /// The signature could only be checked if there were one.
+    #[error("unsigned: nothing in this log is signed, so a public key proves nothing about it")]
+    Unsigned,
     /// The log was written under another key.
     #[error("wrong key: this log was written under another audit key")]
     WrongKey,
@@ -96,11 +108,27 @@ pub enum VerifyError {
     Unreadable(#[from] Error),
 }
 
+/// Whom a check believes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trust<'a> {
+    /// Whoever has the audit key: MACs and signatures are checked with it.
+    pub key: Option<&'a Key>,
+    /// Whoever has the secret half of this: signatures are checked with it, unless the audit key is there.
+    pub public: Option<&'a VerifierKey>,
+}
+
+impl<'a> From<Option<&'a Key>> for Trust<'a> {
+    fn from(key: Option<&'a Key>) -> Self {
+        Self { key, public: None }
+    }
+}
+
 /// Checks a whole log, from its first segment to its head. May run while a proxy writes it.
 ///
 /// # Errors
 /// [`VerifyError::Break`] names the first place that is not as written.
-pub fn verify(dir: &Path, key: Option<&Key>) -> Result<Report, VerifyError> {
+pub fn verify<'a>(dir: &Path, trust: impl Into<Trust<'a>>) -> Result<Report, VerifyError> {
+    let trust = trust.into();
     // The head first: a writer may add records meanwhile, never take any away.
     let heads = heads(dir)?;
     let segments = disk::segments(dir).map_err(|e| Error::io(format!("reading {}", dir.display()), e))?;
@@ -108,7 +136,7 @@ pub fn verify(dir: &Path, key: Option<&Key>) -> Result<Report, VerifyError> {
         return Err(Error::Config(format!("{}: no access log here", dir.display())).into());
     }
     let heads = heads.ok_or_else(|| at(HEAD, 0, 0, BreakKind::Head))?;
-    if let (Some(key), [a, b]) = (key, &heads)
+    if let (Some(key), [a, b]) = (trust.key, &heads)
         && !(a.authentic(key) && b.authentic(key))
     {
         // Which of the two it is, the first segment's header tells.
@@ -118,16 +146,8 @@ pub fn verify(dir: &Path, key: Option<&Key>) -> Result<Report, VerifyError> {
             .is_some_and(|record| matches!(record.kind, Kind::Segment(header) if header.key != record::key_name(key)));
         return Err(at(HEAD, 0, a.seq, if wrong { BreakKind::WrongKey } else { BreakKind::Rewritten }).into());
     }
-    let mut walk = Walk::new(key, &heads, Tip { seq: 0, hash: [0; 32] });
-    for (index, (number, path)) in segments.iter().enumerate() {
-        let expected = index as u64 + 1;
-        if *number != expected {
-            let missing = disk::segment_name(expected);
-            return Err(at(&missing, 0, walk.tip.seq + 1, BreakKind::MissingSegment).into());
-        }
-        let next = segments.get(index + 1).map(|(_, path)| first_record(path));
-        walk.segment(*number, path, next)?;
-    }
+    let mut walk = Walk::new(trust, &heads, Tip { seq: 0, hash: [0; 32] }, Some(Tree::default()));
+    walk.segments(&segments, None)?;
     walk.end()?;
     Ok(walk.report)
 }
@@ -183,11 +203,15 @@ fn at(file: &str, line: u64, seq: u64, kind: BreakKind) -> Break {
 
 /// The walk along the chain.
 pub(super) struct Walk<'a> {
-    key: Option<&'a Key>,
+    trust: Trust<'a>,
     heads: &'a [Head; 2],
     durable: u64,
     deployment: Option<String>,
+    /// What checks signatures: given, or following from the audit key and the first header's deployment.
+    verifier: Option<VerifierKey>,
     pub(super) tip: Tip,
+    /// Over all records to `tip`; `None` where what came before is not known.
+    pub(super) tree: Option<Tree>,
     /// File and number of lines of the segment before.
     before: (String, u64),
     /// Where the torn tail of the newest segment begins.
@@ -196,11 +220,27 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// A walk that begins after `tip`.
-    pub(super) fn new(key: Option<&'a Key>, heads: &'a [Head; 2], tip: Tip) -> Self {
+    /// A walk that begins after `tip`; `tree` is over all records to there.
+    pub(super) fn new(trust: Trust<'a>, heads: &'a [Head; 2], tip: Tip, tree: Option<Tree>) -> Self {
         let durable = heads[0].seq.max(heads[1].seq);
-        let report = Report { keyed: key.is_some(), ..Report::default() };
-        Self { key, heads, durable, deployment: None, tip, before: (String::new(), 0), torn_at: None, report }
+        let report = Report { keyed: trust.key.is_some(), ..Report::default() };
+        let before = (String::new(), 0);
+        let verifier = if trust.key.is_some() { None } else { trust.public.cloned() };
+        Self { trust, heads, durable, deployment: None, verifier, tip, tree, before, torn_at: None, report }
+    }
+
+    /// Walks segments from the first on. `next`: the one after them, if they are not all.
+    pub(super) fn segments(&mut self, segments: &[(u64, PathBuf)], next: Option<&Path>) -> Result<(), VerifyError> {
+        for (index, (number, path)) in segments.iter().enumerate() {
+            let expected = index as u64 + 1;
+            if *number != expected {
+                let missing = disk::segment_name(expected);
+                return Err(at(&missing, 0, self.tip.seq + 1, BreakKind::MissingSegment).into());
+            }
+            let after = segments.get(index + 1).map(|(_, path)| path.as_path()).or(next);
+            self.segment(*number, path, after.map(first_record))?;
+        }
+        Ok(())
     }
 
     /// Walks one segment. `next`: the first record of the segment after it, `None` for the newest segment.
@@ -225,6 +265,7 @@ impl<'a> Walk<'a> {
             line += 1;
             let length = bytes.len() as u64 + u64::from(whole);
             let decoded = if whole { record::decode(bytes) } else { Err(Malformed) };
+            let leaf = tree::leaf(bytes);
             let surplus = given_up.is_some_and(|(seq, prev)| expected == seq && same(&prev, &self.tip.hash));
             let Ok(record) = decoded else {
                 if surplus || (newest && expected > self.durable) {
@@ -243,7 +284,7 @@ impl<'a> Walk<'a> {
             if record.seq != expected || !same(&record.prev, &self.tip.hash) {
                 return Err(self.misplaced(&file, line, &record, &mut lines)?.into());
             }
-            self.accept(&file, line, number, record)?;
+            self.accept(&file, line, number, record, leaf)?;
         }
         if line == 0 && !newest && given_up.is_none() {
             return Err(at(&file, 0, self.tip.seq + 1, BreakKind::CutTail).into());
@@ -268,39 +309,79 @@ impl<'a> Walk<'a> {
         Ok(at(file, line, expected, kind))
     }
 
-    fn accept(&mut self, file: &str, line: u64, number: u64, record: Record) -> Result<(), Break> {
+    fn accept(&mut self, file: &str, line: u64, number: u64, record: Record, leaf: Hash) -> Result<(), Break> {
         let wrong = |kind| Err(at(file, line, record.seq, kind));
         if (line == 1) != matches!(record.kind, Kind::Segment(_)) {
             return wrong(if line == 1 { BreakKind::Deleted } else { BreakKind::Inserted });
         }
-        match &record.kind {
-            Kind::Segment(header) => {
-                if self.key.is_some_and(|key| header.key != record::key_name(key)) {
-                    return wrong(BreakKind::WrongKey);
-                }
-                let deployment = self.deployment.get_or_insert_with(|| header.deployment.clone());
-                if header.number != number || *deployment != header.deployment {
-                    return wrong(BreakKind::Rewritten);
-                }
-            }
+        let checked = match &record.kind {
+            Kind::Segment(header) => self.header(header, number),
             Kind::Checkpoint(checkpoint) => {
                 let deployment = self.deployment.as_deref().unwrap_or_default();
-                if let Some(key) = self.key {
-                    let mac = record::checkpoint_mac(key, deployment, record.seq, &record.prev);
-                    if !same(mac.as_bytes(), checkpoint.mac.as_bytes()) {
-                        return wrong(BreakKind::Rewritten);
-                    }
-                }
                 self.report.checkpoints += 1;
+                let right = self.trust.key.is_none_or(|key| {
+                    let mac = record::checkpoint_mac(key, deployment, record.seq, &record.prev);
+                    same(mac.as_bytes(), checkpoint.mac.as_bytes())
+                });
+                if right { Ok(()) } else { Err(BreakKind::Rewritten) }
             }
-            Kind::Event => self.report.events += 1,
+            Kind::Signed(signed) => self.signed(&signed.note),
+            Kind::Event => {
+                self.report.events += 1;
+                Ok(())
+            }
+        };
+        if let Err(kind) = checked {
+            return wrong(kind);
         }
         if self.heads.iter().any(|head| head.seq == record.seq && !same(&head.hash, &record.hash)) {
             return wrong(BreakKind::Rewritten);
         }
         self.tip = Tip { seq: record.seq, hash: record.hash };
+        if let Some(tree) = &mut self.tree {
+            tree.push(leaf);
+        }
         self.report.records += 1;
         self.report.last_seq = record.seq;
+        Ok(())
+    }
+
+    fn header(&mut self, header: &SegmentHeader, number: u64) -> Result<(), BreakKind> {
+        if self.trust.key.is_some_and(|key| header.key != record::key_name(key)) {
+            return Err(BreakKind::WrongKey);
+        }
+        let deployment = self.deployment.get_or_insert_with(|| header.deployment.clone());
+        if header.number != number || *deployment != header.deployment {
+            return Err(BreakKind::Rewritten);
+        }
+        match (&self.verifier, self.trust.key) {
+            (None, Some(key)) => self.verifier = Some(Signer::new(key, deployment).public()),
+            (Some(public), _) if public.name() != note::origin(deployment) => return Err(BreakKind::WrongKey),
+            _ => {}
+        }
+        match (&self.tree, &header.tree) {
+            (Some(tree), Some(written)) if tree != written => Err(BreakKind::Forged),
+            _ => Ok(()),
+        }
+    }
+
+    /// A signed checkpoint is over all records before it, and by whom we believe.
+    fn signed(&mut self, text: &str) -> Result<(), BreakKind> {
+        let note = Note::parse(text).filter(Note::is_plain).ok_or(BreakKind::Forged)?;
+        let origin = note::origin(self.deployment.as_deref().unwrap_or_default());
+        let grown = self.tree.as_ref().is_none_or(|tree| same(&tree.root(), &note.root()));
+        if note.origin() != origin || note.size() != self.tip.seq || !grown {
+            return Err(BreakKind::Forged);
+        }
+        if let Some(verifier) = &self.verifier {
+            note.prove(verifier).map_err(|unproven| match unproven {
+                // With the audit key the header has already said whose log it is.
+                Unproven::NotSigned if self.trust.key.is_none() => BreakKind::WrongKey,
+                _ => BreakKind::Forged,
+            })?;
+            self.report.proven_seq = note.size();
+        }
+        self.report.signed += 1;
         Ok(())
     }
 
@@ -308,6 +389,10 @@ impl<'a> Walk<'a> {
         if self.tip.seq < self.durable {
             let (file, line) = &self.before;
             return Err(at(file, *line, self.tip.seq + 1, BreakKind::CutTail));
+        }
+        if self.trust.key.is_none() && self.trust.public.is_some() && self.report.signed == 0 {
+            let (file, _) = &self.before;
+            return Err(at(file, 0, 1, BreakKind::Unsigned));
         }
         Ok(())
     }

@@ -6,7 +6,9 @@
 use std::io;
 
 use super::disk::{Disk, Sink, segment_name};
-use super::record::{self, Checkpoint, Hash, Head, Payload, SLOT, SegmentHeader};
+use super::note::Signer;
+use super::record::{self, Checkpoint, Hash, Head, Payload, SLOT, SegmentHeader, Signed};
+use super::tree::{self, Tree};
 use crate::event::Event;
 use crate::secret::Key;
 
@@ -15,6 +17,17 @@ use crate::secret::Key;
 pub(super) struct Tip {
     pub(super) seq: u64,
     pub(super) hash: Hash,
+}
+
+/// Where a log goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    /// The segment to be made.
+    pub(super) segment: u64,
+    /// The newest record.
+    pub(super) tip: Tip,
+    /// Over all records to the newest; `None` behind a gap, where nothing can be signed.
+    pub(super) tree: Option<Tree>,
 }
 
 /// What one commit did.
@@ -28,7 +41,8 @@ pub struct Written {
 
 /// An open log. Blocking; owned by one thread.
 ///
-/// Invariants: `durable.seq <= flushed tip <= tip.seq`; `pending` holds every record after `durable`.
+/// Invariants: `durable.seq <= flushed tip <= tip.seq`; `pending` holds every record after `durable`; the size of a tree
+/// is the `seq` of the tip that it stands beside; `signed <= durable.seq`.
 pub struct Log {
     disk: Box<dyn Disk>,
     key: Key,
@@ -43,6 +57,12 @@ pub struct Log {
     tip: Tip,
     durable: Tip,
     durable_len: u64,
+    signer: Signer,
+    tree: Option<Tree>,
+    durable_tree: Option<Tree>,
+    /// Sequence number and time of the newest durable signature.
+    signed: u64,
+    signed_us: i64,
     /// Lines after `durable`, of which the first `flushed` bytes are in the file.
     pending: Vec<u8>,
     flushed: usize,
@@ -59,22 +79,27 @@ impl std::fmt::Debug for Log {
 
 /// The head is fsynced at most this often: it only bounds what a power failure can hide.
 const HEAD_SYNC_US: u64 = 1_000_000;
+/// A group commit ends with a signature if the newest one is that old …
+const SIGN_US: u64 = 1_000_000;
+/// … or that many records ago.
+const SIGN_RECORDS: u64 = 10_000;
 
 impl Log {
-    /// Continues the chain after `tip` in a new segment `segment`, whose header is the first pending record.
+    /// Continues the chain in a new segment, whose header is the first pending record.
     pub(super) fn resume(
         mut disk: Box<dyn Disk>,
         key: Key,
         deployment: String,
         segment_bytes: u64,
-        segment: u64,
-        tip: Tip,
+        start: Start,
         now_us: i64,
     ) -> io::Result<Self> {
+        let Start { segment, tip, tree } = start;
         let sink = disk.create(&segment_name(segment))?;
         // Both slots are valid from the first byte on, so that a broken slot always means a torn write or a hand.
         let slots = Head::new(&key, tip.seq, segment, tip.hash).encode()?.repeat(2);
         let head = disk.replace(super::disk::HEAD, &slots)?;
+        let signer = Signer::new(&key, &deployment);
         let mut log = Self {
             disk,
             key,
@@ -88,6 +113,11 @@ impl Log {
             tip,
             durable: tip,
             durable_len: 0,
+            signer,
+            durable_tree: tree.clone(),
+            tree,
+            signed: tip.seq,
+            signed_us: now_us,
             pending: Vec::new(),
             flushed: 0,
             unreported: 0,
@@ -110,6 +140,11 @@ impl Log {
     /// Every record is on the device.
     pub fn is_durable(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Every record is on the device, and a durable signature covers it.
+    pub fn is_signed(&self) -> bool {
+        self.is_durable() && (self.tree.is_none() || self.signed >= self.durable.seq)
     }
 
     /// Sequence number of the newest record.
@@ -142,28 +177,35 @@ impl Log {
         Ok(written)
     }
 
-    /// Writes a checkpoint and returns when every record is on the device; then rotates if the segment is full.
+    /// Writes a checkpoint, and a signature when one is due, and returns when every record is on the device; then
+    /// rotates if the segment is full.
     ///
     /// # Errors
     /// The write or fsync failed: nothing is lost, call again. After a failed fsync the segment is given up, and
     /// the next call repeats its unacknowledged records in another one.
     pub fn sync(&mut self, now_us: i64) -> io::Result<Written> {
-        if self.is_durable() {
+        self.commit(now_us, false)
+    }
+
+    /// `last`: sign whatever is not.
+    fn commit(&mut self, now_us: i64, last: bool) -> io::Result<Written> {
+        if self.is_durable() && (self.is_signed() || !(last || self.sign_due(now_us))) {
             return Ok(Written::default());
         }
         if self.sink.is_none() {
             self.salvage(now_us)?;
         }
+        let before = (self.tip, self.tree.clone(), self.pending.len(), self.unreported);
         let mac = record::checkpoint_mac(&self.key, &self.deployment, self.tip.seq + 1, &self.tip.hash);
-        let checkpoint = Checkpoint { at_us: now_us, mac };
-        let before = (self.tip, self.pending.len(), self.unreported);
-        self.push(Payload::Checkpoint(&checkpoint));
+        self.push(Payload::Checkpoint(&Checkpoint { at_us: now_us, mac }));
+        let full = self.durable_len + self.pending.len() as u64 >= self.segment_bytes;
+        let signed = (full || last || self.sign_due(now_us)) && self.sign();
         let written = match self.flush(now_us) {
             Ok(written) => written,
             Err(error) => {
-                // The retry makes its own checkpoint.
-                (self.tip, self.unreported) = (before.0, before.2);
-                self.pending.truncate(before.1);
+                // The retry makes its own checkpoint and signature.
+                self.pending.truncate(before.2);
+                (self.tip, self.tree, self.unreported) = (before.0, before.1, before.3);
                 return Err(error);
             }
         };
@@ -175,9 +217,13 @@ impl Log {
             return Err(error);
         }
         self.durable = self.tip;
+        self.durable_tree.clone_from(&self.tree);
         self.durable_len += self.pending.len() as u64;
         self.pending.clear();
         self.flushed = 0;
+        if signed {
+            (self.signed, self.signed_us) = (self.durable.seq, now_us);
+        }
         self.write_head(now_us)?;
         if self.durable_len >= self.segment_bytes {
             self.rotate(now_us);
@@ -185,9 +231,28 @@ impl Log {
         Ok(written)
     }
 
+    fn sign_due(&self, now_us: i64) -> bool {
+        // Either way: the clock may have been set back.
+        now_us.abs_diff(self.signed_us) >= SIGN_US || self.tip.seq - self.signed >= SIGN_RECORDS
+    }
+
+    /// Signs every record so far, if they are all known.
+    fn sign(&mut self) -> bool {
+        let Some(tree) = &self.tree else { return false };
+        let note = self.signer.sign(tree.size(), tree.root()).to_string();
+        self.push(Payload::Signed(&Signed { note }));
+        true
+    }
+
     fn push(&mut self, payload: Payload<'_>) {
         let seq = self.tip.seq + 1;
+        let start = self.pending.len();
         let hash = record::encode(seq, &self.tip.hash, payload, &mut self.pending);
+        if let Some(tree) = &mut self.tree
+            && let Some((_newline, line)) = self.pending[start..].split_last()
+        {
+            tree.push(tree::leaf(line));
+        }
         self.tip = Tip { seq, hash };
         self.unreported += 1;
     }
@@ -199,6 +264,7 @@ impl Log {
             key: record::key_name(&self.key),
             created_us: now_us,
             salvaged: std::mem::take(&mut self.salvaging),
+            tree: self.tree.clone(),
         };
         self.push(Payload::Segment(&header));
     }
@@ -223,10 +289,11 @@ impl Log {
         self.flushed = 0;
         self.unreported = 0;
         self.tip = self.durable;
+        self.tree.clone_from(&self.durable_tree);
         self.salvaging = true;
         self.begin_segment(now_us);
         for line in old.split(|byte| *byte == b'\n') {
-            // Checkpoints vouch for a place in the chain that no longer is; headers belong to the old segment.
+            // Checkpoints and signatures vouch for a chain that no longer is; headers belong to the old segment.
             if let Ok(payload) = record::payload(line)
                 && payload.starts_with(b"\"event\"")
             {
@@ -248,12 +315,12 @@ impl Log {
         Ok(())
     }
 
-    /// Makes everything durable, the head included.
+    /// Makes everything durable and signed, the head included.
     ///
     /// # Errors
     /// As [`Log::sync`].
     pub fn close(&mut self, now_us: i64) -> io::Result<Written> {
-        let written = self.sync(now_us)?;
+        let written = self.commit(now_us, true)?;
         self.head.sync()?;
         Ok(written)
     }

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::keys::Place;
-use crate::audit::{self, Follow, VerifyError};
+use crate::audit::{self, Follow, Report, Trust, VerifierKey, VerifyError};
 use crate::config;
 use crate::event::{Event, EventKind, Shown};
 use crate::keys;
@@ -27,8 +27,13 @@ enum Action {
     /// it was written.
     #[command(after_help = "Examples:\n  pgveil log verify --config pgveil.toml\n  \
         pgveil log verify --dir audit --keyring keyring.toml --key-file kek\n  \
-        pgveil log verify --dir audit --no-key")]
-    Verify(Verify),
+        pgveil log verify --dir audit --no-key\n  \
+        pgveil log verify --dir copy-of-audit --public-key pgveil.log/3f0c…+1a2b3c4d+AXo9…")]
+    Verify(Box<Verify>),
+    /// Print the public key of the log's signatures. Whoever is given it can check the log, and cannot make one.
+    #[command(after_help = "Examples:\n  pgveil log key\n  \
+        pgveil log key --keyring keyring.toml --key-file kek > for-the-auditor")]
+    Key(Key),
     /// Show the newest events.
     #[command(after_help = "Examples:\n  pgveil log tail -n 20\n  pgveil log tail -f --json | jq .touches")]
     Tail(Tail),
@@ -39,14 +44,27 @@ struct Verify {
     /// The log's directory; with it the config file's [audit] section is not needed.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Check hashes and the head only, no MACs: whoever rewrote the whole log is not noticed.
+    /// Check hashes, roots and the head only, no MACs or signatures: whoever rewrote the whole log is not noticed.
     #[arg(long, conflicts_with = "keyring")]
     no_key: bool,
+    /// Check signatures with this instead of MACs with the keyring: what `pgveil log key` printed.
+    #[arg(long, value_name = "VKEY", conflicts_with_all = ["keyring", "no_key"], value_parser = verifier_key)]
+    public_key: Option<VerifierKey>,
     /// One JSON object.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+struct Key {
+    #[command(flatten)]
+    place: Place,
+}
+
+fn verifier_key(text: &str) -> Result<VerifierKey, String> {
+    VerifierKey::parse(text).ok_or_else(|| "no such key; give the whole line that `pgveil log key` printed".to_owned())
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +89,12 @@ struct Tail {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Verify(args) => verify(args),
+        Action::Key(args) => {
+            let (path, unlock) = args.place.resolve()?;
+            let ring = keys::load(&path, &unlock)?;
+            println!("{}", VerifierKey::new(ring.audit_key(), ring.deployment_id()));
+            Ok(ExitCode::SUCCESS)
+        }
         Action::Tail(args) => tail(args),
     }
 }
@@ -80,13 +104,14 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
         Some(dir) => dir.clone(),
         None => config::load(args.place.config())?.audit.dir,
     };
-    let ring = if args.no_key {
+    let ring = if args.no_key || args.public_key.is_some() {
         None
     } else {
         let (path, unlock) = args.place.resolve()?;
         Some(keys::load(&path, &unlock)?)
     };
-    match audit::verify(&dir, ring.as_ref().map(|ring| ring.audit_key())) {
+    let trust = Trust { key: ring.as_ref().map(|ring| ring.audit_key()), public: args.public_key.as_ref() };
+    match audit::verify(&dir, trust) {
         Ok(report) if args.json => {
             let mut answer = serde_json::to_value(&report)?;
             answer["ok"] = true.into();
@@ -94,23 +119,7 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
         }
         Ok(report) => {
             println!("{}: OK", dir.display());
-            println!(
-                "{} records in {} segments: {} events, {} checkpoints{}",
-                report.records,
-                report.segments,
-                report.events,
-                report.checkpoints,
-                if report.keyed { ", every MAC right" } else { " (MACs not checked: no key)" },
-            );
-            if report.torn_bytes > 0 {
-                println!(
-                    "{} bytes of an unfinished record at the end: a crash, or a write just now",
-                    report.torn_bytes
-                );
-            }
-            if report.abandoned > 0 {
-                println!("{} records were repeated in the next segment after a failed fsync", report.abandoned);
-            }
+            println!("{}", said(&report, trust));
         }
         Err(VerifyError::Break(found)) => {
             if args.json {
@@ -123,6 +132,35 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
         Err(VerifyError::Unreadable(error)) => return Err(error.into()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An intact log in sentences, one a line.
+fn said(report: &Report, trust: Trust<'_>) -> String {
+    let Report { records, segments, events, checkpoints, signed, proven_seq, .. } = report;
+    let mut text = format!(
+        "{records} records in {segments} segments: {events} events, {checkpoints} checkpoints, {signed} signed checkpoints"
+    );
+    text.push_str(match (trust.key, trust.public) {
+        (Some(_), _) => ", every MAC and signature right",
+        (None, Some(_)) => ", every signature right (MACs not checked: no audit key)",
+        (None, None) => " (MACs and signatures not checked: no key)",
+    });
+    if trust.key.is_none() && trust.public.is_some() {
+        // The signature is a record too.
+        text.push_str(&match records.saturating_sub(proven_seq + 1) {
+            0 => format!("\nsigned to its end, record {proven_seq}"),
+            rest => format!("\nsigned to record {proven_seq}; {rest} records after the signature are chained only"),
+        });
+    }
+    if report.torn_bytes > 0 {
+        let bytes = report.torn_bytes;
+        text.push_str(&format!("\n{bytes} bytes of an unfinished record at the end: a crash, or a write just now"));
+    }
+    if report.abandoned > 0 {
+        let again = report.abandoned;
+        text.push_str(&format!("\n{again} records were repeated in the next segment after a failed fsync"));
+    }
+    text
 }
 
 fn tail(args: &Tail) -> anyhow::Result<ExitCode> {

@@ -188,12 +188,12 @@ impl Task {
         self.finish();
     }
 
-    /// Waits for events, but not past the time when the log wants an fsync or a retry.
+    /// Waits for events, but not past the time when the log wants an fsync, a signature or a retry.
     async fn receive(&mut self, inbox: &mut mpsc::Receiver<Item>, batch: &mut Vec<Item>, down: bool) {
         let received = inbox.recv_many(batch, BATCH);
         let limit = if down {
             self.pause
-        } else if self.log.is_durable() {
+        } else if self.log.is_signed() {
             // Nothing to do until somebody calls; all handles gone means the end.
             self.stopping = received.await == 0;
             return;

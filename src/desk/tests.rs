@@ -278,6 +278,27 @@ async fn a_restart_rebuilds_windows_counts_open_intents_and_raises_what_is_due()
 }
 
 #[tokio::test]
+async fn what_is_written_is_signed_soon_also_when_nothing_follows() {
+    let disk = FakeDisk::default();
+    let (desk, thread) = desk(&disk, |_| {});
+    desk.intent(event(EventKind::Intent, 1)).await.unwrap();
+    let public = audit::VerifierKey::new(&Key::new(KEY), &[0; 16]);
+    let proven = || {
+        let dir = tempfile::tempdir().unwrap();
+        disk.dump(dir.path());
+        let report = audit::verify(dir.path(), audit::Trust { key: None, public: Some(&public) });
+        report.ok().filter(|report| report.events == 2 && report.proven_seq + 1 == report.last_seq)
+    };
+    let signed = async {
+        while proven().is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, signed).await.unwrap();
+    assert!(thread.stop(PATIENCE).await);
+}
+
+#[tokio::test]
 async fn a_desk_that_died_denies_intents_and_is_not_writable() {
     let disk = FakeDisk::default();
     let asked = std::sync::atomic::AtomicUsize::new(0);

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::super::disk::{Disk, Sink};
-use super::super::writer::{Log, Tip};
+use super::super::tree::Tree;
+use super::super::writer::{Log, Start, Tip};
 use crate::secret::Key;
 
 /// What was asked, in order.
@@ -36,8 +37,8 @@ impl FakeDisk {
     }
 
     pub(crate) fn log(&self, segment_bytes: u64) -> Log {
-        let tip = Tip { seq: 0, hash: [0; 32] };
-        Log::resume(Box::new(self.clone()), Key::new([7; 32]), "00".repeat(16), segment_bytes, 1, tip, 0).unwrap()
+        let start = Start { segment: 1, tip: Tip { seq: 0, hash: [0; 32] }, tree: Some(Tree::default()) };
+        Log::resume(Box::new(self.clone()), Key::new([7; 32]), "00".repeat(16), segment_bytes, start, 0).unwrap()
     }
 
     /// Writes the files where the real reader finds them.

@@ -3,6 +3,7 @@
 //! Run by libFuzzer (`fuzz_targets`, nightly), and by `cargo test` over the committed corpus (`tests/fuzz.rs`, stable).
 
 pub mod array;
+pub mod audit_note;
 pub mod audit_reader;
 pub mod certificate;
 pub mod copy_rows;
@@ -26,8 +27,9 @@ pub mod value;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("array", array::run),
+    ("audit_note", audit_note::run),
     ("audit_reader", audit_reader::run),
     ("certificate", certificate::run),
     ("copy_rows", copy_rows::run),
