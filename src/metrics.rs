@@ -68,6 +68,7 @@ metrics! {
     AUDIT_LAST_FSYNC Gauge "pgveil_audit_last_fsync_timestamp_seconds" "When the access log was last made durable, Unix time.";
     AUDIT_ERRORS Counter "pgveil_audit_errors_total" "Writes or fsyncs of the access log that failed.";
     AUDIT_UP Gauge "pgveil_audit_up" "1 while the access log can be written, else 0.";
+    ANCHOR_ERRORS Counter "pgveil_audit_anchor_errors_total" "Signed checkpoints of the access log that could not be written to an anchor.";
     AUDIT_UNFINISHED Gauge "pgveil_audit_intents_without_outcome" "Intents of the previous run that never got an outcome, counted at start.";
     ALERTS Counter "pgveil_alerts_total" "Alerts of the breach detector, by rule.";
     DETECTOR_ACTORS Gauge "pgveil_detector_actors" "Actors the breach detector holds windows for.";
@@ -157,6 +158,7 @@ pub struct Meters {
     audit_last_fsync: Gauge,
     audit_errors: Counter,
     audit_up: Gauge,
+    anchor_errors: Counter,
     audit_unfinished: Gauge,
     alerts: [Counter; ALERT_RULES.len()],
     detector_actors: Gauge,
@@ -233,6 +235,7 @@ impl Meters {
             audit_last_fsync: gauge(AUDIT_LAST_FSYNC),
             audit_errors: counter(AUDIT_ERRORS),
             audit_up: gauge(AUDIT_UP),
+            anchor_errors: counter(ANCHOR_ERRORS),
             audit_unfinished: gauge(AUDIT_UNFINISHED),
             alerts: ALERT_RULES.map(|rule| labelled(ALERTS, "rule", rule)),
             detector_actors: gauge(DETECTOR_ACTORS),
@@ -362,6 +365,11 @@ impl Meters {
     /// The log can be written.
     pub fn audit_up(&self, up: bool) {
         self.audit_up.set(f64::from(u8::from(up)));
+    }
+
+    /// A signed checkpoint could not be written to an anchor.
+    pub fn anchor_error(&self) {
+        self.anchor_errors.increment(1);
     }
 
     /// Intents of the previous run that never got an outcome.

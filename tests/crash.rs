@@ -1,5 +1,6 @@
 //! The access log under kill -9 and a full disk.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -116,6 +117,53 @@ fn any_edit_of_the_log_is_found() {
     assert!(site.pgveil(&["log", "verify"]).status.success());
     let another = "pgveil.log/00+00000000+AAAA";
     assert_eq!(site.pgveil(&["log", "verify", "--public-key", another]).status.code(), Some(2), "no such key");
+}
+
+#[tokio::test]
+async fn an_older_log_put_back_is_found_by_its_anchor() {
+    let mut site = Site::new("anchored")
+        .schema(include_str!("clients/schema.sql"))
+        .policy(include_str!("clients/policy.toml"))
+        .audit("anchors = [\"anchors\"]\n")
+        .prepare();
+    site.pgveil_ok(&["apply"]);
+    site.serve();
+    site.client("app").await.query("select name from people where id = 1", &[]).await.unwrap();
+    site.terminate();
+    let key = site.pgveil_ok(&["log", "key"]);
+    let anchor = site.path("anchors").display().to_string();
+    let auditor = ["log", "verify", "--dir", "audit", "--public-key", key.trim(), "--anchor", &anchor];
+    let older = site.path("older");
+    copy(&site.audit_dir(), &older);
+
+    site.serve();
+    site.client("app").await.query("select name from people where id = 2", &[]).await.unwrap();
+    site.terminate();
+    for arguments in [&auditor[..], &["log", "verify", "--anchor", &anchor]] {
+        let said = site.pgveil_ok(arguments);
+        assert!(said.contains(" anchored checkpoints are of this log"), "{said}");
+    }
+
+    copy(&older, &site.audit_dir());
+    site.pgveil_ok(&["log", "verify"]);
+    for arguments in [&auditor[..], &["log", "verify", "--anchor", &anchor]] {
+        let verified = site.pgveil(arguments);
+        let said = String::from_utf8_lossy(&verified.stderr);
+        assert!(
+            verified.status.code() == Some(1) && said.contains("cut tail") && said.contains("anchors line"),
+            "{said}"
+        );
+    }
+    let nothing = site.pgveil(&["log", "verify", "--no-key", "--anchor", &anchor]);
+    assert_eq!(nothing.status.code(), Some(2), "an anchor without a key proves nothing");
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 /// A site whose proxy may write files up to a size: what a full disk is to the access log.

@@ -38,13 +38,14 @@
 //! `head` is two 512-byte slots written in turn after each group commit, each naming the newest durable record under
 //! its own MAC: a log that ends before it was cut. Only records after the head (at most the last group commit, or
 //! after a power failure the last second) can be missing unnoticed, and none of them was acknowledged as durable.
-//! What a hand with write access to the directory can still do is put back an older copy of *all* of it; that takes
-//! a witness elsewhere to notice.
+//! What a hand with write access to the directory can still do is put back an older copy of *all* of it. That takes a
+//! witness elsewhere to notice: anchors ([`AnchorFile`]), files on other machines that signed notes are appended to.
 //!
 //! Each start opens a new segment. A torn tail (the process or machine died in mid-write) is moved to
 //! `torn-<segment>.bin`, and the `start` event says so. If the head names more than the files hold, the new segment
 //! is chained to the head, so [`verify`] will always find the gap.
 
+mod anchor;
 mod disk;
 mod lines;
 mod note;
@@ -61,6 +62,7 @@ pub(crate) mod tests;
 
 use std::path::PathBuf;
 
+pub use anchor::{Anchor, AnchorFile, AnchorPlace, anchors};
 pub use note::{Note, Unproven, VerifierKey};
 pub use observed::{Observed, Shape, Summary, Total};
 pub use reader::{Events, Follow, events_since, last_events};

@@ -26,7 +26,7 @@ use crate::secret::Key;
 /// Signature type of the note format: Ed25519.
 const ED25519: u8 = 1;
 /// A longer note or key is none.
-const NOTE_MAX: usize = 16 * 1024;
+pub(super) const NOTE_MAX: usize = 16 * 1024;
 /// More signatures on one note are none of ours or of a witness.
 const SIGNATURES_MAX: usize = 16;
 

@@ -97,7 +97,7 @@ fn survey(dir: &Path, key: &Key) -> Result<(Start, Recovered)> {
         // What is missing cannot be signed.
         tree = None;
         let file = disk::segment_name(newest.max(1));
-        let cut = Break { file, line: 0, seq: tip.seq + 1, kind: BreakKind::CutTail };
+        let cut = Break { file, line: 0, seq: tip.seq + 1, kind: BreakKind::CutTail, anchor: None };
         recovered.broken.get_or_insert(cut);
     }
     Ok((Start { segment: newest + 1, tip: end, tree }, recovered))
@@ -143,7 +143,7 @@ fn trusted_heads(dir: &Path, key: &Key, expected: bool, recovered: &mut Recovere
 }
 
 fn head_break(kind: BreakKind) -> Break {
-    Break { file: disk::HEAD.into(), line: 0, seq: 0, kind }
+    Break { file: disk::HEAD.into(), line: 0, seq: 0, kind, anchor: None }
 }
 
 /// The later of `tip` and the head: chained to the head, a gap stays visible for ever.

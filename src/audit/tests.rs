@@ -1,5 +1,6 @@
 //! The log against hands, crashes and full disks.
 
+mod anchored;
 pub(crate) mod fake;
 mod signed;
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::anchor::{Anchor, AnchorPlace};
 use super::disk::{self, HEAD};
 use super::lines::Lines;
 use super::note::{self, Note, Signer, Unproven, VerifierKey};
@@ -35,6 +36,8 @@ pub struct Report {
     pub keyed: bool,
     /// Records up to this one are covered by a signature that was checked; 0 without a key.
     pub proven_seq: u64,
+    /// Anchors that the log fits.
+    pub anchors: u64,
     /// Bytes of an unfinished record after the newest durable one: a crash, or a proxy that is writing just now.
     pub torn_bytes: u64,
     /// Records that were repeated in the next segment after a failed fsync.
@@ -43,7 +46,7 @@ pub struct Report {
 
 /// Where and how the log is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("{file} line {line} (record {seq}): {kind}")]
+#[error("{file} line {line} (record {seq}): {kind}{}", .anchor.as_ref().map_or_else(String::new, |it| format!("; {it}")))]
 pub struct Break {
     /// File name within the directory.
     pub file: String,
@@ -53,6 +56,9 @@ pub struct Break {
     pub seq: u64,
     /// What happened to it.
     pub kind: BreakKind,
+    /// The anchor that tells: then what happened may have happened to any record of those it is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<AnchorPlace>,
 }
 
 /// What happened to the log.
@@ -77,8 +83,8 @@ pub enum BreakKind {
     /// An unfinished record where none can be.
     #[error("torn record before the end of the log")]
     Torn,
-    /// The chain holds, but it is not the one that was written: a MAC or the head differs.
-    #[error("rewritten: the chain is consistent, its MAC is not")]
+    /// The chain holds, but it is not the one that was written: a MAC, the head or an anchor differs.
+    #[error("rewritten: the chain is consistent, and not the one that was written")]
     Rewritten,
     /// The chain holds, but the tree over it is not the one that was signed, or the signature is wrong.
     #[error("forged: the chain is consistent, what is signed is not")]
@@ -86,6 +92,9 @@ pub enum BreakKind {
     /// The signature could only be checked if there were one.
     #[error("unsigned: nothing in this log is signed, so a public key proves nothing about it")]
     Unsigned,
+    /// A file of anchors holds something else.
+    #[error("no anchor: this is no checkpoint that the log's key signed")]
+    Anchor,
     /// The log was written under another key.
     #[error("wrong key: this log was written under another audit key")]
     WrongKey,
@@ -115,11 +124,13 @@ pub struct Trust<'a> {
     pub key: Option<&'a Key>,
     /// Whoever has the secret half of this: signatures are checked with it, unless the audit key is there.
     pub public: Option<&'a VerifierKey>,
+    /// What the log's roots once were.
+    pub anchors: &'a [Anchor],
 }
 
 impl<'a> From<Option<&'a Key>> for Trust<'a> {
     fn from(key: Option<&'a Key>) -> Self {
-        Self { key, public: None }
+        Self { key, ..Self::default() }
     }
 }
 
@@ -198,7 +209,7 @@ fn follows(lines: &mut Lines, seq: u64) -> Result<bool, Error> {
 }
 
 fn at(file: &str, line: u64, seq: u64, kind: BreakKind) -> Break {
-    Break { file: file.to_owned(), line, seq, kind }
+    Break { file: file.to_owned(), line, seq, kind, anchor: None }
 }
 
 /// The walk along the chain.
@@ -216,6 +227,8 @@ pub(super) struct Walk<'a> {
     before: (String, u64),
     /// Where the torn tail of the newest segment begins.
     pub(super) torn_at: Option<u64>,
+    /// By size; those that the walk has passed are in the report.
+    anchors: Vec<&'a Anchor>,
     pub(super) report: Report,
 }
 
@@ -226,7 +239,9 @@ impl<'a> Walk<'a> {
         let report = Report { keyed: trust.key.is_some(), ..Report::default() };
         let before = (String::new(), 0);
         let verifier = if trust.key.is_some() { None } else { trust.public.cloned() };
-        Self { trust, heads, durable, deployment: None, verifier, tip, tree, before, torn_at: None, report }
+        let mut anchors: Vec<_> = trust.anchors.iter().collect();
+        anchors.sort_by_key(|anchor| anchor.size());
+        Self { trust, heads, durable, deployment: None, verifier, tip, tree, before, torn_at: None, anchors, report }
     }
 
     /// Walks segments from the first on. `next`: the one after them, if they are not all.
@@ -343,7 +358,23 @@ impl<'a> Walk<'a> {
         }
         self.report.records += 1;
         self.report.last_seq = record.seq;
+        self.anchored(file, line)
+    }
+
+    /// The anchors of this size have this root.
+    fn anchored(&mut self, file: &str, line: u64) -> Result<(), Break> {
+        while let Some(anchor) = self.next_anchor().filter(|anchor| anchor.size() <= self.tip.seq) {
+            if !self.tree.as_ref().is_some_and(|tree| same(&tree.root(), anchor.root())) {
+                let found = at(file, line, self.tip.seq, BreakKind::Rewritten);
+                return Err(Break { anchor: Some(anchor.place()), ..found });
+            }
+            self.report.anchors += 1;
+        }
         Ok(())
+    }
+
+    fn next_anchor(&self) -> Option<&'a Anchor> {
+        self.anchors.get(usize::try_from(self.report.anchors).ok()?).copied()
     }
 
     fn header(&mut self, header: &SegmentHeader, number: u64) -> Result<(), BreakKind> {
@@ -389,6 +420,11 @@ impl<'a> Walk<'a> {
         if self.tip.seq < self.durable {
             let (file, line) = &self.before;
             return Err(at(file, *line, self.tip.seq + 1, BreakKind::CutTail));
+        }
+        if let Some(anchor) = self.next_anchor() {
+            let (file, line) = &self.before;
+            let found = at(file, *line, self.tip.seq + 1, BreakKind::CutTail);
+            return Err(Break { anchor: Some(anchor.place()), ..found });
         }
         if self.trust.key.is_none() && self.trust.public.is_some() && self.report.signed == 0 {
             let (file, _) = &self.before;

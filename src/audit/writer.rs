@@ -6,7 +6,7 @@
 use std::io;
 
 use super::disk::{Disk, Sink, segment_name};
-use super::note::Signer;
+use super::note::{Note, Signer};
 use super::record::{self, Checkpoint, Hash, Head, Payload, SLOT, SegmentHeader, Signed};
 use super::tree::{self, Tree};
 use crate::event::Event;
@@ -63,6 +63,8 @@ pub struct Log {
     /// Sequence number and time of the newest durable signature.
     signed: u64,
     signed_us: i64,
+    /// What it says, until somebody takes it.
+    note: Option<Note>,
     /// Lines after `durable`, of which the first `flushed` bytes are in the file.
     pending: Vec<u8>,
     flushed: usize,
@@ -118,6 +120,7 @@ impl Log {
             tree,
             signed: tip.seq,
             signed_us: now_us,
+            note: None,
             pending: Vec::new(),
             flushed: 0,
             unreported: 0,
@@ -145,6 +148,11 @@ impl Log {
     /// Every record is on the device, and a durable signature covers it.
     pub fn is_signed(&self) -> bool {
         self.is_durable() && (self.tree.is_none() || self.signed >= self.durable.seq)
+    }
+
+    /// The newest durable signed checkpoint, once.
+    pub fn take_note(&mut self) -> Option<Note> {
+        self.note.take()
     }
 
     /// Sequence number of the newest record.
@@ -199,7 +207,7 @@ impl Log {
         let mac = record::checkpoint_mac(&self.key, &self.deployment, self.tip.seq + 1, &self.tip.hash);
         self.push(Payload::Checkpoint(&Checkpoint { at_us: now_us, mac }));
         let full = self.durable_len + self.pending.len() as u64 >= self.segment_bytes;
-        let signed = (full || last || self.sign_due(now_us)) && self.sign();
+        let note = if full || last || self.sign_due(now_us) { self.sign() } else { None };
         let written = match self.flush(now_us) {
             Ok(written) => written,
             Err(error) => {
@@ -221,8 +229,8 @@ impl Log {
         self.durable_len += self.pending.len() as u64;
         self.pending.clear();
         self.flushed = 0;
-        if signed {
-            (self.signed, self.signed_us) = (self.durable.seq, now_us);
+        if note.is_some() {
+            (self.signed, self.signed_us, self.note) = (self.durable.seq, now_us, note);
         }
         self.write_head(now_us)?;
         if self.durable_len >= self.segment_bytes {
@@ -237,11 +245,11 @@ impl Log {
     }
 
     /// Signs every record so far, if they are all known.
-    fn sign(&mut self) -> bool {
-        let Some(tree) = &self.tree else { return false };
-        let note = self.signer.sign(tree.size(), tree.root()).to_string();
-        self.push(Payload::Signed(&Signed { note }));
-        true
+    fn sign(&mut self) -> Option<Note> {
+        let tree = self.tree.as_ref()?;
+        let note = self.signer.sign(tree.size(), tree.root());
+        self.push(Payload::Signed(&Signed { note: note.to_string() }));
+        Some(note)
     }
 
     fn push(&mut self, payload: Payload<'_>) {

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::keys::Place;
-use crate::audit::{self, Follow, Report, Trust, VerifierKey, VerifyError};
+use crate::audit::{self, Anchor, Follow, Report, Trust, VerifierKey, VerifyError};
 use crate::config;
 use crate::event::{Event, EventKind, Shown};
 use crate::keys;
@@ -27,6 +27,7 @@ enum Action {
     /// it was written.
     #[command(after_help = "Examples:\n  pgveil log verify --config pgveil.toml\n  \
         pgveil log verify --dir audit --keyring keyring.toml --key-file kek\n  \
+        pgveil log verify --anchor /mnt/elsewhere/pgveil.anchors\n  \
         pgveil log verify --dir audit --no-key\n  \
         pgveil log verify --dir copy-of-audit --public-key pgveil.log/3f0c…+1a2b3c4d+AXo9…")]
     Verify(Box<Verify>),
@@ -50,6 +51,10 @@ struct Verify {
     /// Check signatures with this instead of MACs with the keyring: what `pgveil log key` printed.
     #[arg(long, value_name = "VKEY", conflicts_with_all = ["keyring", "no_key"], value_parser = verifier_key)]
     public_key: Option<VerifierKey>,
+    /// A file that [audit] anchors names, from where it was kept: the log must still have the roots that are signed in
+    /// it. Finds an older copy of everything put back. May be given more than once.
+    #[arg(long = "anchor", value_name = "FILE", conflicts_with = "no_key")]
+    anchors: Vec<PathBuf>,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -110,8 +115,15 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
         let (path, unlock) = args.place.resolve()?;
         Some(keys::load(&path, &unlock)?)
     };
-    let trust = Trust { key: ring.as_ref().map(|ring| ring.audit_key()), public: args.public_key.as_ref() };
-    match audit::verify(&dir, trust) {
+    let public = match &ring {
+        Some(ring) => Some(VerifierKey::new(ring.audit_key(), ring.deployment_id())),
+        None => args.public_key.clone(),
+    };
+    let checked = anchors(&args.anchors, public.as_ref()).and_then(|anchors| {
+        let key = ring.as_ref().map(|ring| ring.audit_key());
+        audit::verify(&dir, Trust { key, public: public.as_ref(), anchors: &anchors })
+    });
+    match checked {
         Ok(report) if args.json => {
             let mut answer = serde_json::to_value(&report)?;
             answer["ok"] = true.into();
@@ -119,7 +131,7 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
         }
         Ok(report) => {
             println!("{}: OK", dir.display());
-            println!("{}", said(&report, trust));
+            println!("{}", said(&report, public.is_some()));
         }
         Err(VerifyError::Break(found)) => {
             if args.json {
@@ -134,23 +146,37 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What all files of anchors hold; without a key nothing in them can be believed.
+fn anchors(files: &[PathBuf], key: Option<&VerifierKey>) -> Result<Vec<Anchor>, VerifyError> {
+    let mut all = Vec::new();
+    if let Some(key) = key {
+        for file in files {
+            all.append(&mut audit::anchors(file, key)?);
+        }
+    }
+    Ok(all)
+}
+
 /// An intact log in sentences, one a line.
-fn said(report: &Report, trust: Trust<'_>) -> String {
+fn said(report: &Report, signatures: bool) -> String {
     let Report { records, segments, events, checkpoints, signed, proven_seq, .. } = report;
     let mut text = format!(
         "{records} records in {segments} segments: {events} events, {checkpoints} checkpoints, {signed} signed checkpoints"
     );
-    text.push_str(match (trust.key, trust.public) {
-        (Some(_), _) => ", every MAC and signature right",
-        (None, Some(_)) => ", every signature right (MACs not checked: no audit key)",
-        (None, None) => " (MACs and signatures not checked: no key)",
+    text.push_str(match (report.keyed, signatures) {
+        (true, _) => ", every MAC and signature right",
+        (false, true) => ", every signature right (MACs not checked: no audit key)",
+        (false, false) => " (MACs and signatures not checked: no key)",
     });
-    if trust.key.is_none() && trust.public.is_some() {
+    if signatures && !report.keyed {
         // The signature is a record too.
         text.push_str(&match records.saturating_sub(proven_seq + 1) {
             0 => format!("\nsigned to its end, record {proven_seq}"),
             rest => format!("\nsigned to record {proven_seq}; {rest} records after the signature are chained only"),
         });
+    }
+    if report.anchors > 0 {
+        text.push_str(&format!("\n{} anchored checkpoints are of this log", report.anchors));
     }
     if report.torn_bytes > 0 {
         let bytes = report.torn_bytes;

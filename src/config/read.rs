@@ -335,6 +335,7 @@ fn default_audit(folder: &Path) -> Audit {
         durability: Durability::Intent,
         on_failure: OnAuditFailure::Block,
         segment_mb: 64,
+        anchors: Vec::new(),
         statements: Statements::Protected,
     }
 }
@@ -346,8 +347,19 @@ fn audit(mut s: Section<'_>, folder: &Path) -> Option<Audit> {
     let failures = [("block", OnAuditFailure::Block), ("deny_protected", OnAuditFailure::DenyProtected)];
     let on_failure = s.choice("on_failure", &failures);
     let statements = s.choice("statements", &[("protected", Statements::Protected), ("all", Statements::All)]);
+    let dir = dir.unwrap_or(default.dir);
+    let mut anchors = Vec::new();
+    for anchor in s.texts("anchors").unwrap_or_default() {
+        let path = folder.join(&anchor.value);
+        if anchor.value.is_empty() || path.starts_with(&dir) {
+            let hint = "whoever puts an older log back puts this back with it: name a file on another machine's disk";
+            s.problem(&anchor.place, "an anchor in [audit] is empty or inside the log's own folder", hint.to_owned());
+        }
+        anchors.push(path);
+    }
     let audit = Audit {
-        dir: dir.unwrap_or(default.dir),
+        dir,
+        anchors,
         durability: durability.map_or(default.durability, |at| at.value),
         on_failure: on_failure.map_or(default.on_failure, |at| at.value),
         segment_mb: small(&mut s, "segment_mb", 4_096, default.segment_mb),

@@ -33,6 +33,7 @@ fn the_smallest_file_gets_safe_defaults() {
     assert_eq!(config.audit.dir, Path::new("/etc/pgveil/audit"));
     assert_eq!(config.audit.durability, Durability::Intent);
     assert_eq!(config.audit.on_failure, OnAuditFailure::Block);
+    assert!(config.audit.anchors.is_empty());
     assert_eq!(config.listen.admin.unwrap().to_string(), "127.0.0.1:6480");
     assert!(!config.listen.allow_trust);
     assert_eq!(config.upstream.tls.mode, TlsMode::Disable);
@@ -155,5 +156,16 @@ fn rules_are_read_in_order_and_every_fault_is_named() {
         "pgveil.toml:7: `allow` in [listen.rules] is missing",
     ] {
         assert!(all.contains(expected), "{expected} is not in\n{all}");
+    }
+}
+
+#[test]
+fn anchors_are_files_outside_of_the_logs_folder() {
+    let with = |anchors: &str| format!("{GOOD}[audit]\ndir = \"log\"\nanchors = {anchors}\n");
+    let config = parsed(&with("[\"/mnt/elsewhere/anchors\", \"near\"]"));
+    assert_eq!(config.audit.anchors, [Path::new("/mnt/elsewhere/anchors"), Path::new("/etc/pgveil/near")]);
+    assert_eq!(crate::desk::Settings::from(&config.audit).anchors, config.audit.anchors);
+    for wrong in ["[\"log/anchors\"]", "[\"\"]", "[\"log\"]"] {
+        assert!(refused(&with(wrong)).contains("inside the log's own folder"), "{wrong}");
     }
 }

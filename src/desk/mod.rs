@@ -4,12 +4,14 @@
 //! event in the same chain, a log line, a metric). Never: a dropped event, time taken from the pumps. It has a thread
 //! of its own; when its queue is full, callers wait.
 
+mod anchor;
 mod task;
 
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,16 +57,19 @@ pub struct Settings {
     pub on_failure: OnFailure,
     /// Events waiting for the desk; a full queue makes callers wait.
     pub queue: usize,
+    /// Files elsewhere that signed checkpoints are appended to.
+    pub anchors: Vec<PathBuf>,
 }
 
 impl Settings {
     /// Defaults for a log in `dir`.
-    pub fn new(dir: impl Into<std::path::PathBuf>) -> Self {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             audit: audit::Settings { dir: dir.into(), segment_bytes: audit::Settings::SEGMENT_BYTES },
             durability: Durability::Intent,
             on_failure: OnFailure::Block,
             queue: 8_192,
+            anchors: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::anchor::Anchors;
 use super::{AuditDown, Desk, Durability, Item, OnFailure, Settings, State, Thread};
 use crate::audit::{self, Log, Recovered, Written};
 use crate::clock::Now;
@@ -45,7 +46,8 @@ pub(super) fn launch(
     rules: Watch,
     meters: Arc<Meters>,
 ) -> Result<(Desk, Thread)> {
-    let mut task = Task::new(&settings, log, rules, meters);
+    let anchors = Anchors::start(&settings.anchors, &meters)?;
+    let mut task = Task::new(&settings, log, anchors, rules, meters);
     task.open(&settings, recovered)?;
     let (queue, inbox) = mpsc::channel(settings.queue.max(1));
     let (ended, done) = oneshot::channel();
@@ -73,6 +75,7 @@ pub(super) fn launch(
 
 struct Task {
     log: Log,
+    anchors: Anchors,
     durability: Durability,
     on_failure: OnFailure,
     rules: Watch,
@@ -93,9 +96,10 @@ struct Task {
 }
 
 impl Task {
-    fn new(settings: &Settings, log: Log, rules: Watch, meters: Arc<Meters>) -> Self {
+    fn new(settings: &Settings, log: Log, anchors: Anchors, rules: Watch, meters: Arc<Meters>) -> Self {
         Self {
             log,
+            anchors,
             durability: settings.durability,
             on_failure: settings.on_failure,
             rules,
@@ -270,11 +274,18 @@ impl Task {
     }
 
     fn wrote(&mut self, written: Written, before: Now) {
+        self.anchor();
         let after = Now::read();
         self.synced_ns = after.mono_ns;
         if written != Written::default() {
             self.meters.audit_written(written.records, written.bytes);
             self.meters.audit_synced(after.mono_ns.saturating_sub(before.mono_ns), after.unix_us);
+        }
+    }
+
+    fn anchor(&mut self) {
+        if let Some(note) = self.log.take_note() {
+            self.anchors.offer(&note);
         }
     }
 
@@ -351,6 +362,8 @@ impl Task {
         if let Err(error) = self.log.close(Now::read().unix_us) {
             tracing::error!(target: "pgveil::audit", %error, "the last records of the access log could not be written");
         }
+        self.anchor();
+        self.anchors.finish();
     }
 }
 

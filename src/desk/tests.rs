@@ -286,7 +286,7 @@ async fn what_is_written_is_signed_soon_also_when_nothing_follows() {
     let proven = || {
         let dir = tempfile::tempdir().unwrap();
         disk.dump(dir.path());
-        let report = audit::verify(dir.path(), audit::Trust { key: None, public: Some(&public) });
+        let report = audit::verify(dir.path(), audit::Trust { public: Some(&public), ..audit::Trust::default() });
         report.ok().filter(|report| report.events == 2 && report.proven_seq + 1 == report.last_seq)
     };
     let signed = async {
@@ -296,6 +296,39 @@ async fn what_is_written_is_signed_soon_also_when_nothing_follows() {
     };
     timeout(PATIENCE, signed).await.unwrap();
     assert!(thread.stop(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn what_is_signed_is_anchored_and_one_place_that_fails_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (near, far, never) = (dir.path().join("near"), dir.path().join("far/away"), dir.path().join("nowhere/at/all"));
+    let mut settings = Settings::new(dir.path().join("audit"));
+    settings.anchors = vec![near.clone(), far.clone(), never.clone()];
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let meters = ::metrics::with_local_recorder(&recorder, || Arc::new(Meters::new()));
+    let (desk, thread) = start(settings.clone(), Key::new(KEY), &[1; 16], rules, meters).unwrap();
+    desk.event(read(1, 1)).await.unwrap();
+    let anchored = async {
+        while !near.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, anchored).await.unwrap();
+    std::fs::create_dir(dir.path().join("far")).unwrap();
+    assert!(thread.stop(PATIENCE).await);
+
+    let public = audit::VerifierKey::new(&Key::new(KEY), &[1; 16]);
+    for path in [near, far] {
+        let anchors = audit::anchors(&path, &public).unwrap();
+        let trust = audit::Trust { anchors: &anchors, public: Some(&public), ..audit::Trust::default() };
+        let report = audit::verify(&settings.audit.dir, trust).unwrap();
+        let (newest, count) = (anchors.last().unwrap().size(), anchors.len() as u64);
+        assert_eq!((newest, report.anchors), (report.proven_seq, count), "the last checkpoint is there");
+    }
+    assert!(!never.exists());
+    let told = recorder.handle().render();
+    let errors = told.lines().find_map(|line| line.strip_prefix("pgveil_audit_anchor_errors_total ")).unwrap();
+    assert!(errors.parse::<u64>().unwrap() >= 2, "{errors}");
 }
 
 #[tokio::test]

@@ -14,6 +14,10 @@ use crate::audit::tree::{Tree, leaf};
 
 const SECOND: i64 = 1_000_000;
 
+fn by_public(public: &VerifierKey) -> Trust<'_> {
+    Trust { public: Some(public), ..Trust::default() }
+}
+
 fn public() -> VerifierKey {
     VerifierKey::new(&key(), &[1; 16])
 }
@@ -53,7 +57,7 @@ fn records(dir: &Path) -> Vec<(Vec<u8>, record::Record)> {
 fn signatures_come_every_second_at_the_end_of_a_segment_and_at_close() {
     let (_dir, path) = sample();
     let report = verify(&path, Some(&key())).unwrap();
-    let by_public = verify(&path, Trust { key: None, public: Some(&public()) }).unwrap();
+    let by_public = verify(&path, by_public(&public())).unwrap();
     let by_nobody = verify(&path, None).unwrap();
     assert_eq!((by_public.signed, by_public.proven_seq, by_public.keyed), (report.signed, report.proven_seq, false));
     assert_eq!((by_nobody.signed, by_nobody.proven_seq), (report.signed, 0));
@@ -142,7 +146,7 @@ fn a_write_or_fsync_that_fails_leaves_a_tree_over_what_is_in_the_log() {
         let public = VerifierKey::new(&key(), &[0; 16]);
         let report = verify(dir.path(), Some(&key())).unwrap();
         assert_eq!((report.events, report.signed), (9, 5), "{failing}");
-        let proven = verify(dir.path(), Trust { key: None, public: Some(&public) }).unwrap().proven_seq;
+        let proven = verify(dir.path(), by_public(&public)).unwrap().proven_seq;
         assert_eq!(proven, report.last_seq - 1, "{failing}");
     }
 }
@@ -189,8 +193,7 @@ pub(super) fn rechain(path: &Path, theirs: &Key, change: impl Fn(u64, &mut Kind,
 /// Where keyless, the public key and the audit key first see a break.
 fn seen(path: &Path) -> [Option<(u64, BreakKind)>; 3] {
     let (key, public) = (key(), public());
-    let trusts =
-        [Trust::default(), Trust { key: None, public: Some(&public) }, Trust { key: Some(&key), public: None }];
+    let trusts = [Trust::default(), by_public(&public), Some(&key).into()];
     trusts.map(|trust| match verify(path, trust) {
         Ok(_) => None,
         Err(VerifyError::Break(found)) => Some((found.seq, found.kind)),
@@ -305,7 +308,7 @@ fn a_log_of_before_is_read_once_from_its_beginning_and_signed_from_then_on() {
     log.close(1).unwrap();
     drop(log);
     assert_eq!(seen(&path), [None; 3]);
-    let proven = verify(&path, Trust { key: None, public: Some(&public()) }).unwrap();
+    let proven = verify(&path, by_public(&public())).unwrap();
     assert_eq!((proven.signed, proven.proven_seq), (1, proven.last_seq - 1), "what was before is covered too");
 }
 
@@ -391,7 +394,7 @@ proptest! {
             let (bytes, line) = edited(&good, kind, a, b);
             fs::write(file, bytes).unwrap();
             let (key, public) = (key(), public());
-            let trusts = [Trust::default(), Trust { key: None, public: Some(&public) }, Some(&key).into()];
+            let trusts = [Trust::default(), by_public(&public), Some(&key).into()];
             let found = match verify(path, trusts[who]) {
                 Err(VerifyError::Break(found)) => found,
                 other => panic!("kind {kind}: {other:?}"),
@@ -430,7 +433,7 @@ fn a_log_that_another_implementation_wrote_is_read_and_gone_on_with() {
     }
     let public = public.unwrap();
     assert_eq!(public, super::signed::public());
-    for trust in [Trust::default(), Trust { key: None, public: Some(&public) }, Some(&key()).into()] {
+    for trust in [Trust::default(), by_public(&public), Some(&key()).into()] {
         let report = verify(dir.path(), trust).unwrap();
         assert_eq!((report.segments, report.events, report.signed, report.last_seq), (2, 11, 2, 18));
         assert_eq!(report.proven_seq, if trust.key.is_none() && trust.public.is_none() { 0 } else { 17 });
@@ -440,6 +443,6 @@ fn a_log_that_another_implementation_wrote_is_read_and_gone_on_with() {
     assert_eq!(recovered, Recovered::default());
     log.append(&login(12));
     log.close(1).unwrap();
-    let report = verify(dir.path(), Trust { key: None, public: Some(&public) }).unwrap();
+    let report = verify(dir.path(), by_public(&public)).unwrap();
     assert_eq!((report.events, report.proven_seq), (12, report.last_seq - 1));
 }

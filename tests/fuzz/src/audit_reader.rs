@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pgveil::audit::{self, Settings};
+use pgveil::audit::{self, Settings, VerifierKey};
 use pgveil::secret::Key;
 
 /// One input.
@@ -25,6 +25,7 @@ pub fn run(data: &[u8]) {
     let key = Key::new([1; 32]);
     let _ = audit::verify(&dir, Some(&key));
     let _ = audit::verify(&dir, None);
+    let _ = audit::anchors(&dir.join("access-00000001.jsonl"), &VerifierKey::new(&key, &[1; 16]));
     let _ = audit::last_events(&dir, 10);
     let settings = Settings { dir, segment_bytes: 1 << 20 };
     let _ = audit::open(&settings, key, &[1; 16], 0);
