@@ -210,7 +210,7 @@ fn statement() -> Event {
 fn watch(c: &mut Criterion) {
     let event = statement();
     let dir = tempfile::tempdir().unwrap();
-    let settings = audit::Settings { dir: dir.path().join("audit"), segment_bytes: audit::Settings::SEGMENT_BYTES };
+    let settings = audit::Settings::new(dir.path().join("audit"));
     let (mut log, _) = audit::open(&settings, Key::new([1; 32]), &[1; 16], 0).unwrap();
     c.bench_function("audit_append", |b| {
         b.iter(|| {

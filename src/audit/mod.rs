@@ -77,9 +77,18 @@ pub struct Settings {
     pub dir: PathBuf,
     /// A segment is closed when it has reached this many bytes.
     pub segment_bytes: u64,
+    /// … or by the first group commit this long after it was begun, microseconds.
+    pub segment_us: u64,
 }
 
 impl Settings {
     /// The default size of a segment.
     pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+    /// The default age of a segment: a day.
+    pub const SEGMENT_US: u64 = 24 * 3_600 * 1_000_000;
+
+    /// A log in that directory, the rest by default.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), segment_bytes: Self::SEGMENT_BYTES, segment_us: Self::SEGMENT_US }
+    }
 }

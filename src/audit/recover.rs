@@ -12,7 +12,7 @@ use super::disk::{self, Directory};
 use super::record::{Head, Kind, SLOT};
 use super::tree::Tree;
 use super::verify::{Break, BreakKind, VerifyError, Walk, heads};
-use super::writer::{Log, Start, Tip};
+use super::writer::{Full, Log, Start, Tip};
 use crate::error::{Error, Result};
 use crate::secret::Key;
 
@@ -46,7 +46,8 @@ pub fn open(settings: &Settings, key: Key, deployment: &[u8; 16], now_us: i64) -
     let directory = Directory::open(&settings.dir)?;
     let (start, recovered) = survey(&settings.dir, &key)?;
     let deployment = hex::encode(deployment);
-    let log = Log::resume(Box::new(directory), key, deployment, settings.segment_bytes, start, now_us)
+    let full = Full { bytes: settings.segment_bytes, us: settings.segment_us };
+    let log = Log::resume(Box::new(directory), key, deployment, full, start, now_us)
         .map_err(|e| Error::io(format!("opening the access log in {}", settings.dir.display()), e))?;
     Ok((log, recovered))
 }

@@ -21,7 +21,7 @@ fn key() -> Key {
 }
 
 fn settings(dir: &Path) -> Settings {
-    Settings { dir: dir.join("audit"), segment_bytes: 4_096 }
+    Settings { segment_bytes: 4_096, ..Settings::new(dir.join("audit")) }
 }
 
 fn login(number: u64) -> Event {

@@ -30,6 +30,13 @@ pub(super) struct Start {
     pub(super) tree: Option<Tree>,
 }
 
+/// When a segment is closed and another begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Full {
+    pub(super) bytes: u64,
+    pub(super) us: u64,
+}
+
 /// What one commit did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
@@ -47,8 +54,9 @@ pub struct Log {
     disk: Box<dyn Disk>,
     key: Key,
     deployment: String,
-    segment_bytes: u64,
+    full: Full,
     segment: u64,
+    begun_us: i64,
     /// `None` after a failed fsync: what the file holds is unknown, the next commit opens another segment.
     sink: Option<Box<dyn Sink>>,
     head: Box<dyn Sink>,
@@ -92,7 +100,7 @@ impl Log {
         mut disk: Box<dyn Disk>,
         key: Key,
         deployment: String,
-        segment_bytes: u64,
+        full: Full,
         start: Start,
         now_us: i64,
     ) -> io::Result<Self> {
@@ -106,8 +114,9 @@ impl Log {
             disk,
             key,
             deployment,
-            segment_bytes,
+            full,
             segment,
+            begun_us: now_us,
             sink: Some(sink),
             head,
             slot: 0,
@@ -186,7 +195,7 @@ impl Log {
     }
 
     /// Writes a checkpoint, and a signature when one is due, and returns when every record is on the device; then
-    /// rotates if the segment is full.
+    /// rotates if the segment is full or old.
     ///
     /// # Errors
     /// The write or fsync failed: nothing is lost, call again. After a failed fsync the segment is given up, and
@@ -195,7 +204,7 @@ impl Log {
         self.commit(now_us, false)
     }
 
-    /// `last`: sign whatever is not.
+    /// `last`: sign whatever is not, and begin nothing new.
     fn commit(&mut self, now_us: i64, last: bool) -> io::Result<Written> {
         if self.is_durable() && (self.is_signed() || !(last || self.sign_due(now_us))) {
             return Ok(Written::default());
@@ -206,7 +215,8 @@ impl Log {
         let before = (self.tip, self.tree.clone(), self.pending.len(), self.unreported);
         let mac = record::checkpoint_mac(&self.key, &self.deployment, self.tip.seq + 1, &self.tip.hash);
         self.push(Payload::Checkpoint(&Checkpoint { at_us: now_us, mac }));
-        let full = self.durable_len + self.pending.len() as u64 >= self.segment_bytes;
+        let old = now_us.abs_diff(self.begun_us) >= self.full.us;
+        let full = old || self.durable_len + self.pending.len() as u64 >= self.full.bytes;
         let note = if full || last || self.sign_due(now_us) { self.sign() } else { None };
         let written = match self.flush(now_us) {
             Ok(written) => written,
@@ -233,7 +243,7 @@ impl Log {
             (self.signed, self.signed_us, self.note) = (self.durable.seq, now_us, note);
         }
         self.write_head(now_us)?;
-        if self.durable_len >= self.segment_bytes {
+        if !last && (old || self.durable_len >= self.full.bytes) {
             self.rotate(now_us);
         }
         Ok(written)
@@ -266,6 +276,7 @@ impl Log {
     }
 
     fn begin_segment(&mut self, now_us: i64) {
+        self.begun_us = now_us;
         let header = SegmentHeader {
             number: self.segment,
             deployment: self.deployment.clone(),

@@ -181,6 +181,8 @@ pub struct Audit {
     pub on_failure: OnAuditFailure,
     /// A segment is closed at this size.
     pub segment_mb: u32,
+    /// … or at this age.
+    pub segment_hours: u32,
     /// Files elsewhere that signed checkpoints are appended to.
     pub anchors: Vec<PathBuf>,
     /// Which statements are logged.
@@ -192,6 +194,7 @@ impl From<&Audit> for crate::desk::Settings {
         use crate::desk;
         let mut settings = desk::Settings::new(&audit.dir);
         settings.audit.segment_bytes = u64::from(audit.segment_mb) << 20;
+        settings.audit.segment_us = u64::from(audit.segment_hours) * 3_600 * 1_000_000;
         settings.anchors.clone_from(&audit.anchors);
         settings.durability = match audit.durability {
             Durability::Intent => desk::Durability::Intent,

@@ -335,6 +335,7 @@ fn default_audit(folder: &Path) -> Audit {
         durability: Durability::Intent,
         on_failure: OnAuditFailure::Block,
         segment_mb: 64,
+        segment_hours: 24,
         anchors: Vec::new(),
         statements: Statements::Protected,
     }
@@ -363,6 +364,7 @@ fn audit(mut s: Section<'_>, folder: &Path) -> Option<Audit> {
         durability: durability.map_or(default.durability, |at| at.value),
         on_failure: on_failure.map_or(default.on_failure, |at| at.value),
         segment_mb: small(&mut s, "segment_mb", 4_096, default.segment_mb),
+        segment_hours: small(&mut s, "segment_hours", 8_784, default.segment_hours),
         statements: statements.map_or(default.statements, |at| at.value),
     };
     s.close();

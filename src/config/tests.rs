@@ -34,6 +34,10 @@ fn the_smallest_file_gets_safe_defaults() {
     assert_eq!(config.audit.durability, Durability::Intent);
     assert_eq!(config.audit.on_failure, OnAuditFailure::Block);
     assert!(config.audit.anchors.is_empty());
+    let settings = crate::desk::Settings::from(&config.audit);
+    assert_eq!(settings.audit, crate::audit::Settings::new("/etc/pgveil/audit"), "as the rooms' own defaults");
+    let hourly = parsed(&format!("{GOOD}[audit]\nsegment_hours = 1\n"));
+    assert_eq!(crate::desk::Settings::from(&hourly.audit).audit.segment_us, 3_600_000_000);
     assert_eq!(config.listen.admin.unwrap().to_string(), "127.0.0.1:6480");
     assert!(!config.listen.allow_trust);
     assert_eq!(config.upstream.tls.mode, TlsMode::Disable);

@@ -65,7 +65,7 @@ impl Settings {
     /// Defaults for a log in `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
-            audit: audit::Settings { dir: dir.into(), segment_bytes: audit::Settings::SEGMENT_BYTES },
+            audit: audit::Settings::new(dir),
             durability: Durability::Intent,
             on_failure: OnFailure::Block,
             queue: 8_192,

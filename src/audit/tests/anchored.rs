@@ -47,7 +47,7 @@ fn seen(path: &Path, anchor: &AnchorFile) -> [Result<Report, Break>; 2] {
 #[test]
 fn an_older_copy_put_back_is_found_by_its_anchor_and_by_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings { dir: dir.path().join("audit"), segment_bytes: 8_192 };
+    let settings = Settings { segment_bytes: 8_192, ..Settings::new(dir.path().join("audit")) };
     let anchor = AnchorFile::new(dir.path().join("anchors"));
     run(&settings, &anchor, 0..30, 0);
     let (older, newer) = (dir.path().join("older"), dir.path().join("newer"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::super::disk::{Disk, Sink};
 use super::super::tree::Tree;
-use super::super::writer::{Log, Start, Tip};
+use super::super::writer::{Full, Log, Start, Tip};
 use crate::secret::Key;
 
 /// What was asked, in order.
@@ -38,7 +38,9 @@ impl FakeDisk {
 
     pub(crate) fn log(&self, segment_bytes: u64) -> Log {
         let start = Start { segment: 1, tip: Tip { seq: 0, hash: [0; 32] }, tree: Some(Tree::default()) };
-        Log::resume(Box::new(self.clone()), Key::new([7; 32]), "00".repeat(16), segment_bytes, start, 0).unwrap()
+        // By age never: some tests count from 0, others by the clock.
+        let full = Full { bytes: segment_bytes, us: u64::MAX };
+        Log::resume(Box::new(self.clone()), Key::new([7; 32]), "00".repeat(16), full, start, 0).unwrap()
     }
 
     /// Writes the files where the real reader finds them.

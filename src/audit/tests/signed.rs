@@ -25,7 +25,7 @@ fn public() -> VerifierKey {
 /// Three or more segments over two runs, an event every 200 ms, a group commit every fourth.
 fn sample() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings { dir: dir.path().join("audit"), segment_bytes: 16_384 };
+    let settings = Settings { segment_bytes: 16_384, ..Settings::new(dir.path().join("audit")) };
     let mut now = 0;
     for run in 0..2 {
         let (mut log, _) = open(&settings, key(), &[1; 16], now).unwrap();
@@ -95,6 +95,28 @@ fn every_root_is_that_of_the_lines_and_every_header_has_the_tree_before_it() {
         tree.push(leaf(&line));
     }
     assert!(notes > 10 && headers >= 3);
+}
+
+#[test]
+fn a_segment_is_closed_signed_when_it_is_old_and_no_empty_one_is_begun_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { segment_us: 3_600_000_000, ..Settings::new(dir.path()) };
+    let hour = 3_600 * SECOND;
+    let (mut log, _) = open(&settings, key(), &[1; 16], 0).unwrap();
+    for (number, at) in [1, hour - 1, hour, hour + 1, 2 * hour - 1, 2 * hour, 5 * hour].into_iter().enumerate() {
+        log.append(&login(number as u64));
+        log.sync(at).unwrap();
+    }
+    log.append(&login(7));
+    log.close(9 * hour).unwrap();
+    let files = segments(dir.path());
+    let events: Vec<_> =
+        files.iter().map(|file| fs::read_to_string(file).unwrap().matches("\"event\"").count()).collect();
+    assert_eq!(events, [3, 3, 1, 1]);
+    for file in files {
+        assert!(String::from_utf8(lines(&file).pop().unwrap()).unwrap().contains(",\"signed\""), "{}", name(&file));
+    }
+    assert_eq!(seen(dir.path()), [None; 3]);
 }
 
 #[test]
@@ -301,7 +323,7 @@ fn a_log_of_before_is_read_once_from_its_beginning_and_signed_from_then_on() {
         !matches!(kind, Kind::Signed(_))
     });
     assert_eq!(seen(&path), [None, Some((1, BreakKind::Unsigned)), None]);
-    let settings = Settings { dir: path.clone(), segment_bytes: 1 << 20 };
+    let settings = Settings { segment_bytes: 1 << 20, ..Settings::new(&path) };
     let (mut log, recovered) = open(&settings, key(), &[1; 16], 0).unwrap();
     assert_eq!(recovered.broken, None);
     log.append(&login(7));
@@ -318,7 +340,7 @@ fn behind_a_gap_nothing_is_signed_until_it_is_closed() {
     let last = segments(&path).pop().unwrap();
     let whole = fs::read(&last).unwrap();
     rewrite(&last, |lines| lines.truncate(lines.len() - 2));
-    let settings = Settings { dir: path.clone(), segment_bytes: 1 << 20 };
+    let settings = Settings { segment_bytes: 1 << 20, ..Settings::new(&path) };
     let run = |at: i64| {
         let (mut log, recovered) = open(&settings, key(), &[1; 16], at).unwrap();
         log.append(&login(7));
@@ -438,7 +460,7 @@ fn a_log_that_another_implementation_wrote_is_read_and_gone_on_with() {
         assert_eq!((report.segments, report.events, report.signed, report.last_seq), (2, 11, 2, 18));
         assert_eq!(report.proven_seq, if trust.key.is_none() && trust.public.is_none() { 0 } else { 17 });
     }
-    let settings = Settings { dir: dir.path().to_owned(), segment_bytes: 1 << 20 };
+    let settings = Settings { segment_bytes: 1 << 20, ..Settings::new(dir.path()) };
     let (mut log, recovered) = open(&settings, key(), &[1; 16], 0).unwrap();
     assert_eq!(recovered, Recovered::default());
     log.append(&login(12));

@@ -27,6 +27,6 @@ pub fn run(data: &[u8]) {
     let _ = audit::verify(&dir, None);
     let _ = audit::anchors(&dir.join("access-00000001.jsonl"), &VerifierKey::new(&key, &[1; 16]));
     let _ = audit::last_events(&dir, 10);
-    let settings = Settings { dir, segment_bytes: 1 << 20 };
+    let settings = Settings::new(dir);
     let _ = audit::open(&settings, key, &[1; 16], 0);
 }
