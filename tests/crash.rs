@@ -129,6 +129,14 @@ async fn an_older_log_put_back_is_found_by_its_anchor() {
     site.pgveil_ok(&["apply"]);
     site.serve();
     site.client("app").await.query("select name from people where id = 1", &[]).await.unwrap();
+    for _ in 0..100 {
+        if std::fs::metadata(site.path("anchors")).is_ok_and(|about| about.len() > 0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(site.metric("pgveil_audit_anchor_errors_total", ""), 0.0, "while it runs, within seconds");
     site.terminate();
     let key = site.pgveil_ok(&["log", "key"]);
     let anchor = site.path("anchors").display().to_string();

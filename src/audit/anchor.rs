@@ -56,6 +56,8 @@ impl AnchorFile {
         }
         file.sync_all()?;
         match self.path.parent().filter(|_| fresh) {
+            // A name alone is in the working directory.
+            Some(dir) if dir.as_os_str().is_empty() => disk::sync_dir(Path::new(".")),
             Some(dir) => disk::sync_dir(dir),
             None => Ok(()),
         }
