@@ -27,6 +27,8 @@ pub(super) struct Purpose {
     setting: String,
     /// By a comment: of the statement, or of the latest in its transaction that has one.
     comment: Option<Arc<str>>,
+    /// The login may act for more than one, so that comments are read.
+    several: bool,
     /// The login has purposes, so [`SETTING`] is asked for.
     pub(super) followed: bool,
     /// The server has been told of it.
@@ -138,7 +140,8 @@ impl Session {
             let purpose = name.map(str::to_owned);
             self.actor = Actor { purpose, purpose_by: by, ..Actor::clone(&self.actor) }.into();
         }
-        let checked = cx.rules.class(own).acts.len() > 1 && cx.rules.class(class).lens.is_some();
+        self.purpose.several = cx.rules.class(own).acts.len() > 1;
+        let checked = self.purpose.several && cx.rules.class(class).lens.is_some();
         let due = checked && self.purpose.recorded != self.class_purpose;
         self.purpose.waiting = self.phase == Phase::Ready && (due || self.purpose.writing.is_some());
     }
@@ -163,10 +166,10 @@ impl Session {
     /// Why nothing protected is given to this session: it claims a purpose that it does not have.
     pub(super) fn false_claim(&self, rules: &Rules) -> Option<Refusal> {
         let claim = self.purpose.setting.as_str();
-        let acts = &rules.class(rules.class_of(&self.actor.role)).acts;
         if claim.is_empty() || !self.purpose.followed {
             return None;
         }
+        let acts = &rules.class(rules.class_of(&self.actor.role)).acts;
         match &self.purpose.database {
             Some(database) if **database != *claim => Some(Refusal::new(
                 Code::PurposeDenied,
@@ -184,10 +187,10 @@ impl Session {
     /// # Errors
     /// A change of purpose in the middle of a pipeline: what came before it is not done yet.
     pub(super) fn claim_by_comment(&mut self, sql: &str, cx: &mut Context<'_>) -> Result<Claimed, Refusal> {
-        let acts = &cx.rules.class(cx.rules.class_of(&self.actor.role)).acts;
-        if acts.len() < 2 || self.purpose.database.is_some() {
+        if !self.purpose.several || self.purpose.database.is_some() {
             return Ok(Claimed::Yes);
         }
+        let acts = &cx.rules.class(cx.rules.class_of(&self.actor.role)).acts;
         let tags = if sql.contains("*/") { comment::tags(sql) } else { Vec::new() };
         let direct = tags.iter().find(|(key, _)| key == SETTING).map(|(_, value)| value);
         let claimed = match direct {
