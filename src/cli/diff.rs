@@ -9,7 +9,7 @@ use crate::lens::{ApplyMode, Lenses, Statement};
 /// Arguments of `pgveil diff`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pgveil diff --lenses\n  \
-    pgveil diff --lenses || [ $? = 1 ] && pgveil apply --lenses\n\n\
+    pgveil diff --lenses; [ $? = 1 ] && pgveil apply --lenses   # only where something differs\n\n\
     Nothing is changed. `+` is made, `-` is taken away, `~` becomes another, `!` is in the way. Exit code: 0 when nothing\n\
     differs, 1 when something does, 2 for wrong usage or when the database or policy cannot be read.")]
 pub(super) struct Args {

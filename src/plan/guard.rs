@@ -1,6 +1,6 @@
 //! What a class that may not see everything must not reach: text run as SQL, files, statistics, other people's code.
 //!
-//! In: tokens. Out: a refusal. Lenses will make PostgreSQL itself refuse these; until then the list is closed here.
+//! In: tokens. Out: a refusal. Never: protection of a class with a lens; PostgreSQL itself holds that one.
 
 use std::collections::HashSet;
 

@@ -129,6 +129,10 @@ impl Session {
     /// Judges the session by what it claims now. Where PostgreSQL checks the purpose, client input waits until that is
     /// written down.
     pub(super) fn act(&mut self, cx: &Context<'_>) {
+        if self.transparent {
+            // Its database has no policy.
+            return;
+        }
         let own = cx.rules.class_of(&self.actor.role);
         let chosen = self.chosen(self.purpose.comment.as_deref(), cx.rules);
         let class = cx.rules.acting(chosen.map_or(own, |(act, _)| act.class));
