@@ -379,11 +379,12 @@ async fn a_policy_that_enforces_again_does_so_on_connections_that_are_open() {
     }
     reload(&site, &accepts(OBSERVE));
     assert_eq!(lensed(&analyst.simple_query(nick).await.unwrap()), masked);
-    assert!(
-        site.log().contains("[roles.analyst]: its lens is in the database, so PostgreSQL holds it"),
-        "{}",
-        site.log()
-    );
+    // It is said after the policy has taken effect.
+    let held = "[roles.analyst]: its lens is in the database, so PostgreSQL holds it";
+    while !site.log().contains(held) {
+        assert!(Instant::now() < deadline, "{}", site.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
