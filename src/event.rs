@@ -1,5 +1,6 @@
 //! What happened, in words that cannot hold a value: the access log's and the detector's only input.
 
+pub mod alert;
 mod would;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+pub use alert::Alert;
 pub use would::{Becomes, Changed, Would};
 
 use crate::error::SqlState;
@@ -259,26 +261,6 @@ impl Subjects {
     pub fn is_empty(&self) -> bool {
         self.known.is_empty() && self.unknown_rows == 0 && self.more == 0
     }
-}
-
-/// The detector's finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alert {
-    /// `bulk`, `subjects`, `after_hours`, `failures`, `export`, `tamper`.
-    pub rule: String,
-    /// `low`, `medium`, `high`, `critical`.
-    pub severity: String,
-    /// What was counted; at least this much.
-    pub observed: u64,
-    /// The threshold it crossed.
-    pub threshold: u64,
-    /// The window, in seconds; 0 where the rule has none.
-    pub window_s: u64,
-    /// The rule counted by client address instead of by role.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<IpAddr>,
-    /// One sentence.
-    pub message: String,
 }
 
 /// What a record leaves out.
@@ -598,6 +580,7 @@ mod tests {
             threshold: 1,
             window_s: 60,
             address: None,
+            action: alert::Action::Alert,
             message: "much".to_owned(),
         };
         Event {

@@ -338,6 +338,7 @@ mod tests {
             threshold: 100,
             window_s: 900,
             address: None,
+            action: crate::detect::Action::Alert,
             message: "many".into(),
         });
         assert!(sentence(&event).ends_with("medium bulk: many"));

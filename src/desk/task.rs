@@ -15,7 +15,7 @@ use super::anchor::Anchors;
 use super::{AuditDown, Desk, Durability, Item, OnFailure, Settings, State, Thread};
 use crate::audit::{self, Log, Recovered, Written};
 use crate::clock::Now;
-use crate::detect::{ACTORS_MAX, Detector};
+use crate::detect::{ACTORS_MAX, Detector, Rule};
 use crate::error::{Error, Result};
 use crate::event::{Alert, Event, EventKind};
 use crate::metrics::Meters;
@@ -122,8 +122,7 @@ impl Task {
         let now = Now::read();
         let rules = (self.rules)();
         let t = &rules.detect;
-        let windows = [t.bulk_window_s, t.subjects_window_s, t.failures_window_s, t.export_window_s, t.cooldown_s];
-        let longest = i64::try_from(windows.into_iter().max().unwrap_or(0)).unwrap_or(i64::MAX);
+        let longest = i64::try_from(t.longest_s()).unwrap_or(i64::MAX);
         let since = now.unix_us.saturating_sub(longest.saturating_mul(1_000_000));
         let (events, cut) = audit::events_since(&settings.audit.dir, since, REBUILD_BYTES)?;
         let mut unfinished = Unfinished::default();
@@ -146,6 +145,7 @@ impl Task {
                 threshold: 0,
                 window_s: 0,
                 address: None,
+                action: t.of(Rule::Tamper).action,
                 message: format!("the access log of the last run is not what was written: {found}"),
             };
             self.respond(&start, alert);

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::hours::Calendar;
-use super::rule::{Rule, Severity};
+use super::rule::{Level, Rule};
 use super::window::{Recent, Ring, Time};
-use super::{Hours, Thresholds};
+use super::{Action, Hours, Setting, Thresholds};
 use crate::clock::Now;
 use crate::event::{Access, Actor, Alert, Event, EventKind, Shown, Subject};
 
@@ -16,22 +16,25 @@ pub const ACTORS_MAX: usize = 10_000;
 /// Idle actors are looked for this often.
 const SWEEP: Time = 60_000_000;
 
-/// `bulk` becomes `high` at this multiple of its threshold.
-const BULK_HIGH: u64 = 5;
-
-/// When each rule last spoke, and how loudly.
+/// When each rule last spoke, and how loudly. Most actors never give cause.
 #[derive(Clone, Debug, Default)]
-struct Raised([Option<(Time, Severity)>; 6]);
+struct Raised(Option<Box<Spoken>>);
+
+type Spoken = [Option<(Time, Level)>; Rule::ALL.len()];
 
 impl Raised {
     /// Whether to speak now: not within the cooldown, unless it got worse.
-    fn speak(&mut self, rule: Rule, severity: Severity, now: Time, cooldown: Time) -> bool {
-        let last = &mut self.0[rule as usize];
-        if last.is_some_and(|(at, before)| now - at < cooldown && severity <= before) {
+    fn speak(&mut self, rule: Rule, level: Level, now: Time, cooldown: Time) -> bool {
+        let last = self.0.as_ref().and_then(|spoken| spoken[rule as usize]);
+        if last.is_some_and(|(at, before)| now - at < cooldown && level <= before) {
             return false;
         }
-        *last = Some((now, severity));
+        self.spoke(rule, level, now);
         true
+    }
+
+    fn spoke(&mut self, rule: Rule, level: Level, at: Time) {
+        self.0.get_or_insert_default()[rule as usize] = Some((at, level));
     }
 }
 
@@ -122,8 +125,8 @@ impl Detector {
         for event in events {
             let age = now.unix_us.saturating_sub(event.at_us).max(0);
             let at = mono_us(now).saturating_sub(age);
-            if let Some((knock, rule, severity)) = logged_alert(&event) {
-                self.restore(&knock, rule, severity, at.max(self.latest), thresholds);
+            if let Some((knock, rule, level)) = logged_alert(&event, thresholds) {
+                self.restore(&knock, rule, level, at.max(self.latest), thresholds);
                 due.remove(&(knock, rule));
                 continue;
             }
@@ -156,10 +159,9 @@ impl Detector {
         if now - self.swept >= SWEEP {
             self.sweep(now, thresholds);
         }
-        let exempt = thresholds.exempt.contains(&actor.role);
         match event.kind {
-            EventKind::LoginFailed => self.login_failed(actor, now, exempt, thresholds, out),
-            _ if exempt => {}
+            EventKind::LoginFailed => self.login_failed(actor, now, thresholds, out),
+            _ if thresholds.exempt.contains(&actor.role) => {}
             EventKind::Statement => {
                 if event.sqlstate.as_deref().is_some_and(is_failure) {
                     self.failed(actor, now, thresholds, out);
@@ -172,10 +174,11 @@ impl Detector {
             EventKind::Refused => self.failed(actor, now, thresholds, out),
             EventKind::Tamper => {
                 self.failed(actor, now, thresholds, out);
-                let message = || format!("a sealed cell did not open for {:?}", actor.role);
-                let found = Found { rule: Rule::Tamper, severity: Severity::Critical, observed: 1, limit: (0, 0) };
-                let raised = &mut self.actor(&actor.role, now, thresholds).raised;
-                found.say(raised, now, thresholds, message, out);
+                if let Some(setting) = thresholds.watching(Rule::Tamper, &actor.role) {
+                    let message = || format!("a sealed cell did not open for {:?}", actor.role);
+                    let raised = &mut self.actor(&actor.role, now, thresholds).raised;
+                    Found::of(Rule::Tamper, setting, 1).say(raised, now, thresholds, message, out);
+                }
             }
             _ => {}
         }
@@ -185,78 +188,54 @@ impl Detector {
         let action = event.action();
         let clear = action.touches.iter().any(|touch| touch.shown == Shown::Clear);
         let released = clear || action.touches_unknown || action.touches.iter().any(|x| x.shown == Shown::Masked);
-        let closed = t.hours.as_ref().is_some_and(|hours| self.closed(hours, event.at_us));
-        let role = &actor.role;
+        let role = actor.role.as_str();
+        let late = t.watching(Rule::AfterHours, role);
+        let late = late.filter(|_| t.hours.as_ref().is_some_and(|hours| self.closed(hours, event.at_us)));
         let state = self.actor(role, now, t);
         if released && event.rows > 0 {
-            let high = t.bulk_records.max(1).saturating_mul(BULK_HIGH);
-            state.bulk.add(now, event.rows, seconds(t.bulk_window_s), high);
-            let observed = state.bulk.total();
-            if observed > t.bulk_records {
-                let severity = if observed >= high { Severity::High } else { Severity::Medium };
-                let message = || format!("{role:?} accessed at least {observed} records in {}", span(t.bulk_window_s));
-                let limit = (t.bulk_records, t.bulk_window_s);
-                Found { rule: Rule::Bulk, severity, observed, limit }.say(&mut state.raised, now, t, message, out);
-            }
-            let window = seconds(t.subjects_window_s);
-            let keep = usize::try_from(t.subjects).unwrap_or(usize::MAX);
-            for subject in &event.subjects.known {
-                state.subjects.see(now, identity(subject), window, keep);
-            }
-            state.subjects.expire(now, window);
-            // `more` are different from the named ones of this event, which alone are `Subjects::MAX` then.
-            let observed = state.subjects.count() + event.subjects.more;
-            if observed > t.subjects && !event.subjects.known.is_empty() {
-                let message = || {
-                    let for_time = span(t.subjects_window_s);
-                    format!("{role:?} accessed data of at least {observed} different people in {for_time}")
-                };
-                let limit = (t.subjects, t.subjects_window_s);
-                let found = Found { rule: Rule::Subjects, severity: Severity::High, observed, limit };
-                found.say(&mut state.raised, now, t, message, out);
-            }
+            state.many(event, role, now, t, out);
         }
+        let large = || t.of(Rule::Export).threshold;
         // A read so large is an export whatever it was called.
-        if event.rows > 0 && (action.access == Access::Export || (released && event.rows > t.export_records)) {
-            state.export.add(now, event.rows, seconds(t.export_window_s), t.export_records);
-            let observed = state.export.total();
-            if observed > t.export_records {
-                let message = || format!("Large data export: at least {observed} records by {role:?}");
-                let limit = (t.export_records, t.export_window_s);
-                let found = Found { rule: Rule::Export, severity: Severity::High, observed, limit };
-                found.say(&mut state.raised, now, t, message, out);
-            }
+        if event.rows > 0 && (action.access == Access::Export || (released && event.rows > large())) {
+            state.exported(event.rows, role, now, t, out);
         }
-        if closed {
-            let severity = if clear { Severity::High } else { Severity::Low };
+        if let Some(setting) = late {
+            let level = if clear { Level::CLEAR } else { Level::default() };
             let message = || format!("{role:?} accessed data outside business hours");
-            let found = Found { rule: Rule::AfterHours, severity, observed: event.rows, limit: (0, 0) };
+            let found = Found { level, ..Found::of(Rule::AfterHours, setting, event.rows) };
             found.say(&mut state.raised, now, t, message, out);
         }
     }
 
     fn failed(&mut self, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
+        let Some(setting) = t.watching(Rule::Failures, &actor.role) else { return };
         let state = self.actor(&actor.role, now, t);
-        let message = |n| format!("{:?} failed at least {n} times in {}", actor.role, span(t.failures_window_s));
-        failure(&mut state.failures, &mut state.raised, now, t, message, out);
+        failure(&mut state.failures, &mut state.raised, now, t, setting, &of_role(actor), out);
     }
 
-    fn login_failed(&mut self, actor: &Actor, now: Time, exempt: bool, t: &Thresholds, out: &mut Vec<Alert>) {
-        if let Some(address) = actor.client {
+    /// Whoever fails to log in is not the role: nothing follows but the alert, or anybody could lock others out.
+    fn login_failed(&mut self, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
+        let before = out.len();
+        let any = t.of(Rule::Failures);
+        if let Some(address) = actor.client.filter(|_| any.enabled) {
             let door = self.door(Knock::Address(address), now, t);
-            let (before, for_time) = (out.len(), span(t.failures_window_s));
-            let message = |n| format!("at least {n} failed logins from {address} in {for_time}");
-            failure(&mut door.failures, &mut door.raised, now, t, message, out);
+            let message = |n: u64, span: &str| format!("at least {n} failed logins from {address} in {span}");
+            failure(&mut door.failures, &mut door.raised, now, t, any, &message, out);
             for alert in &mut out[before..] {
                 alert.address = Some(address);
             }
         }
-        if self.actors.contains_key(&actor.role) && !exempt {
-            self.failed(actor, now, t, out);
-        } else if !exempt {
-            let door = self.door(Knock::Role(actor.role.clone()), now, t);
-            let message = |n| format!("{:?} failed at least {n} times in {}", actor.role, span(t.failures_window_s));
-            failure(&mut door.failures, &mut door.raised, now, t, message, out);
+        if let Some(setting) = t.watching(Rule::Failures, &actor.role) {
+            if self.actors.contains_key(&actor.role) {
+                self.failed(actor, now, t, out);
+            } else {
+                let door = self.door(Knock::Role(actor.role.clone()), now, t);
+                failure(&mut door.failures, &mut door.raised, now, t, setting, &of_role(actor), out);
+            }
+        }
+        for alert in &mut out[before..] {
+            alert.action = Action::Alert;
         }
     }
 
@@ -300,19 +279,18 @@ impl Detector {
     }
 
     /// An alert found in the log counts for the cooldown.
-    fn restore(&mut self, knock: &Knock, rule: Rule, severity: Severity, at: Time, t: &Thresholds) {
+    fn restore(&mut self, knock: &Knock, rule: Rule, level: Level, at: Time, t: &Thresholds) {
         self.latest = at;
         let raised = match knock {
             Knock::Role(role) if self.actors.contains_key(role) => &mut self.actor(role, at, t).raised,
             _ => &mut self.door(knock.clone(), at, t).raised,
         };
-        raised.0[rule as usize] = Some((at, severity));
+        raised.spoke(rule, level, at);
     }
 
     /// Drops everybody whose windows and cooldowns are over.
     fn sweep(&mut self, now: Time, t: &Thresholds) {
-        let windows = [t.bulk_window_s, t.subjects_window_s, t.failures_window_s, t.export_window_s, t.cooldown_s];
-        let horizon = now - seconds(windows.into_iter().max().unwrap_or(0));
+        let horizon = now - seconds(t.longest_s());
         self.actors.retain(|_, state| state.seen > horizon);
         self.doors.retain(|_, door| door.seen > horizon);
         self.swept = now;
@@ -327,33 +305,81 @@ fn evict<K: Clone + Eq + std::hash::Hash, V>(map: &mut Map<K, V>, max: usize, se
     idlest.map_or(0, |key| u64::from(map.remove(&key).is_some()))
 }
 
+impl State {
+    /// `bulk` and `subjects`: protected rows were released.
+    fn many(&mut self, event: &Event, role: &str, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
+        if let Some(setting) = t.watching(Rule::Bulk, role) {
+            self.bulk.add(now, event.rows, seconds(setting.window_s), Level::keep(setting.threshold));
+            let observed = self.bulk.total();
+            if observed > setting.threshold {
+                let message = || format!("{role:?} accessed at least {observed} records in {}", span(setting.window_s));
+                Found::of(Rule::Bulk, setting, observed).say(&mut self.raised, now, t, message, out);
+            }
+        }
+        let Some(setting) = t.watching(Rule::Subjects, role) else { return };
+        let window = seconds(setting.window_s);
+        let keep = usize::try_from(Level::keep(setting.threshold)).unwrap_or(usize::MAX);
+        for subject in &event.subjects.known {
+            self.subjects.see(now, identity(subject), window, keep);
+        }
+        self.subjects.expire(now, window);
+        // `more` are different from the named ones of this event, which alone are `Subjects::MAX` then.
+        let observed = self.subjects.count() + event.subjects.more;
+        if observed > setting.threshold && !event.subjects.known.is_empty() {
+            let message = || {
+                let for_time = span(setting.window_s);
+                format!("{role:?} accessed data of at least {observed} different people in {for_time}")
+            };
+            Found::of(Rule::Subjects, setting, observed).say(&mut self.raised, now, t, message, out);
+        }
+    }
+
+    fn exported(&mut self, rows: u64, role: &str, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
+        let Some(setting) = t.watching(Rule::Export, role) else { return };
+        self.export.add(now, rows, seconds(setting.window_s), Level::keep(setting.threshold));
+        let observed = self.export.total();
+        if observed > setting.threshold {
+            let message = || format!("Large data export: at least {observed} records by {role:?}");
+            Found::of(Rule::Export, setting, observed).say(&mut self.raised, now, t, message, out);
+        }
+    }
+}
+
+fn of_role(actor: &Actor) -> impl Fn(u64, &str) -> String {
+    move |n, span| format!("{:?} failed at least {n} times in {span}", actor.role)
+}
+
 fn failure(
     ring: &mut Ring,
     raised: &mut Raised,
     now: Time,
     t: &Thresholds,
-    message: impl Fn(u64) -> String,
+    setting: &Setting,
+    message: &dyn Fn(u64, &str) -> String,
     out: &mut Vec<Alert>,
 ) {
-    ring.add(now, 1, seconds(t.failures_window_s), t.failures);
+    ring.add(now, 1, seconds(setting.window_s), Level::keep(setting.threshold));
     let observed = ring.total();
-    if observed > t.failures {
-        let limit = (t.failures, t.failures_window_s);
-        let found = Found { rule: Rule::Failures, severity: Severity::Medium, observed, limit };
-        found.say(raised, now, t, || message(observed), out);
+    if observed > setting.threshold {
+        let message = || message(observed, &span(setting.window_s));
+        Found::of(Rule::Failures, setting, observed).say(raised, now, t, message, out);
     }
 }
 
 /// A rule that is broken.
-struct Found {
+struct Found<'t> {
     rule: Rule,
-    severity: Severity,
+    setting: &'t Setting,
     observed: u64,
-    /// Threshold and window in seconds.
-    limit: (u64, u64),
+    level: Level,
 }
 
-impl Found {
+impl<'t> Found<'t> {
+    fn of(rule: Rule, setting: &'t Setting, observed: u64) -> Self {
+        let level = if rule.counts() { Level::of(observed, setting.threshold) } else { Level::default() };
+        Self { rule, setting, observed, level }
+    }
+
     fn say(
         self,
         raised: &mut Raised,
@@ -362,25 +388,32 @@ impl Found {
         message: impl FnOnce() -> String,
         out: &mut Vec<Alert>,
     ) {
-        if raised.speak(self.rule, self.severity, now, seconds(t.cooldown_s)) {
+        if raised.speak(self.rule, self.level, now, seconds(t.cooldown_s)) {
             out.push(Alert {
                 rule: self.rule.as_str().to_owned(),
-                severity: self.severity.as_str().to_owned(),
+                severity: self.level.severity(self.setting.severity).as_str().to_owned(),
                 observed: self.observed,
-                threshold: self.limit.0,
-                window_s: self.limit.1,
+                threshold: self.setting.threshold,
+                window_s: self.setting.window_s,
                 address: None,
+                action: self.setting.action,
                 message: message(),
             });
         }
     }
 }
 
-fn logged_alert(event: &Event) -> Option<(Knock, Rule, Severity)> {
+fn logged_alert(event: &Event, t: &Thresholds) -> Option<(Knock, Rule, Level)> {
     let alert = event.alert.as_ref().filter(|_| event.kind == EventKind::Alert)?;
     let role = event.actor.as_ref().map(|actor| actor.role.clone()).unwrap_or_default();
     let knock = alert.address.map_or(Knock::Role(role), Knock::Address);
-    Some((knock, Rule::named(&alert.rule)?, Severity::named(&alert.severity)))
+    let rule = Rule::named(&alert.rule)?;
+    let level = match rule {
+        _ if rule.counts() => Level::of(alert.observed, alert.threshold),
+        Rule::AfterHours if alert.severity != t.of(rule).severity.as_str() => Level::CLEAR,
+        _ => Level::default(),
+    };
+    Some((knock, rule, level))
 }
 
 /// Authorisation (28xxx) and permission (42501) failures.

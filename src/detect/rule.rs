@@ -27,6 +27,25 @@ impl Rule {
         crate::metrics::ALERT_RULES[self as usize]
     }
 
+    /// It counts, up to a threshold.
+    pub fn counts(self) -> bool {
+        matches!(self, Rule::Bulk | Rule::Subjects | Rule::Failures | Rule::Export)
+    }
+
+    /// It counts in a window.
+    pub fn has_window(self) -> bool {
+        self.counts()
+    }
+
+    /// The actions that can follow. What happens to a statement needs one; a session or an actor of ours can only be
+    /// ended or turned away where it is one that gave cause.
+    pub fn actions(self) -> &'static [&'static str] {
+        match self {
+            Rule::Bulk | Rule::Subjects | Rule::Export => &["alert", "throttle", "stop", "kill", "quarantine"],
+            Rule::AfterHours | Rule::Failures | Rule::Tamper => &["alert", "kill", "quarantine"],
+        }
+    }
+
     /// The rule of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|rule| rule.as_str() == name)
@@ -35,7 +54,8 @@ impl Rule {
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Severity {
+#[allow(missing_docs, reason = "plain words")]
+pub enum Severity {
     Low,
     Medium,
     High,
@@ -43,7 +63,11 @@ pub(super) enum Severity {
 }
 
 impl Severity {
-    pub(super) fn as_str(self) -> &'static str {
+    /// All of them, ascending.
+    pub const ALL: [Severity; 4] = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+
+    /// The name in alerts and the policy.
+    pub fn as_str(self) -> &'static str {
         match self {
             Severity::Low => "low",
             Severity::Medium => "medium",
@@ -52,9 +76,40 @@ impl Severity {
         }
     }
 
-    pub(super) fn named(name: &str) -> Self {
-        let all = [Severity::Low, Severity::Medium, Severity::High];
-        all.into_iter().find(|severity| severity.as_str() == name).unwrap_or(Severity::Critical)
+    /// So many steps worse, at most critical.
+    pub(super) fn worse(self, steps: u8) -> Self {
+        Self::ALL[(self as usize + usize::from(steps)).min(Self::ALL.len() - 1)]
+    }
+}
+
+/// Windows are not made longer than this for the sake of levels.
+const KEEP_MAX: u64 = 100_000;
+
+/// How far past its threshold something is: at 2, 5 and 10 times it. Each is said once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Level(u8);
+
+impl Level {
+    /// Where levels begin, in thresholds.
+    const STEPS: [u64; 3] = [2, 5, 10];
+
+    /// `after_hours` with clear values: two steps worse than without.
+    pub(super) const CLEAR: Level = Level(3);
+
+    pub(super) fn of(observed: u64, threshold: u64) -> Self {
+        let reached = |step: &&u64| observed >= threshold.max(1).saturating_mul(**step);
+        Self(Self::STEPS.iter().filter(reached).count() as u8)
+    }
+
+    /// The count up to which a window must be exact to tell levels of that threshold apart; beyond [`KEEP_MAX`] only
+    /// whether it is crossed.
+    pub(super) fn keep(threshold: u64) -> u64 {
+        (threshold.max(1).saturating_mul(Self::STEPS[2]) - 1).min(KEEP_MAX).max(threshold)
+    }
+
+    /// What that level makes of the rule's severity.
+    pub(super) fn severity(self, base: Severity) -> Severity {
+        base.worse(self.0.saturating_sub(1))
     }
 }
 
@@ -68,5 +123,15 @@ mod tests {
         assert_eq!(names, ["bulk", "subjects", "after_hours", "failures", "export", "tamper"]);
         assert!(Rule::ALL.iter().all(|rule| Rule::named(rule.as_str()) == Some(*rule)));
         assert_eq!(Rule::named("other"), None);
+    }
+
+    #[test]
+    fn levels_begin_at_two_five_and_ten_times_the_threshold() {
+        let of = |observed, threshold| Level::of(observed, threshold).severity(Severity::Medium).as_str();
+        assert_eq!([of(101, 100), of(499, 100)], ["medium", "medium"]);
+        assert_eq!([of(500, 100), of(999, 100), of(1_000, 100)], ["high", "high", "critical"]);
+        assert!(Level::of(199, 100) < Level::of(200, 100));
+        assert_eq!((Level::keep(100), Level::keep(0), Level::keep(200_000)), (999, 9, 200_000));
+        assert_eq!(Severity::High.worse(9), Severity::Critical);
     }
 }

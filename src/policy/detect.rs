@@ -4,35 +4,40 @@ use jiff::civil::Date;
 
 use super::problem::At;
 use super::reader::Section;
-use crate::detect::{Hours, Thresholds};
+use super::rule;
+use crate::detect::{Hours, Rule, Thresholds};
 
 pub(super) fn thresholds(mut s: Section<'_>) -> Thresholds {
-    let default = Thresholds::default();
-    let thresholds = Thresholds {
-        bulk_records: count(&mut s, "bulk_records", default.bulk_records),
-        bulk_window_s: window(&mut s, "bulk_window", default.bulk_window_s),
-        subjects: count(&mut s, "subjects", default.subjects),
-        subjects_window_s: window(&mut s, "subjects_window", default.subjects_window_s),
-        failures: count(&mut s, "failures", default.failures),
-        failures_window_s: window(&mut s, "failures_window", default.failures_window_s),
-        export_records: count(&mut s, "export_records", default.export_records),
-        export_window_s: window(&mut s, "export_window", default.export_window_s),
-        exempt: s.texts("exempt").unwrap_or_default().into_iter().map(|at| at.value).collect(),
-        cooldown_s: window(&mut s, "cooldown", default.cooldown_s),
-        hours: s.section("hours").and_then(hours),
-    };
+    let mut thresholds = Thresholds::default();
+    for (rule, records, length) in FLAT {
+        let setting = thresholds.of_mut(*rule);
+        setting.threshold = count(&mut s, records, setting.threshold);
+        setting.window_s = window(&mut s, length, setting.window_s);
+    }
+    thresholds.exempt = s.texts("exempt").unwrap_or_default().into_iter().map(|at| at.value).collect();
+    thresholds.cooldown_s = window(&mut s, "cooldown", thresholds.cooldown_s);
+    thresholds.hours = s.section("hours").and_then(hours);
+    rule::rules(&mut s, &mut thresholds);
     s.close();
     thresholds
 }
 
+/// Keys of `[detect]` itself that are a rule's `threshold` and `window`.
+pub(super) const FLAT: &[(Rule, &str, &str)] = &[
+    (Rule::Bulk, "bulk_records", "bulk_window"),
+    (Rule::Subjects, "subjects", "subjects_window"),
+    (Rule::Failures, "failures", "failures_window"),
+    (Rule::Export, "export_records", "export_window"),
+];
+
 /// A bound on exact windows: each actor's window holds one entry per counted thing.
 const COUNT_MAX: u64 = 100_000;
 
-fn count(s: &mut Section<'_>, key: &'static str, default: u64) -> u64 {
+pub(super) fn count(s: &mut Section<'_>, key: &'static str, default: u64) -> u64 {
     s.number(key, 1..=COUNT_MAX).map_or(default, |at| at.value)
 }
 
-fn window(s: &mut Section<'_>, key: &'static str, default: u64) -> u64 {
+pub(super) fn window(s: &mut Section<'_>, key: &'static str, default: u64) -> u64 {
     let Some(text) = s.text(key) else { return default };
     match seconds(&text.value) {
         Some(seconds @ 1..=2_678_400) => seconds,

@@ -19,6 +19,7 @@ pub mod purpose;
 mod read;
 pub mod reader;
 pub mod reveal;
+mod rule;
 pub mod rules;
 mod types;
 mod words;

@@ -1,0 +1,81 @@
+//! What each rule looks for and what follows: the policy's `[detect]` and `[detect.rules.…]`.
+//!
+//! In: nothing. Out: settings by rule, the founding documents' numbers by default. Never: a rule without a setting.
+
+use super::rule::{Rule, Severity};
+use super::{Action, Hours};
+
+/// One rule's setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Whether it looks at anything.
+    pub enabled: bool,
+    /// More than this; 0 where the rule counts nothing.
+    pub threshold: u64,
+    /// Within this many seconds; 0 where the rule has no window.
+    pub window_s: u64,
+    /// How bad it is when the threshold is crossed; raised as it goes on.
+    pub severity: Severity,
+    /// Roles it does not look at.
+    pub exempt: Vec<String>,
+    /// What follows.
+    pub action: Action,
+}
+
+impl Setting {
+    fn new(rule: Rule) -> Self {
+        use Severity::{Critical, High, Low, Medium};
+        let (threshold, window_s, severity) = match rule {
+            Rule::Bulk => (100, 900, Medium),
+            Rule::Subjects => (50, 3_600, High),
+            Rule::AfterHours => (0, 0, Low),
+            Rule::Failures => (10, 900, Medium),
+            Rule::Export => (1_000, 86_400, High),
+            Rule::Tamper => (0, 0, Critical),
+        };
+        Self { enabled: true, threshold, window_s, severity, exempt: Vec::new(), action: Action::Alert }
+    }
+}
+
+/// What the rules look for (`[detect]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// One per rule, see [`Thresholds::of`].
+    pub rules: [Setting; Rule::ALL.len()],
+    /// `after_hours`: `None` switches the rule off.
+    pub hours: Option<Hours>,
+    /// Roles no rule looks at.
+    pub exempt: Vec<String>,
+    /// The same alert for the same actor is raised again only after this many seconds, or when it got much worse.
+    pub cooldown_s: u64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { rules: Rule::ALL.map(Setting::new), hours: None, exempt: Vec::new(), cooldown_s: 900 }
+    }
+}
+
+impl Thresholds {
+    /// The rule's setting.
+    pub fn of(&self, rule: Rule) -> &Setting {
+        &self.rules[rule as usize]
+    }
+
+    /// The same, to be changed.
+    pub fn of_mut(&mut self, rule: Rule) -> &mut Setting {
+        &mut self.rules[rule as usize]
+    }
+
+    /// The rule's setting, if it looks at that role.
+    pub fn watching(&self, rule: Rule, role: &str) -> Option<&Setting> {
+        let setting = self.of(rule);
+        let exempt = || setting.exempt.iter().chain(&self.exempt).any(|name| name == role);
+        (setting.enabled && !exempt()).then_some(setting)
+    }
+
+    /// The longest window or cooldown, in seconds: what happened earlier is in no window.
+    pub fn longest_s(&self) -> u64 {
+        self.rules.iter().map(|setting| setting.window_s).fold(self.cooldown_s, u64::max)
+    }
+}
