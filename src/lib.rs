@@ -13,7 +13,7 @@
 //! | 2 judgement | [`policy`] [`detect`] | what is allowed; what is alarming |
 //! | 3 work | [`plan`] | statement + rules → what to do with each parameter, literal, field, COPY column |
 //! | 4 mind | [`session`] | one connection's protocol mind, sans-I/O |
-//! | 5 world | [`relay`] [`auth`] [`keys`] [`audit`] [`catalog`] [`lens`] [`desk`] | sockets, files, PostgreSQL |
+//! | 5 world | [`relay`] [`auth`] [`keys`] [`audit`] [`catalog`] [`lens`] [`store`] [`desk`] | sockets, files, PostgreSQL |
 //! | 6 verbs | [`doctor`] | off the hot path: proves that nothing has a hole |
 //! | 7 door | [`admin`] [`cli`] [`config`] [`demo`] | ports, commands, configuration |
 //!
@@ -54,6 +54,7 @@ pub mod desk;
 pub mod keys;
 pub mod lens;
 pub mod relay;
+pub mod store;
 
 pub mod doctor;
 

@@ -42,6 +42,7 @@ mod purposes;
 mod readme;
 mod scenario;
 mod shapes;
+mod shipping;
 mod sizes;
 mod sql_agreement;
 mod sql_prepare;

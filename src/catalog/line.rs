@@ -34,6 +34,11 @@ impl Line {
         *self.client.lock().await = None;
     }
 
+    /// What [`Line::give_up`] has taken away comes back, unless there is another meanwhile.
+    pub async fn put_back(&self, client: Arc<Client>) {
+        self.client.lock().await.get_or_insert(client);
+    }
+
     /// The connection, made anew if it was lost.
     ///
     /// # Errors

@@ -49,6 +49,7 @@ pub(super) fn carry_out(path: &Path, mode: ApplyMode, progress: Progress<'_>) ->
     let policy = policy::parse(&catalog::read_policy(&config.policy)?)
         .map_err(|problems| anyhow::anyhow!("the policy has problems:\n{}", render(&problems)))?;
     let connect = connect::control(&config.control)?;
+    let mode = ApplyMode { own_tables: config.store.ship, ..mode };
     let unlock = (&config.keys.unlock).into();
     let ring = keys::load(&config.keys.path, &unlock)?;
     let known = |schema: &Schema, column: &str| catalog::column_id(&ring, schema, column);
@@ -67,7 +68,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         () if args.lenses => Lenses::Apply,
         () => Lenses::Keep,
     };
-    let mode = ApplyMode { dry_run: args.dry_run || args.superuser, lenses, superuser: args.superuser };
+    let mode =
+        ApplyMode { dry_run: args.dry_run || args.superuser, lenses, own_tables: false, superuser: args.superuser };
     let mut progress = |number: usize, count: usize, statement: &Statement| {
         if args.superuser {
             // Not asked for.
@@ -115,6 +117,9 @@ fn report(args: &Args, applied: &Applied) -> ExitCode {
         say("done: the lenses are gone");
     } else {
         say(&format!("done: {} columns sealed", plan.sealed.len()));
+    }
+    if args.remove && applied.own_tables {
+        say("pgveil's own tables stay, with the access log in them; only who drops schema pgveil drops them");
     }
     if !args.lenses && !plan.lenses.is_empty() {
         let until = match observes {

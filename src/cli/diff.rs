@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn differences(args: &Args) -> anyhow::Result<ExitCode> {
     let lenses = if args.lenses { Lenses::Apply } else { Lenses::Keep };
-    let mode = ApplyMode { dry_run: true, lenses, superuser: false };
+    let mode = ApplyMode { dry_run: true, lenses, own_tables: false, superuser: false };
     let mut statements: Vec<Statement> = Vec::new();
     let applied = carry_out(&args.config, mode, &mut |_, _, statement| statements.push(statement.clone()))?;
     let mut counts = [0; 3];

@@ -35,6 +35,8 @@ pub struct Config {
     pub keys: Keys,
     /// `[audit]`
     pub audit: Audit,
+    /// `[store]`
+    pub store: Store,
     /// `[databases] passthrough`: served without a policy.
     pub passthrough: Vec<String>,
     /// `[limits]`
@@ -43,6 +45,13 @@ pub struct Config {
     pub log: Log,
     /// Allowed, but worth a line in the log.
     pub warnings: Vec<String>,
+}
+
+/// `[store]`
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Store {
+    /// The access log is copied into pgveil's own tables.
+    pub ship: bool,
 }
 
 /// `[listen]`

@@ -28,6 +28,11 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         Some(section) => audit(section, folder),
         None => Some(default_audit(folder)),
     };
+    let store = root.section("store").map_or_else(Store::default, |mut s| {
+        let ship = s.flag("ship").is_some_and(|at| at.value);
+        s.close();
+        Store { ship }
+    });
     let passthrough = root.section("databases").map_or_else(Vec::new, |mut s| {
         let names = s.texts("passthrough").unwrap_or_default();
         s.close();
@@ -60,6 +65,7 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         policy: policy?,
         keys: keys?,
         audit: audit?,
+        store,
         passthrough,
         limits,
         log,

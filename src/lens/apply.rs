@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio_postgres::Client;
 
 use super::facts::Facts;
-use super::{Plan, Seal, bindings, facts, plan, views};
+use super::{Plan, Seal, Statement, bindings, facts, plan, views};
 use crate::catalog::{self, CHANNEL, Connect, control};
 use crate::error::{Error, Result};
 use crate::keys::ColumnBinding;
@@ -15,6 +15,7 @@ use crate::policy::Policy;
 use crate::policy::problem::render;
 use crate::policy::rules::Rules;
 use crate::sql::schema::Schema;
+use crate::store;
 
 /// "pgveil" and "apply" in one bigint: two runs at once wait for each other.
 const LOCK: i64 = 0x7067_7665_696c_0001;
@@ -26,6 +27,8 @@ pub struct Mode {
     pub dry_run: bool,
     /// What becomes of lenses.
     pub lenses: Lenses,
+    /// pgveil's own tables too.
+    pub own_tables: bool,
     /// Only what a superuser has to run is asked for, so that its being missing is no failure.
     pub superuser: bool,
 }
@@ -55,6 +58,8 @@ pub struct Applied {
     pub warnings: Vec<String>,
     /// The policy only observes.
     pub observes: bool,
+    /// pgveil's own tables were there.
+    pub own_tables: bool,
 }
 
 /// Column ids for bindings: from the keyring file, made where they are missing.
@@ -110,7 +115,8 @@ async fn within(
     if mode.lenses == Lenses::Remove {
         let plan = Plan { statements: views::remove(&lenses, &schema), ..Plan::default() };
         Runner { client, mode, progress }.run(&plan.statements).await?;
-        return Ok(Applied { plan, ids: Vec::new(), warnings: Vec::new(), observes: policy.observe.is_some() });
+        let (observes, own_tables) = (policy.observe.is_some(), store::version(client).await?.is_some());
+        return Ok(Applied { plan, ids: Vec::new(), warnings: Vec::new(), observes, own_tables });
     }
     let relations: Vec<u32> = rules.tables.keys().copied().collect();
     let facts = facts::read(client, &schema, &relations).await?;
@@ -142,11 +148,16 @@ async fn within(
         }
         plan.statements.append(&mut plan.lenses);
     }
+    if mode.own_tables && !mode.superuser {
+        let tables = store::pending(client, policy).await?;
+        plan.statements.extend(tables.into_iter().map(|(why, sql)| Statement { why, sql }));
+    }
     Runner { client, mode, progress }.run(&plan.statements).await?;
     if applies && !mode.dry_run {
         verify(client, policy, &schema, &id).await?;
     }
-    Ok(Applied { plan, ids: new, warnings: rules.warnings, observes: policy.observe.is_some() })
+    let (observes, own_tables) = (policy.observe.is_some(), mode.own_tables);
+    Ok(Applied { plan, ids: new, warnings: rules.warnings, observes, own_tables })
 }
 
 /// The catalog as it will be once those columns are sealed.

@@ -177,6 +177,13 @@ pub enum DataTag {
     Behavioral,
 }
 
+impl DataTag {
+    /// As the policy writes it.
+    pub fn word(self) -> &'static str {
+        super::words::DATA.iter().find(|(_, tag)| *tag == self).map_or("", |(word, _)| word)
+    }
+}
+
 /// `encrypt = "…"` and what goes with it.
 #[derive(Clone, Debug)]
 pub struct Sealing {
