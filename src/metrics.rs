@@ -69,6 +69,9 @@ metrics! {
     AUDIT_ERRORS Counter "pgveil_audit_errors_total" "Writes or fsyncs of the access log that failed.";
     AUDIT_UP Gauge "pgveil_audit_up" "1 while the access log can be written, else 0.";
     ANCHOR_ERRORS Counter "pgveil_audit_anchor_errors_total" "Signed checkpoints of the access log that could not be written to an anchor.";
+    SHIP_LAG Gauge "pgveil_ship_lag_records" "Durable records of the access log that are not in PostgreSQL yet; 0 unless [store] ship = true.";
+    SHIPPED Counter "pgveil_shipped_records_total" "Events of the access log copied into PostgreSQL.";
+    SHIP_ERRORS Counter "pgveil_ship_errors_total" "Attempts to copy the access log into PostgreSQL that failed, and gaps found on the way.";
     AUDIT_UNFINISHED Gauge "pgveil_audit_intents_without_outcome" "Intents of the previous run that never got an outcome, counted at start.";
     ALERTS Counter "pgveil_alerts_total" "Alerts of the breach detector, by rule.";
     DETECTOR_ACTORS Gauge "pgveil_detector_actors" "Actors the breach detector holds windows for.";
@@ -159,6 +162,9 @@ pub struct Meters {
     audit_errors: Counter,
     audit_up: Gauge,
     anchor_errors: Counter,
+    ship_lag: Gauge,
+    shipped: Counter,
+    ship_errors: Counter,
     audit_unfinished: Gauge,
     alerts: [Counter; ALERT_RULES.len()],
     detector_actors: Gauge,
@@ -236,6 +242,9 @@ impl Meters {
             audit_errors: counter(AUDIT_ERRORS),
             audit_up: gauge(AUDIT_UP),
             anchor_errors: counter(ANCHOR_ERRORS),
+            ship_lag: gauge(SHIP_LAG),
+            shipped: counter(SHIPPED),
+            ship_errors: counter(SHIP_ERRORS),
             audit_unfinished: gauge(AUDIT_UNFINISHED),
             alerts: ALERT_RULES.map(|rule| labelled(ALERTS, "rule", rule)),
             detector_actors: gauge(DETECTOR_ACTORS),
@@ -365,6 +374,21 @@ impl Meters {
     /// The log can be written.
     pub fn audit_up(&self, up: bool) {
         self.audit_up.set(f64::from(u8::from(up)));
+    }
+
+    /// Records of the access log that are not in PostgreSQL yet.
+    pub fn ship_lag(&self, records: u64) {
+        self.ship_lag.set(records as f64);
+    }
+
+    /// Events were copied into PostgreSQL.
+    pub fn shipped(&self, events: u64) {
+        self.shipped.increment(events);
+    }
+
+    /// They could not be, or some were missing.
+    pub fn ship_error(&self) {
+        self.ship_errors.increment(1);
     }
 
     /// A signed checkpoint could not be written to an anchor.

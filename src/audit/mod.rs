@@ -47,6 +47,7 @@
 
 mod anchor;
 mod disk;
+mod durable;
 mod lines;
 mod note;
 mod observed;
@@ -63,6 +64,7 @@ pub(crate) mod tests;
 use std::path::PathBuf;
 
 pub use anchor::{Anchor, AnchorFile, AnchorPlace, anchors};
+pub use durable::{Batch, Durable, Kept, Position, durable_seq, instance};
 pub use note::{Note, Unproven, VerifierKey};
 pub use observed::{Observed, Shape, Summary, Total};
 pub use reader::{Events, Follow, events_since, last_events};

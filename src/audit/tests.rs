@@ -1,6 +1,7 @@
 //! The log against hands, crashes and full disks.
 
 mod anchored;
+mod durable;
 pub(crate) mod fake;
 mod signed;
 
