@@ -153,6 +153,8 @@ pub enum EventKind {
     Policy,
     /// The detector raised an alert.
     Alert,
+    /// A command was given on the console.
+    Console,
 }
 
 /// What was done to data.

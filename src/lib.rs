@@ -14,7 +14,7 @@
 //! | 3 work | [`plan`] | statement + rules → what to do with each parameter, literal, field, COPY column |
 //! | 4 mind | [`session`] | one connection's protocol mind, sans-I/O |
 //! | 5 world | [`relay`] [`auth`] [`keys`] [`audit`] [`catalog`] [`lens`] [`store`] [`desk`] | sockets, files, PostgreSQL |
-//! | 6 verbs | [`doctor`] | off the hot path: proves that nothing has a hole |
+//! | 6 verbs | [`doctor`] [`console`] | off the hot path: proves that nothing has a hole; answers operators |
 //! | 7 door | [`admin`] [`cli`] [`config`] [`demo`] | ports, commands, configuration |
 //!
 //! # What never happens
@@ -56,6 +56,7 @@ pub mod lens;
 pub mod relay;
 pub mod store;
 
+pub mod console;
 pub mod doctor;
 
 pub mod admin;

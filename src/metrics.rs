@@ -79,6 +79,7 @@ metrics! {
     DETECTOR_GAPS Counter "pgveil_detector_gaps_total" "Events a rule could not judge: unknown time zone.";
     KEY_CREATED Gauge "pgveil_key_created_timestamp_seconds" "When the current key of a column was made, Unix time; its age is time() minus this.";
     RULES_VERSION Gauge "pgveil_rules_version" "Version of the rules in force.";
+    PAUSED Gauge "pgveil_paused" "1 between PAUSE and RESUME on the console: new statements wait; else 0.";
     OBSERVING Gauge "pgveil_observing" "1 while the policy in force only observes (mode): plaintext is shown to everybody as PostgreSQL has it; else 0.";
     POLICY_LOADED Counter "pgveil_policy_reloads_total" "Attempts to load the policy, by outcome.";
     CATALOG_LOADED Gauge "pgveil_catalog_loaded_timestamp_seconds" "When the catalog was last read, Unix time; its age is time() minus this.";
@@ -173,6 +174,7 @@ pub struct Meters {
     /// Columns that have a series.
     keys: Mutex<HashSet<String>>,
     rules_version: Gauge,
+    paused: Gauge,
     observing: Gauge,
     policy_loaded: [Counter; 2],
     catalog_loaded: Gauge,
@@ -252,6 +254,7 @@ impl Meters {
             detector_gaps: counter(DETECTOR_GAPS),
             keys: Mutex::default(),
             rules_version: gauge(RULES_VERSION),
+            paused: gauge(PAUSED),
             observing: gauge(OBSERVING),
             policy_loaded: ["ok", "refused"].map(|outcome| labelled(POLICY_LOADED, "outcome", outcome)),
             catalog_loaded: gauge(CATALOG_LOADED),
@@ -428,6 +431,11 @@ impl Meters {
     /// Rules of that version are in force.
     pub fn rules_version(&self, version: u64) {
         self.rules_version.set(version as f64);
+    }
+
+    /// New statements wait.
+    pub fn paused(&self, paused: bool) {
+        self.paused.set(f64::from(u8::from(paused)));
     }
 
     /// The rules in force only observe.

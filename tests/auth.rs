@@ -72,22 +72,21 @@ fn served(name: &str, auth: &str) -> Site {
 
 /// A login with libpq that verifies our certificate: what it selected, or what it was told.
 fn login(site: &Site, database: &str, user: &str, password: &str, binding: &str) -> Result<String, String> {
+    ask(
+        site,
+        [database, user, password, binding],
+        "select session_user, ssl from pg_stat_ssl where pid = pg_backend_pid()",
+    )
+}
+
+fn ask(site: &Site, [database, user, password, binding]: [&str; 4], sql: &str) -> Result<String, String> {
     let mut psql = Command::new(ground().cluster.binaries().program("psql"));
     let target = format!(
         "host=127.0.0.1 port={} user={user} dbname={database} sslmode=verify-full sslrootcert={} channel_binding={binding}",
         site.port(),
         site.path("proxy.crt").display()
     );
-    psql.args([
-        "-X",
-        "-A",
-        "-t",
-        "-w",
-        "-d",
-        &target,
-        "-c",
-        "select session_user, ssl from pg_stat_ssl where pid = pg_backend_pid()",
-    ]);
+    psql.args(["-X", "-A", "-t", "-w", "-d", &target, "-c", sql]);
     let output = psql.env("PGPASSWORD", password).stdin(Stdio::null()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
@@ -112,6 +111,17 @@ fn libpq_binds_the_channel_on_both_legs() {
     let found = logins(&site, "login");
     assert_eq!(found.len(), 6, "{found:?}");
     assert!(found.iter().all(|(role, auth, _)| role == "app" && auth == "scram-terminate"), "{found:?}");
+}
+
+#[test]
+fn the_console_takes_logins_that_end_here() {
+    let site = served("consoletls", "[console]\nroles = [\"app\"]\n");
+    let version = |user: &str, password: &str| ask(&site, ["pgveil", user, password, "require"], "show version");
+    assert!(version("app", PASSWORD).is_ok_and(|said| said.starts_with("pgveil ")), "{}", site.log());
+    assert!(version("app", "wrong").is_err_and(|said| said.contains("PV028")));
+    assert!(version("support", PASSWORD).is_err_and(|said| said.contains("PV040")));
+    let found = logins(&site, "login");
+    assert_eq!(found, [("app".to_owned(), "scram-terminate".to_owned(), String::new())]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod auth;
 mod bytes;
 mod catalog;
 mod clearance;
+mod console;
 mod copy_formats;
 mod copy_rows;
 mod crash;

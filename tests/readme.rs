@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use pgveil::console::{ACTIONS, Show};
 use pgveil::error::Code;
 use pgveil::metrics::CATALOGUE;
 
@@ -36,6 +37,13 @@ fn the_metrics_are_all_there() {
         })
         .collect();
     assert_eq!(table("| metric | type | what |"), expected);
+}
+
+#[test]
+fn the_commands_of_the_console_are_all_there() {
+    let shows = Show::ALL.iter().map(|(_, word, what)| format!("| `SHOW {word}` | {what} |"));
+    let actions = ACTIONS.iter().map(|(name, what)| format!("| `{name}` | {what} |"));
+    assert_eq!(table("| command | what it shows or does |"), shows.chain(actions).collect::<Vec<_>>());
 }
 
 #[test]

@@ -18,7 +18,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (3, &["plan"]),
     (4, &["session"]),
     (5, &["relay", "auth", "keys", "audit", "catalog", "lens", "store", "desk"]),
-    (6, &["consent", "rights", "retention", "report", "notify", "stats", "discover", "doctor"]),
+    (6, &["consent", "rights", "retention", "report", "notify", "stats", "discover", "doctor", "console"]),
     (7, &["admin", "cli", "config", "demo", "main"]),
 ];
 

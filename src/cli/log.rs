@@ -296,6 +296,7 @@ fn kind(kind: EventKind) -> &'static str {
         EventKind::Untyped => "untyped",
         EventKind::Policy => "policy",
         EventKind::Alert => "ALERT",
+        EventKind::Console => "console",
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -16,13 +17,14 @@ use crate::admin::{self, Door, Facts};
 use crate::auth::Verifiers;
 use crate::catalog::{self, Acting, Keeper};
 use crate::config::{self, Config, LogFormat, Statements};
+use crate::console::Console;
 use crate::crypto::Keyring;
 use crate::desk::{self, Desk};
 use crate::error::Error;
 use crate::keys;
 use crate::metrics::Meters;
 use crate::plan;
-use crate::relay::{Drain, Phase, Proxy, ServerFiles, ServerTls, Settings, Upstream, World};
+use crate::relay::{Drain, Operator, Phase, Proxy, Roster, ServerFiles, ServerTls, Settings, Upstream, World};
 use crate::session;
 
 /// How long the access log may take to write what is queued when everything else has ended.
@@ -91,6 +93,19 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let verifiers = verifiers(&config).await?;
     let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters).await?;
     let mut watching = keeper.watch(tell(desk.clone()));
+    let (drain, roster, tls) = (Arc::new(Drain::default()), Arc::new(Roster::default()), settings.tls.clone());
+    let console = Console {
+        roles: config.console.clone(),
+        keeper: keeper.clone(),
+        desk: desk.clone(),
+        meters: meters.clone(),
+        metrics: rendered(metrics.clone(), desk.clone()),
+        drain: drain.clone(),
+        roster: roster.clone(),
+        tls: tls.clone(),
+        settings: config.shown(),
+        patience: config.listen.drain_timeout,
+    };
     let world = World {
         session: Arc::new(session_settings(&config)),
         keeper: keeper.clone(),
@@ -99,9 +114,9 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         plans: Arc::new(plans(&config)),
         desk: desk.clone(),
         meters: meters.clone(),
+        operator: Some(Arc::new(console) as Arc<dyn Operator>),
     };
-    let (drain, tls) = (Arc::new(Drain::default()), settings.tls.clone());
-    let proxy = Proxy::bind(settings, world, drain.clone())?;
+    let proxy = Proxy::bind(settings, world, drain.clone(), roster)?;
     println!("pgveil serves PostgreSQL on {}", proxy.address());
     let facts = Arc::new(Facts::default());
     let door = Door { metrics, meters: meters.clone(), desk, upstream: admin_upstream(&config), facts: facts.clone() };
@@ -144,6 +159,14 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What `/metrics` says at that moment.
+fn rendered(metrics: PrometheusHandle, desk: Desk) -> Box<dyn Fn() -> String + Send + Sync> {
+    Box::new(move || {
+        desk.measure();
+        metrics.render()
+    })
 }
 
 /// The admin port's task, which ends with the process.
@@ -278,6 +301,7 @@ fn session_settings(config: &Config) -> session::Settings {
         terminate: config.auth.terminate.is_some(),
         relay_cleartext: config.auth.relay_cleartext,
         passthrough: config.passthrough.clone(),
+        console: [&config.console.all[..], &config.console.read_only].concat(),
         // Under `async` durability too: the desk then acknowledges at once, and still says when it cannot write.
         intent: true,
         log_all: config.audit.statements == Statements::All,

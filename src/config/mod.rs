@@ -11,6 +11,7 @@ use crate::policy::problem::{Problem, render};
 use crate::policy::reader::Document;
 
 mod auth;
+mod console;
 mod read;
 mod rules;
 pub mod url;
@@ -43,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
+    /// `[console]`
+    pub console: crate::console::Roles,
     /// Allowed, but worth a line in the log.
     pub warnings: Vec<String>,
 }

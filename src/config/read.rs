@@ -40,6 +40,8 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
     });
     let limits = root.section("limits").map_or_else(Limits::default, limits);
     let log = root.section("log").map_or_else(Log::default, log);
+    let url = control.as_ref().map(|control| &control.url);
+    let console = root.section("console").map(|s| console::read(s, &passthrough, url)).unwrap_or_default();
     let both_tls = match (&listen, &upstream) {
         (Some(listen), Some(upstream)) => listen.tls.is_some() && upstream.tls.mode != TlsMode::Disable,
         _ => false,
@@ -69,6 +71,7 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         passthrough,
         limits,
         log,
+        console,
         warnings,
     })
 }

@@ -173,3 +173,33 @@ fn anchors_are_files_outside_of_the_logs_folder() {
         assert!(refused(&with(wrong)).contains("inside the log's own folder"), "{wrong}");
     }
 }
+
+#[test]
+fn the_console_is_for_named_roles_and_has_its_name_for_itself() {
+    assert_eq!(parsed(GOOD).console, crate::console::Roles::default());
+    let config = parsed(&format!("{GOOD}[console]\nroles = [\"dba\"]\nread_only_roles = [\"sre\"]\n"));
+    assert_eq!((config.console.all, config.console.read_only), (vec!["dba".to_owned()], vec!["sre".to_owned()]));
+    let all = refused(&format!(
+        "{GOOD}[console]\nroles = [\"dba\", \"\"]\nread_only_roles = [\"dba\"]\nrole = 1\n[databases]\npassthrough = [\"pgveil\"]\n"
+    ));
+    for expected in [
+        "not the name of a role",
+        "role \"dba\" is in roles and in read_only_roles",
+        "unknown key `role` in [console]",
+        "a database of that name is served",
+    ] {
+        assert!(all.contains(expected), "{expected:?} in\n{all}");
+    }
+    assert!(parse(Path::new("pgveil.toml"), &format!("{GOOD}[databases]\npassthrough = [\"pgveil\"]\n")).is_ok());
+}
+
+#[test]
+fn what_is_shown_of_the_settings_holds_no_secret() {
+    let shown = parsed(&format!("{GOOD}[log]\nformat = \"json\"\n")).shown();
+    let value = |name: &str| shown.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    assert_eq!(value("control.user"), Some("pgveil"));
+    assert_eq!(value("keys.unlocked_by"), Some("passphrase_env"));
+    assert_eq!(value("log.format"), Some("json"));
+    assert_eq!(value("listen.max_connections_per_user"), Some("unlimited"));
+    assert!(!format!("{shown:?}").contains("secret-canary") && !format!("{shown:?}").contains("PGVEIL_PASSPHRASE"));
+}

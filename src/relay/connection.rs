@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::admit::{Seat, Stranger};
 use super::cancel::{Backend, Ticket};
+use super::console;
 use super::drain::Phase;
 use super::farewell::{draining, lost, no_seat, refuse};
 use super::greet::{Guest, Parting, greet};
@@ -17,9 +18,12 @@ use super::mind::{Host, Mind, conclude};
 use super::network::{self, Entry, Visitor};
 use super::pump::{self, Pump};
 use super::reactor::Socket;
+use super::roster::{Line, Present, State};
 use super::splice::{self, Splice};
 use super::stream::{Leg, Stream};
+use crate::clock::Now;
 use crate::error::Refusal;
+use crate::event::{Actor, Part};
 use crate::metrics::Meters;
 use crate::session::Legs;
 use crate::wire::startup::{CancelKey, Startup};
@@ -137,7 +141,8 @@ async fn session<H: Host>(
         Err(refusal) => return Err((refusal, client)),
     };
     let pump = Pump::new(mind, client, server, early, deadline, shared.drain.clone());
-    let reason = Served { shared, number, user, address, ticket: None, seat: None }.run(pump, stranger).await;
+    let served = Served { shared, number, user, address, ticket: None, seat: None, present: None };
+    let reason = served.run(pump, stranger).await;
     tracing::debug!(connection = number, reason, "connection closed");
     Ok(())
 }
@@ -150,6 +155,7 @@ struct Served<'a, H: Host> {
     address: SocketAddr,
     ticket: Option<Ticket>,
     seat: Option<(Seat, Entry<Box<[u8]>>)>,
+    present: Option<Present>,
 }
 
 impl<H: Host> Served<'_, H> {
@@ -158,7 +164,7 @@ impl<H: Host> Served<'_, H> {
         loop {
             match pump.run().await {
                 pump::End::LoggedIn => {
-                    if let Err(refusal) = self.sit(stranger.take()) {
+                    if let Err(refusal) = self.sit(stranger.take(), &mut pump) {
                         self.shared.host.meters().connection_refused(refusal.code);
                         pump.turn_away(&refusal, "no seat");
                     }
@@ -168,8 +174,16 @@ impl<H: Host> Served<'_, H> {
                     conclude(&mut pump.mind).await;
                     return reason;
                 }
+                pump::End::Console => {
+                    self.is_at(State::Console);
+                    let (mut mind, client, server) = pump.into_console();
+                    let reason = self.console(mind.actor(), client, server).await;
+                    conclude(&mut mind).await;
+                    return reason;
+                }
                 pump::End::Transparent => {
                     let (mut mind, client, server) = pump.into_legs();
+                    self.is_at(State::Passthrough);
                     let reason = self.splice(client, server).await;
                     conclude(&mut mind).await;
                     return reason;
@@ -178,11 +192,22 @@ impl<H: Host> Served<'_, H> {
         }
     }
 
+    fn is_at(&self, state: State) {
+        if let Some(present) = &self.present {
+            present.place.is_at(state);
+        }
+    }
+
     /// Only now is it known who it is: nobody uses up the places of a user by claiming to be that one.
-    fn sit(&mut self, stranger: Option<Stranger>) -> Result<(), Refusal> {
+    fn sit(&mut self, stranger: Option<Stranger>, pump: &mut Pump<H::Mind>) -> Result<(), Refusal> {
         let seat = stranger.and_then(Stranger::seat).ok_or_else(no_seat)?;
         let user = self.shared.users.enter(self.user.clone()).ok_or_else(network::crowded_user)?;
         self.seat = Some((seat, user));
+        let (actor, tls) = (pump.mind.actor(), pump.client.is_tls());
+        let line = Line { number: self.number, actor, tls, since_us: Now::read().unix_us, state: State::Busy };
+        let present = self.shared.roster.enter(line);
+        pump.place = Some(present.place.clone());
+        self.present = Some(present);
         Ok(())
     }
 
@@ -191,6 +216,19 @@ impl<H: Host> Served<'_, H> {
             let backend = Backend::new(self.address, key.theirs.clone());
             self.ticket = Some(self.shared.cancels.enter(self.number, key.ours.clone(), backend));
         }
+    }
+
+    /// The server has judged the login, and is not needed for anything else.
+    async fn console(
+        &self,
+        actor: Part<Actor>,
+        (client, unsent, said): (Stream, BytesMut, BytesMut),
+        server: Stream,
+    ) -> &'static str {
+        console::part(server).await;
+        let Some(operator) = self.shared.host.operator() else { return "there is no console" };
+        let who = console::Visit { actor, connection: self.number, operator, drain: &self.shared.drain };
+        console::serve(who, client, unsent, said).await
     }
 
     async fn splice(&self, client: (Stream, BytesMut), server: (Stream, BytesMut)) -> &'static str {

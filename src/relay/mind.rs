@@ -5,9 +5,10 @@ use std::pin::Pin;
 
 use bytes::BytesMut;
 
+use super::console::Operator;
 use crate::desk::AuditDown;
 use crate::error::Refusal;
-use crate::event::Event;
+use crate::event::{Actor, Event, Part};
 use crate::metrics::Meters;
 use crate::session::{BackendKey, Close, Effect, Legs};
 use crate::wire::certificate::EndPoint;
@@ -37,6 +38,10 @@ pub(crate) trait Mind: Send {
     fn server(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close>;
     /// Bytes may be copied without looking from here on.
     fn transparent(&self) -> bool;
+    /// The login to the console is through: the server is no longer needed.
+    fn console(&self) -> bool;
+    /// Who is connected.
+    fn actor(&self) -> Part<Actor>;
     /// The server has let the client in.
     fn authenticated(&self) -> bool;
     /// Nothing runs and no transaction is open.
@@ -88,4 +93,6 @@ pub(crate) trait Host: Send + Sync + 'static {
         legs: Legs,
     ) -> Result<Self::Mind, Refusal>;
     fn meters(&self) -> &Meters;
+    /// Who answers on the console, if there is one.
+    fn operator(&self) -> Option<&dyn Operator>;
 }

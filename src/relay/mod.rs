@@ -11,6 +11,7 @@
 mod admit;
 mod cancel;
 mod connection;
+mod console;
 mod drain;
 mod farewell;
 mod greet;
@@ -19,6 +20,7 @@ mod mind;
 mod network;
 mod pump;
 mod reactor;
+mod roster;
 mod scratch;
 mod splice;
 mod stream;
@@ -34,8 +36,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+pub use console::{Answer, Answering, Operator};
 pub use drain::{Drain, Phase};
 pub use network::{Allow, Rule};
+pub use roster::{Line, Roster, State};
 pub use tls::{ClientTls, ServerFiles, ServerTls, Verify};
 pub use upstream::Upstream;
 pub use world::World;
@@ -76,6 +80,7 @@ struct Shared<H> {
     users: Arc<network::Tally<Box<[u8]>>>,
     cancels: Arc<cancel::Registry>,
     drain: Arc<Drain>,
+    roster: Arc<Roster>,
     connections: AtomicU64,
 }
 
@@ -86,14 +91,14 @@ struct Relay<H> {
 }
 
 impl<H: mind::Host> Relay<H> {
-    fn bind(settings: Settings, host: H, drain: Arc<Drain>) -> Result<Self> {
+    fn bind(settings: Settings, host: H, drain: Arc<Drain>, roster: Arc<Roster>) -> Result<Self> {
         let listener = listen::bind(settings.listen)?;
         let gate = admit::Gate::new(settings.sessions_max, settings.strangers_max);
         let cancels = Arc::new(cancel::Registry::default());
         let addresses = network::Tally::new(settings.per_address_max);
         let users = network::Tally::new(settings.per_user_max);
         let connections = AtomicU64::new(0);
-        let shared = Shared { settings, host, gate, addresses, users, cancels, drain, connections };
+        let shared = Shared { settings, host, gate, addresses, users, cancels, drain, roster, connections };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 
@@ -120,8 +125,8 @@ impl Proxy {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub fn bind(settings: Settings, world: World, drain: Arc<Drain>) -> Result<Self> {
-        Relay::bind(settings, world, drain).map(Self)
+    pub fn bind(settings: Settings, world: World, drain: Arc<Drain>, roster: Arc<Roster>) -> Result<Self> {
+        Relay::bind(settings, world, drain, roster).map(Self)
     }
 
     /// Where it listens.

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 use super::drain::{Drain, Ear, Phase};
 use super::farewell::{draining, lost};
 use super::mind::{LookUp, Mind, Out, Receipt};
+use super::roster::{Place, State};
 use super::scratch;
 use super::stream::{Leg, Stream};
 use crate::error::Refusal;
@@ -30,11 +31,16 @@ const KEEP: usize = 32 * 1024;
 /// How long a closing connection may take to deliver its last bytes.
 const FLUSH: Duration = Duration::from_secs(5);
 
+/// Terminate.
+pub(crate) const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
+
 /// Why the pump stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The mind says that bytes may be copied without looking from here on.
     Transparent,
+    /// The console answers from here on.
+    Console,
     /// The login is through; call [`Pump::run`] again.
     LoggedIn,
     /// [`Mind::backend_key`] is known from now on; call [`Pump::run`] again.
@@ -156,6 +162,10 @@ pub(crate) struct Pump<M, L = Stream> {
     farewell_sent: bool,
     key_known: bool,
     ear: Ear,
+    /// As the ear said when this poll began.
+    paused: bool,
+    /// Where the roster learns what the session is at.
+    pub(crate) place: Option<Arc<Place>>,
 }
 
 impl<M: Mind, L: Leg> Pump<M, L> {
@@ -187,6 +197,8 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             farewell_sent: false,
             key_known: false,
             ear: Ear::new(drain),
+            paused: false,
+            place: None,
         }
     }
 
@@ -202,6 +214,11 @@ impl<M: Mind, L: Leg> Pump<M, L> {
         (self.mind, (self.client, self.out.to_client), (self.server, self.out.to_server))
     }
 
+    /// The client with what is on its way to it and what it has said already, and the server. For [`End::Console`].
+    pub(crate) fn into_console(self) -> (M, (L, BytesMut, BytesMut), L) {
+        (self.mind, (self.client, self.out.to_client, self.from_client.bytes), self.server)
+    }
+
     /// After [`End::LoggedIn`]: closes with that refusal instead of the news that the login has succeeded.
     pub(crate) fn turn_away(&mut self, refusal: &Refusal, reason: &'static str) {
         self.out.to_client.clear();
@@ -211,6 +228,7 @@ impl<M: Mind, L: Leg> Pump<M, L> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
+            self.paused = self.ear.paused();
             let mut moved = self.poll_receipts(cx);
             if self.closing.is_none() {
                 moved |= self.poll_client(cx);
@@ -232,8 +250,8 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             } else if !self.key_known && self.mind.backend_key().is_some() {
                 self.key_known = true;
                 return Poll::Ready(End::KeyKnown);
-            } else if self.mind.transparent() && self.receipts.is_empty() {
-                return Poll::Ready(End::Transparent);
+            } else if self.receipts.is_empty() && (self.mind.transparent() || self.mind.console()) {
+                return Poll::Ready(if self.mind.console() { End::Console } else { End::Transparent });
             }
             let again = moved && !self.settled();
             if !again && (self.closing.is_some() || !self.watch_time(cx)) {
@@ -263,7 +281,9 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             self.close("login took too long");
         }
         let phase = self.ear.poll(cx);
-        let quiet = self.mind.idle() && self.from_client.bytes.is_empty() && self.out.to_server.is_empty();
+        // What is held has not begun.
+        let unasked = self.paused || self.from_client.bytes.is_empty();
+        let quiet = self.mind.idle() && unasked && self.out.to_server.is_empty();
         if phase == Phase::Over || (phase == Phase::Draining && (quiet || self.login_deadline.is_some())) {
             self.say_goodbye(&draining(), "drained");
         }
@@ -279,7 +299,8 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             self.mind.looked_up();
             self.from_client.due = true;
         }
-        let held = self.to_server.held.is_some() || self.desk_is_full();
+        let halted = self.halted();
+        let held = halted || self.to_server.held.is_some() || self.desk_is_full();
         if self.out.to_server.len() < HIGH && self.from_client.has_room(held) {
             moved |= self.from_client.read(cx, &mut self.client);
         }
@@ -303,6 +324,12 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             } else if self.mind.waiting() {
                 self.look_up = Some(self.mind.look_up());
             }
+        }
+        if halted && self.from_client.ended && self.closing.is_none() {
+            // What it asked has not begun, and nobody waits for the answer.
+            self.out.to_server.extend_from_slice(&TERMINATE);
+            self.close("the client is gone");
+            return true;
         }
         // The end is passed on when the mind has taken everything before it.
         if self.from_client.ended && self.closing.is_none() && !held && !self.from_client.stuck() {
@@ -381,6 +408,11 @@ impl<M: Mind, L: Leg> Pump<M, L> {
         self.out.effects = effects;
     }
 
+    /// Paused, and at a point where it may rest.
+    fn halted(&self) -> bool {
+        self.paused && self.mind.idle()
+    }
+
     fn desk_is_full(&self) -> bool {
         self.receipts.iter().any(|(side, _)| side.is_none())
     }
@@ -451,8 +483,15 @@ impl<M: Mind, L: Leg> Pump<M, L> {
         }
     }
 
-    /// Gives memory back when nothing is going on.
+    /// Gives memory back when nothing is going on, and says what the session is at.
     fn rest(&mut self) {
+        if let Some(place) = &self.place {
+            place.is_at(match self.mind.idle() {
+                false => State::Busy,
+                true if self.paused => State::Held,
+                true => State::Idle,
+            });
+        }
         let Out { to_client, to_server, .. } = &mut self.out;
         for buffer in [to_client, to_server, &mut self.from_client.bytes, &mut self.from_server.bytes] {
             if buffer.is_empty() && buffer.capacity() > KEEP && self.mind.idle() {

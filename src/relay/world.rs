@@ -8,13 +8,14 @@ use bytes::BytesMut;
 use rand::Rng;
 use tokio::sync::oneshot;
 
+use super::console::Operator;
 use super::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::auth::Verifiers;
 use crate::catalog::{Acting, Keeper};
 use crate::clock::{Clock, Lazy, Now};
 use crate::desk::Desk;
 use crate::error::{Code, Refusal};
-use crate::event::Event;
+use crate::event::{Actor, Event, Part};
 use crate::metrics::Meters;
 use crate::plan;
 use crate::policy::rules::Rules;
@@ -46,6 +47,8 @@ pub struct World {
     pub desk: Desk,
     /// Where counts go.
     pub meters: Arc<Meters>,
+    /// Who answers on the console, if there is one.
+    pub operator: Option<Arc<dyn Operator>>,
 }
 
 /// What a session has asked for, and what comes of it.
@@ -91,6 +94,10 @@ impl Host for World {
 
     fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    fn operator(&self) -> Option<&dyn Operator> {
+        self.operator.as_deref()
     }
 }
 
@@ -151,6 +158,14 @@ impl Mind for Live {
 
     fn transparent(&self) -> bool {
         self.session.transparent()
+    }
+
+    fn console(&self) -> bool {
+        self.session.console()
+    }
+
+    fn actor(&self) -> Part<Actor> {
+        self.session.actor().clone()
     }
 
     fn authenticated(&self) -> bool {

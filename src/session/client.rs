@@ -34,7 +34,7 @@ impl Session {
     pub(super) fn client_frame(&mut self, message: &[u8], cx: &mut Context<'_>) -> Result<Flow, Close> {
         match self.phase {
             Phase::Login => return self.login_client(message, cx).map(|()| Flow::Next),
-            Phase::Starting => return Ok(Flow::Hold),
+            Phase::Starting | Phase::Console => return Ok(Flow::Hold),
             Phase::Ready | Phase::Transparent => {}
         }
         let body = &message[frame::HEADER..];

@@ -35,6 +35,7 @@ pub(super) struct Checked {
     pub startup: Startup,
     pub actor: Actor,
     pub transparent: bool,
+    pub console: bool,
     pub purpose: Purpose,
 }
 
@@ -57,6 +58,9 @@ pub(super) fn check(
             .with_sqlstate(crate::error::SqlState(*b"28000")));
     };
     let role = text(user, "user")?;
+    if super::console::asked(settings, &startup) {
+        return Ok(super::console::check(startup, role, client, rules));
+    }
     let passes = |startup: &Startup| {
         let name = startup.database().unwrap_or_default();
         settings.passthrough.iter().any(|database| database.as_bytes() == name)
@@ -100,7 +104,7 @@ pub(super) fn check(
         purpose: None,
         purpose_by: None,
     };
-    Ok(Checked { startup, actor, transparent: passthrough, purpose })
+    Ok(Checked { startup, actor, transparent: passthrough, console: false, purpose })
 }
 
 /// What a client calls itself, cut to 64 characters, control characters replaced.
@@ -243,6 +247,7 @@ impl Session {
 
     /// Passes AuthenticationOk on.
     pub(super) fn logged_in(&mut self, auth: ActorAuth, cx: &mut Context<'_>) -> Result<(), Close> {
+        self.admit_to_console(auth, cx)?;
         self.actor = Actor { auth, ..Actor::clone(&self.actor) }.into();
         self.phase = Phase::Starting;
         encode::raw(cx.to_client, b'R', &[0; 4]).map_err(|_| self.unexpected_reply(cx))
@@ -291,7 +296,10 @@ impl Session {
         let mut ours = CancelKey { pid, secret: vec![0; secret.len()] };
         cx.entropy.fill(&mut ours.secret);
         let written = encode::backend_key(cx.to_client, ours.pid, &ours.secret);
-        self.key = Some(BackendKey { ours, theirs: CancelKey { pid, secret: secret.to_vec() } });
+        // The console's backend goes away: there is nothing to cancel.
+        if !self.console_login {
+            self.key = Some(BackendKey { ours, theirs: CancelKey { pid, secret: secret.to_vec() } });
+        }
         written.map_err(|_| self.unexpected_reply(cx))
     }
 
@@ -299,8 +307,8 @@ impl Session {
         self.act(cx);
         self.emit_login(EventKind::Login, None, cx);
         cx.to_client.extend_from_slice(message);
-        if self.transparent {
-            self.phase = Phase::Transparent;
+        if self.transparent || self.console_login {
+            self.phase = if self.console_login { Phase::Console } else { Phase::Transparent };
             return Ok(());
         }
         self.phase = Phase::Ready;

@@ -10,6 +10,7 @@
 mod bind;
 mod call;
 mod client;
+mod console;
 mod copy;
 mod failing;
 mod fields;
@@ -49,6 +50,7 @@ use crate::wire::frame::{self, BadFrame};
 use crate::wire::startup::{CancelKey, Startup};
 use crate::wire::types::Style;
 
+pub use console::DATABASE as CONSOLE;
 use pending::{Pending, Portal, Prepared};
 pub use terminate::Credential;
 
@@ -96,6 +98,8 @@ pub struct Settings {
     pub relay_cleartext: bool,
     /// Databases that pass through without a policy.
     pub passthrough: Vec<String>,
+    /// Roles that may use the console. Empty: there is none.
+    pub console: Vec<String>,
     /// Intent records are made and waited for.
     pub intent: bool,
     /// Every statement becomes an event, not only those that touch something protected.
@@ -115,6 +119,7 @@ impl Default for Settings {
             terminate: false,
             relay_cleartext: false,
             passthrough: Vec::new(),
+            console: Vec::new(),
             intent: true,
             log_all: false,
             message_bytes: frame::LENGTH_MAX,
@@ -196,6 +201,8 @@ enum Phase {
     Starting,
     Ready,
     Transparent,
+    /// The console answers.
+    Console,
 }
 
 /// What DDL of the open transaction was about.
@@ -224,6 +231,8 @@ pub struct Session {
     startup: Startup,
     actor: Part<Actor>,
     transparent: bool,
+    /// It is the console that the client wants.
+    console_login: bool,
     phase: Phase,
     login: login::Exchange,
     server_end_point: Option<EndPoint>,
@@ -318,6 +327,7 @@ impl Session {
             startup: checked.startup,
             actor: checked.actor.into(),
             transparent: checked.transparent,
+            console_login: checked.console,
             phase: Phase::Login,
             login: login::Exchange::default(),
             server_end_point: None,
@@ -447,7 +457,7 @@ impl Session {
         let mut bytes = std::mem::take(input);
         let mut at = 0;
         let mut result = Ok(());
-        while self.phase != Phase::Transparent {
+        while !matches!(self.phase, Phase::Transparent | Phase::Console) {
             let size = match frame::peek(&bytes[at..], self.settings.message_bytes + 4) {
                 Ok(Some((_, size))) if size <= bytes.len() - at => size,
                 Ok(_) => break,
@@ -538,7 +548,7 @@ impl Session {
             || self.sync_held
             || self.waiting
             || self.waiting_for_purpose()
-            || self.phase == Phase::Transparent
+            || matches!(self.phase, Phase::Transparent | Phase::Console)
     }
 
     fn class<'a>(&self, rules: &'a Rules) -> &'a ActorClass {

@@ -129,7 +129,7 @@ impl Session {
     /// Judges the session by what it claims now. Where PostgreSQL checks the purpose, client input waits until that is
     /// written down.
     pub(super) fn act(&mut self, cx: &Context<'_>) {
-        if self.transparent {
+        if self.transparent || self.console_login {
             // Its database has no policy.
             return;
         }

@@ -77,6 +77,49 @@ pub fn backend_key(out: &mut BytesMut, process: u32, secret: &[u8]) -> Result<()
     frame::finish(out, mark)
 }
 
+/// `I`.
+pub fn empty_query(out: &mut BytesMut) {
+    out.put_slice(&[b'I', 0, 0, 0, 4]);
+}
+
+/// `T` for columns of no table, in text format: `int8` where the flag says a whole number, else `text`.
+pub fn row_description(out: &mut BytesMut, columns: &[(&'static str, bool)]) -> Result<(), Overflow> {
+    let mark = frame::begin(out, b'T');
+    out.put_u16(u16::try_from(columns.len()).map_err(|_| Overflow)?);
+    for (name, number) in columns {
+        out.put_slice(name.as_bytes());
+        // The name's end; no table, no column of it.
+        out.put_slice(&[0; 7]);
+        let (oid, size) = if *number { (20, 8) } else { (25, -1) };
+        out.put_u32(oid);
+        out.put_i16(size);
+        out.put_i32(-1);
+        out.put_i16(0);
+    }
+    frame::finish(out, mark)
+}
+
+/// `D` with those texts; `None` is NULL.
+pub fn text_row(out: &mut BytesMut, cells: &[Option<String>]) -> Result<(), Overflow> {
+    let mark = frame::begin(out, b'D');
+    out.put_u16(u16::try_from(cells.len()).map_err(|_| Overflow)?);
+    for cell in cells {
+        match cell {
+            Some(text) => {
+                out.put_i32(i32::try_from(text.len()).map_err(|_| Overflow)?);
+                out.put_slice(text.as_bytes());
+            }
+            None => out.put_i32(-1),
+        }
+    }
+    frame::finish(out, mark)
+}
+
+/// `C`.
+pub fn command_complete(out: &mut BytesMut, tag: &str) -> Result<(), Overflow> {
+    raw(out, b'C', &[tag.as_bytes(), b"\0"].concat())
+}
+
 /// Any message whose body is already bytes.
 pub fn raw(out: &mut BytesMut, tag: u8, body: &[u8]) -> Result<(), Overflow> {
     let mark = frame::begin(out, tag);
@@ -112,6 +155,10 @@ mod tests {
         failing_function_call(&mut out);
         ready_for_query(&mut out, b'I');
         backend_key(&mut out, 1, &[1, 2, 3, 4]).unwrap();
+        row_description(&mut out, &[("n", true), ("text", false)]).unwrap();
+        text_row(&mut out, &[Some("1".into()), None]).unwrap();
+        command_complete(&mut out, "SHOW").unwrap();
+        empty_query(&mut out);
         let mut tags = Vec::new();
         let mut rest = &out[..];
         while let Some((tag, size)) = frame::peek(rest, 100).unwrap() {
@@ -119,6 +166,6 @@ mod tests {
             rest = &rest[size..];
         }
         assert!(rest.is_empty());
-        assert_eq!(tags, b"QSHDfFZK");
+        assert_eq!(tags, b"QSHDfFZKTDCI");
     }
 }

@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 
 use crate::desk::AuditDown;
 use crate::error::{Code, Refusal};
-use crate::event::{Event, EventKind};
+use crate::event::{Actor, ActorAuth, Event, EventKind, Part};
 use crate::metrics::Meters;
+use crate::relay::console::Operator;
 use crate::relay::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::relay::{Drain, Relay, Settings, Upstream};
 use crate::session::{BackendKey, Close, Effect, Legs, Side};
@@ -69,6 +70,10 @@ impl Host for Double {
 
     fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    fn operator(&self) -> Option<&dyn Operator> {
+        None
     }
 }
 
@@ -130,6 +135,17 @@ impl Mind for DoubleMind {
 
     fn transparent(&self) -> bool {
         self.transparent && self.ready
+    }
+
+    fn console(&self) -> bool {
+        false
+    }
+
+    fn actor(&self) -> Part<Actor> {
+        let role = String::from_utf8_lossy(self.startup.user().unwrap_or_default()).into_owned();
+        let (database, application) = (role.clone(), String::new());
+        let (certificate, client, purpose, purpose_by) = (None, None, None, None);
+        Actor { role, database, auth: ActorAuth::Trust, certificate, application, client, purpose, purpose_by }.into()
     }
 
     fn authenticated(&self) -> bool {
@@ -210,7 +226,7 @@ pub(super) async fn site(transparent: bool, change: impl FnOnce(&mut Settings)) 
     };
     change(&mut settings);
     let host = Double { transparent, world: world.clone(), meters: Meters::detached() };
-    let relay = Relay::bind(settings, host, drain.clone()).unwrap();
+    let relay = Relay::bind(settings, host, drain.clone(), Arc::default()).unwrap();
     let address = relay.address();
     Site { address, server, drain, world, served: tokio::spawn(relay.run()) }
 }

@@ -6,6 +6,7 @@ pub mod array;
 pub mod audit_note;
 pub mod audit_reader;
 pub mod certificate;
+pub mod console_command;
 pub mod copy_rows;
 pub mod envelope;
 pub mod frames;
@@ -27,11 +28,12 @@ pub mod value;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("array", array::run),
     ("audit_note", audit_note::run),
     ("audit_reader", audit_reader::run),
     ("certificate", certificate::run),
+    ("console_command", console_command::run),
     ("copy_rows", copy_rows::run),
     ("envelope", envelope::run),
     ("frames", frames::run),

@@ -9,7 +9,7 @@ use super::ledger::World;
 use super::upstream::SECRET;
 use crate::clock::Now;
 use crate::error::{Code, Refusal};
-use crate::event::Event;
+use crate::event::{Actor, Event, Part};
 use crate::relay::mind::{LookUp, Mind, Out, Receipt};
 use crate::secret::{Entropy, Key};
 use crate::session::{BackendKey, Close, Context, Credential, Effect, Session};
@@ -112,6 +112,14 @@ impl Mind for SimMind {
 
     fn transparent(&self) -> bool {
         self.session.transparent()
+    }
+
+    fn console(&self) -> bool {
+        self.session.console()
+    }
+
+    fn actor(&self) -> Part<Actor> {
+        self.session.actor().clone()
     }
 
     fn authenticated(&self) -> bool {

@@ -194,7 +194,7 @@ async fn session(
                 conclude(&mut pump.mind).await;
                 return reason;
             }
-            End::Transparent => unreachable!("no database here passes through"),
+            End::Transparent | End::Console => unreachable!("no database here passes through"),
         }
     }
 }
