@@ -74,7 +74,7 @@ fn each_role_is_told_what_it_gets_and_why() {
             "  public.people.email: searched, sealed; encrypted deterministic",
             "  public.people.nick: read, clear",
             "    because level confidential (policy.toml:10), within clearance restricted of [roles.app] (policy.toml:12)",
-            "  sent: select email, nick, note from people where email = '\\x…'::pg_catalog.bytea and code = \
+            "  sent: select email, nick, note, \"people\".\"id\" as \"pgveil_subject\" from people where email = '\\x…'::pg_catalog.bytea and code = \
              '\\x…'::pg_catalog.bytea",
             "index: public.people.email is searched by public.people_email_key",
             "index: public.people.code is searched and no index leads with it: create index on \

@@ -14,6 +14,8 @@ use script::{Message, SCHEMA, START, script};
 const POLICY: &str = r#"
 version = 1
 default_level = "internal"
+[tables."public.secrets"]
+subject = { kind = "person", key = "id" }
 [tables."public.secrets".columns]
 email = { level = "restricted", as = "varchar(20)", encrypt = "deterministic", accept_leakage = ["equality"] }
 name = { level = "restricted", as = "text", encrypt = "randomized" }

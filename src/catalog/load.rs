@@ -131,6 +131,7 @@ struct Reading {
     children: HashMap<u32, BTreeSet<u32>>,
     reads: HashMap<u32, BTreeSet<u32>>,
     groups: HashMap<String, BTreeSet<String>>,
+    heirs: HashMap<String, BTreeSet<String>>,
     /// View → (its column, (relation, column)).
     origins: HashMap<u32, Vec<(i16, Place)>>,
 }
@@ -164,11 +165,14 @@ impl Reading {
                 self.origins.insert(number(row, 0)?, origins(cell(row, 1)?));
             }
             Some(Answer::Roles) => {
-                let role = Role { superuser: truth(row, 1)?, member_of: Vec::new() };
+                let role = Role { superuser: truth(row, 1)?, member_of: Vec::new(), inherits: Vec::new() };
                 self.schema.roles.insert(cell(row, 0)?.to_owned(), role);
             }
             Some(Answer::Memberships) => {
                 self.groups.entry(cell(row, 0)?.to_owned()).or_default().insert(cell(row, 1)?.to_owned());
+                if truth(row, 2)? {
+                    self.heirs.entry(cell(row, 0)?.to_owned()).or_default().insert(cell(row, 1)?.to_owned());
+                }
             }
             Some(Answer::Functions) => {
                 let (schema, name) = (cell(row, 0)?.into(), cell(row, 1)?);
@@ -194,6 +198,13 @@ impl Reading {
             }
             Some(Answer::LensViews) => {
                 self.schema.lens_views.insert(number(row, 0)?, cell(row, 1)?.into());
+            }
+            Some(Answer::Readers) => {
+                let place = (number(row, 0)?, number(row, 1)?);
+                self.schema.readers.entry(place).or_default().push(cell(row, 2)?.into());
+            }
+            Some(Answer::Aggregates) => {
+                self.schema.aggregates.insert(cell(row, 0)?.to_owned());
             }
             Some(Answer::Behind) => self.schema.behind.push(behind(row)?),
             None => return Err(Error::Control("the catalog batch gave too many answers".into())),
@@ -270,6 +281,7 @@ impl Reading {
         }
         for (name, role) in &mut self.schema.roles {
             role.member_of = closure(&self.groups, name.clone());
+            role.inherits = closure(&self.heirs, name.clone());
         }
         self.schema
     }

@@ -24,10 +24,12 @@ pub(super) enum Answer {
     Rules,
     Movers,
     LensViews,
+    Readers,
+    Aggregates,
     Behind,
 }
 
-pub(super) const ANSWERS: [Answer; 15] = [
+pub(super) const ANSWERS: [Answer; 17] = [
     Answer::Database,
     Answer::Relations,
     Answer::Columns,
@@ -42,6 +44,8 @@ pub(super) const ANSWERS: [Answer; 15] = [
     Answer::Rules,
     Answer::Movers,
     Answer::LensViews,
+    Answer::Readers,
+    Answer::Aggregates,
     Answer::Behind,
 ];
 
@@ -95,8 +99,9 @@ pub(super) const BATCH: &str = concat!(
     // Roles
     "select rolname, rolsuper from pg_roles;",
     // Memberships
-    "select m.rolname, g.rolname from pg_auth_members am \
-     join pg_roles m on m.oid = am.member join pg_roles g on g.oid = am.roleid;",
+    // Since PostgreSQL 16 each membership says whether it inherits; before, the member does.
+    "select m.rolname, g.rolname, coalesce((to_jsonb(am) ->> 'inherit_option')::bool, m.rolinherit) \
+     from pg_auth_members am join pg_roles m on m.oid = am.member join pg_roles g on g.oid = am.roleid;",
     // Functions
     "select n.nspname, p.proname, bool_or(p.prosecdef) from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
      where p.oid >= 16384 and n.nspname <> 'pgveil' group by 1, 2 order by 1, 2;",
@@ -130,6 +135,18 @@ pub(super) const BATCH: &str = concat!(
     "select c.oid, coalesce(obj_description(c.oid, 'pg_class'), '') from pg_class c \
      join pg_namespace n on n.oid = c.relnamespace join pg_roles o on o.oid = c.relowner and o.oid = n.nspowner \
      where c.relkind = 'v' and o.rolname = 'pgveil_lens';",
+    // Readers
+    "select x.relation, x.attnum, coalesce(r.rolname, '') from ( \
+       select c.oid, 0, a.grantee from pg_class c join pg_namespace n on n.oid = c.relnamespace, \
+         aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a \
+         where c.relkind in ('r','p','v') and a.privilege_type = 'SELECT' and ",
+    user_schemas!(),
+    " union select t.attrelid, t.attnum, a.grantee from pg_attribute t, aclexplode(t.attacl) a \
+         where t.attacl is not null and t.attrelid >= 16384 and not t.attisdropped and a.privilege_type = 'SELECT' \
+     ) x(relation, attnum, grantee) left join pg_roles r on r.oid = x.grantee \
+     where x.grantee = 0 or r.oid is not null order by 1, 2, 3;",
+    // Aggregates
+    "select distinct proname from pg_proc where prokind = 'a';",
 );
 
 /// Read only when `pgveil.columns` exists. The recorded name decides (it survives dump and restore), then the number

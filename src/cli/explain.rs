@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::connect;
 use crate::catalog::{self, leading_index};
+use crate::config::{self, SubjectKeys};
 use crate::plan::report::{Asker, Index, LensState, Report, Verdict};
 use crate::plan::{Cache, Request};
 use crate::policy::path::{split, through};
 use crate::policy::problem::render;
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
 use crate::sql::name::quoted;
-use crate::{config, keys, policy};
+use crate::{keys, policy};
 
 /// Arguments of `pgveil explain`.
 #[derive(Debug, clap::Args)]
@@ -86,7 +87,8 @@ async fn explain(args: &Args, sql: &str) -> anyhow::Result<Report> {
     catalog::trust(Some(&client), &mut rules).await?;
     let path = catalog::search_path(&client, &args.role).await?;
     let class = class(&args.role, args.purpose.as_deref(), &rules)?;
-    let mut report = report(sql, &args.role, class, &path, &rules);
+    let keys = if config.audit.subject_keys == SubjectKeys::Add { rules.readers.of(&args.role) } else { 0 };
+    let mut report = report(sql, (&args.role, keys), class, &path, &rules);
     let mut indexes = Vec::with_capacity(report.searched.len());
     for column in &report.searched {
         indexes.push(advice(column, leading_index(&client, column.relation_oid, column.attnum).await?, &rules));
@@ -107,7 +109,8 @@ fn class(role: &str, purpose: Option<&str>, rules: &Rules) -> anyhow::Result<Cla
     anyhow::bail!("{role} may not act for the purpose \"{purpose}\"; the policy gives it: {allowed}")
 }
 
-fn report(sql: &str, role: &str, class: ClassId, path: &str, rules: &Rules) -> Report {
+/// `role`: its name, and the keys that it may be asked for.
+fn report(sql: &str, (role, keys): (&str, u16), class: ClassId, path: &str, rules: &Rules) -> Report {
     let mut search_path = through(&split(path), role, rules.class(class).lens.as_deref());
     search_path.iter_mut().filter(|schema| ***schema == *"$user").for_each(|schema| *schema = role.into());
     let request = Request {
@@ -116,6 +119,7 @@ fn report(sql: &str, role: &str, class: ClassId, path: &str, rules: &Rules) -> R
         extended: true,
         class,
         role,
+        keys,
         search_path: &search_path,
         temporary: &HashSet::new(),
         rules,

@@ -16,7 +16,7 @@ use super::connect;
 use crate::admin::{self, Door, Facts};
 use crate::auth::Verifiers;
 use crate::catalog::{self, Acting, Keeper};
-use crate::config::{self, Config, LogFormat, Statements};
+use crate::config::{self, Config, LogFormat, Statements, SubjectKeys};
 use crate::console::Console;
 use crate::crypto::Keyring;
 use crate::desk::{self, Desk};
@@ -305,6 +305,7 @@ fn session_settings(config: &Config) -> session::Settings {
         // Under `async` durability too: the desk then acknowledges at once, and still says when it cannot write.
         intent: true,
         log_all: config.audit.statements == Statements::All,
+        subject_keys: config.audit.subject_keys == SubjectKeys::Add,
         message_bytes: config.limits.message_bytes as usize,
         prepared_statements: config.limits.prepared_statements as usize,
         portals: config.limits.portals as usize,

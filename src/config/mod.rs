@@ -199,6 +199,8 @@ pub struct Audit {
     pub anchors: Vec<PathBuf>,
     /// Which statements are logged.
     pub statements: Statements,
+    /// Whether a query that does not return its rows' subjects is asked for them.
+    pub subject_keys: SubjectKeys,
 }
 
 impl From<&Audit> for crate::desk::Settings {
@@ -218,6 +220,15 @@ impl From<&Audit> for crate::desk::Settings {
         };
         settings
     }
+}
+
+/// `[audit] subject_keys`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectKeys {
+    /// The key is one more output column on the way to pgveil.
+    Add,
+    /// Queries stay as the client wrote them.
+    AsAsked,
 }
 
 /// `[audit] durability`

@@ -347,6 +347,7 @@ fn default_audit(folder: &Path) -> Audit {
         segment_hours: 24,
         anchors: Vec::new(),
         statements: Statements::Protected,
+        subject_keys: SubjectKeys::Add,
     }
 }
 
@@ -357,6 +358,7 @@ fn audit(mut s: Section<'_>, folder: &Path) -> Option<Audit> {
     let failures = [("block", OnAuditFailure::Block), ("deny_protected", OnAuditFailure::DenyProtected)];
     let on_failure = s.choice("on_failure", &failures);
     let statements = s.choice("statements", &[("protected", Statements::Protected), ("all", Statements::All)]);
+    let keys = s.choice("subject_keys", &[("add", SubjectKeys::Add), ("as_asked", SubjectKeys::AsAsked)]);
     let dir = dir.unwrap_or(default.dir);
     let mut anchors = Vec::new();
     for anchor in s.texts("anchors").unwrap_or_default() {
@@ -375,6 +377,7 @@ fn audit(mut s: Section<'_>, folder: &Path) -> Option<Audit> {
         segment_mb: small(&mut s, "segment_mb", 4_096, default.segment_mb),
         segment_hours: small(&mut s, "segment_hours", 8_784, default.segment_hours),
         statements: statements.map_or(default.statements, |at| at.value),
+        subject_keys: keys.map_or(default.subject_keys, |at| at.value),
     };
     s.close();
     Some(audit)

@@ -30,6 +30,7 @@ fn rules() -> Arc<Rules> {
         reviewed: Vec::new(),
         grounds: Default::default(),
         observe: None,
+        readers: Default::default(),
         copies: Default::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),

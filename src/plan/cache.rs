@@ -148,6 +148,7 @@ fn fingerprint(request: &Request<'_>) -> Fingerprint {
     }
     text(&[u8::from(request.extended)]);
     text(&request.class.0.to_le_bytes());
+    text(&request.keys.to_le_bytes());
     text(&request.rules.version.to_le_bytes());
     for schema in request.search_path {
         text(schema.as_bytes());

@@ -12,7 +12,7 @@ use super::{
     Decision, Field, Limits, Moves, Parameter, Plan, Refused, Request, Shape, Span, Step, StepKind, SubjectPlan,
     Target, Touched,
 };
-use super::{guard, handles, probe, refuse};
+use super::{guard, handles, key, probe, refuse};
 use crate::error::{Code, Refusal};
 use crate::event::Access;
 use crate::policy::functions::Functions;
@@ -307,6 +307,8 @@ pub(super) struct Text<'a> {
     restyled: bool,
     /// Why names are not certain after an earlier statement.
     pub(super) stale: Option<&'static str>,
+    /// Where the key of a plain SELECT's rows stands.
+    key: Option<key::Key>,
     /// Parameters of reports that are for sealed columns.
     pub(super) reported: Vec<(usize, Target)>,
 }
@@ -325,6 +327,7 @@ impl<'a> Text<'a> {
             fresh: HashSet::new(),
             restyled: false,
             stale: None,
+            key: None,
             reported: Vec::new(),
         }
     }
@@ -529,6 +532,8 @@ impl<'a> Text<'a> {
         let mut step = unread_step(self.request, self.tokens, range.clone());
         let before = std::mem::take(&mut self.protected);
         self.shows = None;
+        self.key = None;
+        let whole = tree == range;
         let read = self.read_tree(tree, touches);
         step.shows = self.shows.take();
         step.counted |= self.protected;
@@ -537,13 +542,16 @@ impl<'a> Text<'a> {
         if matches!(step.kind, StepKind::Ddl { .. }) {
             self.copies(&mut step, range.clone())?;
             if sealed(&output).is_some() {
-                self.creates_sealed(&mut step, range)?;
+                self.creates_sealed(&mut step, range.clone())?;
             }
         }
         step.writes |= writes;
         step.touches = touches.as_slice().into();
         step.subject = subject;
         step.fields = fields(&output);
+        if let Some(key) = self.key.take().filter(|_| whole && step.kind == StepKind::Ordinary) {
+            self.add_key(&mut step, range, &key);
+        }
         Ok(step)
     }
 
@@ -557,7 +565,12 @@ impl<'a> Text<'a> {
             let output = reader.statement(statement)?;
             reader.settle(&output)?;
             let found = (reader.writes || reader.into, reader.subject_plan(&output));
-            Ok((output, found))
+            let key = reader.key.take().filter(|_| key::plain(statement) && key::countable(&output));
+            Ok(((output, found), key))
+        })
+        .map(|(read, key)| {
+            self.key = key;
+            read
         })
     }
 

@@ -16,6 +16,7 @@ mod function;
 mod guard;
 mod handles;
 mod insert;
+mod key;
 mod lens;
 mod observe;
 mod privacy;
@@ -37,6 +38,7 @@ use std::sync::{Arc, OnceLock};
 pub use cache::Cache;
 pub use decide::styled;
 pub use guard::RELATIONS_DENIED;
+pub use key::NAME as ADDED_KEY;
 pub use observe::observed;
 pub use refuse::{copy as copy_refused, unknown_relation};
 
@@ -77,6 +79,9 @@ pub struct Request<'a> {
     pub class: ClassId,
     /// The login role, for `$user` in the search path.
     pub role: &'a str,
+    /// What keys the current role may read ([`crate::policy::readers`]), to be added where a query returns none; 0: none
+    /// is added.
+    pub keys: u16,
     /// The session's search path, in order, `$user` already replaced, pg_catalog not added.
     pub search_path: &'a [Arc<str>],
     /// Unqualified names of temporary tables this session made; they hide everything else.
@@ -323,6 +328,13 @@ pub struct Step {
     pub action: OnceLock<(u64, Part<Action>)>,
 }
 
+impl Step {
+    /// Whose rows they are, if the server is asked for one more column than the client.
+    pub fn added_key(&self) -> Option<&SubjectPlan> {
+        self.subject.as_ref().filter(|subject| subject.from == SubjectFrom::Added)
+    }
+}
+
 /// A cursor of SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CursorName {
@@ -396,4 +408,6 @@ pub enum SubjectFrom {
     Parameters(Vec<u16>),
     /// Literal tokens of the client's text; each names one person.
     Literals(Vec<Span>),
+    /// A last output column that the plan's edits add, and that the client does not see.
+    Added,
 }

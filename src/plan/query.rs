@@ -296,6 +296,9 @@ impl Reader<'_> {
             }
         }
         self.into |= select.into.is_some();
+        if self.nesting == 1 && self.request.keys != 0 {
+            self.key = self.key_beside(&scope, select);
+        }
         Ok(output)
     }
 

@@ -76,6 +76,8 @@ pub(super) struct Reader<'a> {
     pub(super) nesting: u32,
     /// Subject candidates from WHERE and INSERT.
     pub(super) subject: Option<SubjectPlan>,
+    /// Where the key stands that the statement's own SELECT does not return.
+    pub(super) key: Option<super::key::Key>,
 }
 
 impl<'a> Reader<'a> {
@@ -103,6 +105,7 @@ impl<'a> Reader<'a> {
             entries: 0,
             nesting: 0,
             subject: None,
+            key: None,
         }
     }
 

@@ -330,6 +330,7 @@ fn by(from: &SubjectFrom) -> String {
             let all: Vec<String> = all.iter().map(|at| format!("${}", u32::from(*at) + 1)).collect();
             all.join(", ")
         }
+        SubjectFrom::Added => "a column that pgveil adds and takes away again".to_owned(),
         SubjectFrom::Literals(all) if all.len() == 1 => "a constant".to_owned(),
         SubjectFrom::Literals(all) => format!("{} constants", all.len()),
     }

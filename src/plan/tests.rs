@@ -5,6 +5,7 @@ mod allowed;
 mod copies;
 mod drift;
 pub(crate) mod fixture;
+mod keys;
 mod observe;
 mod passes;
 mod random;
@@ -35,6 +36,7 @@ pub(super) fn decide_with(rules: &Rules, class: ClassId, sql: &str, temporary: &
         extended: true,
         class,
         role: "app",
+        keys: 0,
         search_path: &path,
         temporary: &temporary,
         rules,
@@ -134,6 +136,7 @@ fn a_cached_decision_is_found_again() {
             extended: true,
             class,
             role: "app",
+            keys: 0,
             search_path: &path,
             temporary: &temporary,
             rules,

@@ -9,6 +9,7 @@ use super::code;
 use super::functions::Functions;
 use super::observe::{self, Observe};
 use super::problem::{Place, Problem, suggest};
+use super::readers::Readers;
 use super::rules::{ByColumn, Level, Mode, ProtectedTable, Rules, SealedColumn, SubjectKey};
 use super::types;
 use super::words::{level_name, mode_name};
@@ -58,6 +59,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
     warnings.dedup();
     let (detect, reviewed, purposes) = (policy.detect.clone(), policy.reviewed.clone(), policy.purposes.clone());
     let copies = policy.copies;
+    let readers = Readers::build(&schema, &tables, &classes);
     Ok(Rules {
         version,
         schema,
@@ -73,6 +75,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         reviewed,
         grounds,
         observe,
+        readers,
         copies,
         detect,
         warnings,

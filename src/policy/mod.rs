@@ -18,6 +18,7 @@ pub mod problem;
 pub mod purpose;
 mod read;
 pub mod reader;
+pub mod readers;
 pub mod reveal;
 mod rule;
 pub mod rules;

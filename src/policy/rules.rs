@@ -9,6 +9,7 @@ use super::grounds::Grounds;
 use super::lens::View;
 use super::observe::Observe;
 use super::purpose::Act;
+use super::readers::Readers;
 use crate::mask::Mask;
 use crate::sql::schema::Schema;
 use crate::wire::types::SqlType;
@@ -258,6 +259,8 @@ pub struct Rules {
     pub grounds: Grounds,
     /// What hides plaintext is decided and logged, and not done.
     pub observe: Option<Observe>,
+    /// Who may read the keys of whose rows they are.
+    pub readers: Readers,
     /// Tables made of protected plaintext columns.
     pub copies: Copies,
     /// Thresholds.
@@ -284,6 +287,7 @@ impl Rules {
             reviewed: Vec::new(),
             grounds: Grounds::default(),
             observe: None,
+            readers: Readers::default(),
             copies: Copies::default(),
             detect,
             warnings: Vec::new(),

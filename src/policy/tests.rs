@@ -199,10 +199,10 @@ fn schema(relations: Vec<Relation>) -> Schema {
         schema.by_name.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
         schema.relations.insert(relation.oid, Arc::new(relation));
     }
-    let group = |name: &str| Role { superuser: false, member_of: vec![name.to_owned()] };
+    let group = |name: &str| Role { member_of: vec![name.to_owned()], ..Role::default() };
     schema.roles.insert("app".into(), Role::default());
     schema.roles.insert("ann".into(), group("staff"));
-    schema.roles.insert("bob".into(), Role { superuser: false, member_of: vec!["staff".into(), "guests".into()] });
+    schema.roles.insert("bob".into(), Role { member_of: vec!["staff".into(), "guests".into()], ..Role::default() });
     schema
 }
 

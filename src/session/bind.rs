@@ -10,11 +10,12 @@ use bytes::{BufMut, BytesMut};
 
 use crate::error::Refusal;
 use crate::event::Subject;
-use crate::plan::{Decision, Parameter, Plan, StepKind, SubjectFrom, Target};
+use crate::plan::{Decision, Parameter, Plan, Request, Span, StepKind, SubjectFrom, Target};
 use crate::wire::message::{self, Bind, Parse, Reader};
 use crate::wire::types::Format;
 use crate::wire::{encode, frame};
 
+use super::added;
 use super::client::{Decided, too_long};
 use super::failing::Unbound;
 use super::fields::subject_key;
@@ -116,7 +117,8 @@ impl Session {
         for (index, step) in plan.steps.iter().enumerate() {
             let StepKind::Prepare { name, query } = &step.kind else { continue };
             let Some(query) = sql.get(query.start as usize..query.end as usize) else { continue };
-            let decision = cx.plans.decide(&self.request(query, &[], true, cx.rules));
+            // The text inside leaves as it is.
+            let decision = cx.plans.decide(&Request { keys: 0, ..self.request(query, &[], true, cx.rules) });
             let (Decision::Pass(plan) | Decision::Act(plan)) = decision else { continue };
             let prepared = Prepared {
                 sql: query.into(),
@@ -180,7 +182,8 @@ impl Session {
         let mark = cx.to_server.len();
         match self.write_bind(&bind, body, &statement, cx) {
             Ok(()) => {
-                let subjects = self.subjects_of_parameters(&bind, &statement, cx);
+                let mut subjects = self.subjects_of_parameters(&bind, &statement, cx);
+                subjects.extend(subjects_of_literals(&statement.sql, &statement.plan, cx));
                 let portal = Arc::new(Portal {
                     statement,
                     result_formats: bind.result_formats.into(),
@@ -435,24 +438,26 @@ impl Session {
         self.pending.push_back(Pending::Sync);
     }
 
-    /// People named by literals of a simple Query.
-    pub(super) fn subjects_of_literals(&self, sql: &str, plan: &Plan, running: &mut Running, cx: &Context<'_>) {
-        let Some(subject) = plan.steps.first().and_then(|s| s.subject.as_ref()) else { return };
-        let SubjectFrom::Literals(spans) = &subject.from else { return };
-        for span in spans {
-            let Some(text) = sql.get(span.start as usize..span.end as usize) else { continue };
-            let Ok(tokens) = crate::sql::lexer::lex(text, 4) else { continue };
-            let [token] = tokens.as_slice() else { continue };
-            let key = crate::sql::literal::string_value(text, token).map_or(text.to_owned(), |v| v.into_owned());
-            let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, key.as_bytes());
-            running.tally.person(Subject { kind: subject.kind.clone(), pseudonym });
-        }
-    }
-
     /// The first protected row of a portal: its intent goes in front.
     pub(super) fn intend_read(&self, running: &mut Running, cx: &mut Context<'_>) {
         self.intend(running, Side::Client, cx);
     }
+}
+
+/// People named by literals of a text's first statement.
+pub(super) fn subjects_of_literals(sql: &str, plan: &Plan, cx: &Context<'_>) -> Vec<Subject> {
+    let subject = plan.steps.first().and_then(|step| step.subject.as_ref());
+    let Some((kind, SubjectFrom::Literals(spans))) = subject.map(|subject| (&subject.kind, &subject.from)) else {
+        return Vec::new();
+    };
+    let person = |span: &Span| {
+        let text = sql.get(span.start as usize..span.end as usize)?;
+        let tokens = crate::sql::lexer::lex(text, 4).ok()?;
+        let [token] = tokens.as_slice() else { return None };
+        let key = crate::sql::literal::string_value(text, token).map_or(text.to_owned(), |v| v.into_owned());
+        Some(Subject { kind: kind.clone(), pseudonym: cx.keyring.subject_pseudonym(kind, key.as_bytes()) })
+    };
+    spans.iter().filter_map(person).collect()
 }
 
 fn first_word(sql: &str) -> String {
@@ -479,7 +484,7 @@ fn write_bind(
     };
     if plan.hidden.is_empty() && !(0..bind.values).any(|i| sealed(i).is_some()) {
         no_envelopes(sealer, bind)?;
-        return Ok(encode::raw(out, b'B', body).map_err(|_| too_long())?);
+        return Ok(added::append_bind(body, bind, plan, out).map_err(|_| too_long())?);
     }
     let total = bind.values + plan.hidden.len();
     let count = u16::try_from(total).map_err(|_| too_long())?;
@@ -540,8 +545,7 @@ fn write_bind(
             None => put_parameter(out, None)?,
         }
     }
-    out.put_u16((bind.result_formats.len() / 2) as u16);
-    out.put_slice(bind.result_formats);
+    added::append_formats(bind.result_formats, plan, out);
     Ok(frame::finish(out, mark).map_err(|_| too_long())?)
 }
 

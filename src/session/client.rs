@@ -13,6 +13,7 @@ use crate::policy::rules::{Copies, Rules};
 use crate::sql::kind::Executed;
 use crate::wire::{encode, frame, message};
 
+use super::bind::subjects_of_literals;
 use super::pending::{Failing, Pending, Running};
 use super::purpose::Claimed;
 use super::record::refused_step;
@@ -118,6 +119,7 @@ impl Session {
             extended,
             class: self.class,
             role: &self.actor.role,
+            keys: if self.settings.subject_keys { self.readable_keys(rules) } else { 0 },
             search_path: &self.search_path,
             temporary: &self.temporary,
             rules,
@@ -331,7 +333,7 @@ impl Session {
                 running.wrapped = wrapped;
                 running.prepares = self.prepared_by_sql(sql, &plan, cx);
                 running.undo = self.unnamed_dropped();
-                self.subjects_of_literals(sql, &plan, &mut running, cx);
+                subjects_of_literals(sql, &plan, cx).into_iter().for_each(|subject| running.tally.person(subject));
                 self.intend_write(&mut running, cx);
                 self.note_moving(Some(&plan));
                 self.begin_wrapped(wrapped, cx);

@@ -10,11 +10,13 @@ use bytes::{BufMut, BytesMut};
 use crate::crypto::{Header, Keyring};
 use crate::error::{Code, Refusal};
 use crate::event::Shown;
-use crate::plan::{Field, Step, SubjectFrom};
+use crate::plan::{ADDED_KEY, Field, Step, SubjectFrom};
 use crate::policy::rules::{ActorClass, OnFailure, Rules, SealedColumn, Treatment};
 use crate::wire::message::{self, FieldDescription, Reader};
 use crate::wire::types::{Format, SqlType, Style};
 use crate::wire::{array, frame, value};
+
+use super::added::malformed;
 
 /// What happens to one field of a row.
 #[derive(Clone, Debug)]
@@ -51,11 +53,16 @@ pub(super) struct Fields {
     /// Some field is a column of a listed table, or of a view over one.
     pub protected: bool,
     pub subject: Option<SubjectField>,
+    /// The subject's key is a last field that only the server's rows have.
+    pub added: bool,
 }
 
 /// `bytea` and `bytea[]`: the only types a sealed field is described as by the server, beside the domains' arrays.
 const BYTEA: u32 = 17;
 const BYTEA_ARRAY: u32 = 1001;
+
+/// The column that the plan adds is not there.
+const NO_KEY: message::Malformed = message::Malformed("a result has not the columns that were asked for");
 
 /// A field on which resolver and server disagree.
 struct Disagree;
@@ -67,7 +74,11 @@ pub(super) fn describe(
     class: &ActorClass,
     rules: &Rules,
 ) -> Result<(Fields, bool), message::Malformed> {
-    let described = message::row_description(body)?;
+    let mut described = message::row_description(body)?;
+    let added = match step.and_then(Step::added_key) {
+        Some(_) => Some(described.pop().filter(|field| field.name == ADDED_KEY.as_bytes()).ok_or(NO_KEY)?),
+        None => None,
+    };
     let planned = step.and_then(|s| s.fields.as_deref());
     let miscounted = planned.is_some_and(|p| p.len() != described.len() && p.iter().any(|f| *f != Field::Plain));
     let planned = planned.filter(|p| p.len() == described.len());
@@ -96,13 +107,18 @@ pub(super) fn describe(
             let type_oid = described.get(index)?.type_oid;
             Some(SubjectField { kind: s.kind.clone(), index, type_oid })
         }
-        _ => None,
+        SubjectFrom::Added => {
+            let type_oid = added.as_ref()?.type_oid;
+            Some(SubjectField { kind: s.kind.clone(), index: described.len(), type_oid })
+        }
+        SubjectFrom::Parameters(_) | SubjectFrom::Literals(_) => None,
     });
     if disagree {
         cells.iter_mut().for_each(|c| *c = Cell::Pass);
     }
     let any = cells.iter().any(|c| matches!(c, Cell::Open { .. }));
-    Ok((Fields { cells, formats, any, disagree, untyped, protected: shown, subject }, unknown))
+    let added = added.is_some();
+    Ok((Fields { cells, formats, any, disagree, untyped, protected: shown, subject, added }, unknown))
 }
 
 fn cell(
@@ -160,7 +176,8 @@ fn origin(field: &FieldDescription<'_>, rules: &Rules, unknown: &mut bool) -> Op
 pub(super) fn append_description(body: &[u8], fields: &Fields, out: &mut BytesMut) -> Result<(), message::Malformed> {
     let described = message::row_description(body)?;
     let mark = frame::begin(out, b'T');
-    out.put_slice(&body[..2]);
+    // As many as the server's, or one fewer.
+    out.put_u16(fields.cells.len() as u16);
     for (field, cell) in described.iter().zip(&fields.cells) {
         out.put_slice(field.name);
         out.put_u8(0);
@@ -186,7 +203,7 @@ pub(super) fn append_description(body: &[u8], fields: &Fields, out: &mut BytesMu
         }
         out.put_i16(field.format);
     }
-    // Same size as the frame it came from.
+    // Not longer than the frame it came from.
     frame::finish(out, mark).map_err(|_| message::Malformed("too long"))
 }
 
@@ -240,7 +257,7 @@ impl RowShown {
 }
 
 impl Opener<'_> {
-    /// Appends the DataRow with its sealed cells opened, masked or NULL.
+    /// Appends the DataRow with its sealed cells opened, masked or NULL. `body`: up to where the client's cells end.
     pub(super) fn row(
         &mut self,
         body: &[u8],
@@ -248,13 +265,10 @@ impl Opener<'_> {
         formats: &[u8],
         out: &mut BytesMut,
     ) -> Result<RowShown, Broken> {
-        let malformed = || Broken {
-            refusal: Refusal::new(Code::Protocol, "the server sent a malformed row", "look at the server's log"),
-            tamper: false,
-        };
+        let malformed = || Broken { refusal: malformed(), tamper: false };
         let mut r = Reader::new(body);
         let n = r.count().map_err(|_| malformed())?;
-        if n != fields.cells.len() {
+        if n != fields.cells_of_server() {
             return Err(malformed());
         }
         let mut shown = RowShown::default();
@@ -281,6 +295,7 @@ impl Opener<'_> {
         }
         r.end().map_err(|_| malformed())?;
         out.put_slice(&body[passed..]);
+        fields.recount(out, mark);
         frame::finish(out, mark).map_err(|_| too_long())?;
         Ok(shown)
     }

@@ -7,6 +7,7 @@
 //! belong to one message. To refuse, it lets the *server* fail in the statement's place and overwrites the error as
 //! it comes back: order, skip-to-Sync and transaction status stay PostgreSQL's own (DESIGN §4).
 
+mod added;
 mod bind;
 mod call;
 mod client;
@@ -104,6 +105,8 @@ pub struct Settings {
     pub intent: bool,
     /// Every statement becomes an event, not only those that touch something protected.
     pub log_all: bool,
+    /// Where a query does not return the key of whose rows it reads, it is asked for beside.
+    pub subject_keys: bool,
     /// Longest message of either peer, and longest row that opening may make of one, in bytes.
     pub message_bytes: usize,
     /// Most prepared statements of one session.
@@ -122,6 +125,7 @@ impl Default for Settings {
             console: Vec::new(),
             intent: true,
             log_all: false,
+            subject_keys: true,
             message_bytes: frame::LENGTH_MAX,
             prepared_statements: 10_000,
             portals: 10_000,
@@ -255,6 +259,8 @@ pub struct Session {
     role: String,
     /// The search path before the question that is out.
     path_before: Vec<Arc<str>>,
+    /// The keys that the role could read when it was last asked.
+    keys_before: u16,
     /// A statement under way may change settings or the catalog: nothing is decided until it has ended.
     moving: Moves,
     /// What the cursors and prepared statements that SQL has made may change when they run.
@@ -344,6 +350,7 @@ impl Session {
             path: path::Path::default(),
             role: "none".to_owned(),
             path_before: Vec::new(),
+            keys_before: 0,
             moving: Moves::default(),
             handles: Moves::default(),
             pending: VecDeque::new(),

@@ -9,9 +9,10 @@ use bytes::BufMut;
 use crate::error::{Code, Refusal};
 use crate::event::{Action, EventKind, Subject};
 use crate::plan::{Moves, Plan, Refused, Step, StepKind};
-use crate::wire::message::{self, Reader};
+use crate::wire::message;
 use crate::wire::{encode, frame};
 
+use super::added::{Keyed, malformed};
 use super::fields::{self, Fields, Opener, subject_key};
 use super::pending::{ABORTED, Own, Pending, Portal, Prepared, Running};
 use super::record::Tally;
@@ -144,6 +145,9 @@ impl Session {
     ) {
         self.intend_read(running, cx);
         let Some(fields) = fields else {
+            if running.current().is_some_and(|step| step.added_key().is_some()) {
+                return self.fail_running(running, malformed(), cx);
+            }
             running.tally.rows += 1;
             running.tally.unknown_rows += 1;
             cx.to_client.extend_from_slice(message);
@@ -154,10 +158,19 @@ impl Session {
         }
         let body = &message[frame::HEADER..];
         let formats = portal.map_or(fields.formats.as_slice(), |p| &p.result_formats);
-        self.note_subject(running, fields, body, formats, cx);
+        let keyed = match fields.keyed(body) {
+            Some(keyed) => keyed,
+            None if fields.added => return self.fail_running(running, malformed(), cx),
+            None => Keyed { key: None, end: body.len() },
+        };
+        self.note_subject(running, fields, keyed.key, formats, cx);
         if !fields.any {
             running.tally.rows += 1;
-            cx.to_client.extend_from_slice(message);
+            if !fields.added {
+                cx.to_client.extend_from_slice(message);
+            } else if fields.append_cut(body, keyed.end, cx.to_client).is_err() {
+                self.fail_running(running, malformed(), cx);
+            }
             return;
         }
         let scratch = &mut self.scratch;
@@ -172,7 +185,7 @@ impl Session {
             bytes_max: self.settings.message_bytes,
         };
         let mark = cx.to_client.len();
-        match opener.row(body, fields, formats, cx.to_client) {
+        match opener.row(&body[..keyed.end], fields, formats, cx.to_client) {
             Ok(shown) => {
                 running.tally.row(shown);
                 if shown.tampered {
@@ -198,21 +211,22 @@ impl Session {
         self.muted = true;
     }
 
-    fn note_subject(&self, running: &mut Running, fields: &Fields, body: &[u8], formats: &[u8], cx: &Context<'_>) {
+    fn note_subject(
+        &self,
+        running: &mut Running,
+        fields: &Fields,
+        key: Option<&[u8]>,
+        formats: &[u8],
+        cx: &Context<'_>,
+    ) {
         let Some(subject) = &fields.subject else {
             if running.tally.people.is_empty() {
                 running.tally.unknown_rows += 1;
             }
             return;
         };
-        let mut r = Reader::new(body);
-        let _ = r.count();
-        let mut value = None;
-        for _ in 0..=subject.index {
-            value = r.value().ok().flatten();
-        }
         let format = message::format_at(formats, subject.index).unwrap_or_default();
-        match value.and_then(|v| subject_key(v, subject.type_oid, format)) {
+        match key.and_then(|key| subject_key(key, subject.type_oid, format)) {
             Some(key) if key == running.tally.last_key => {}
             Some(key) => {
                 let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, &key);
@@ -349,7 +363,7 @@ impl Session {
         fields: &Fields,
         cx: &mut Context<'_>,
     ) -> Result<(), Close> {
-        if !fields.any {
+        if !fields.any && !fields.added {
             cx.to_client.extend_from_slice(message);
             return Ok(());
         }

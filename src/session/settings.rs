@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::error::{Code, Refusal};
 use crate::event::Actor;
+use crate::policy::rules::Rules;
 use crate::sql;
 use crate::sql::setting::{self, Change, Value};
 use crate::wire::types::{DateForm, DateOrder, IntervalForm};
@@ -94,13 +95,18 @@ impl Session {
     }
 
     /// Whose `$user` is in the path.
-    fn current_role(&self) -> String {
-        if self.role == "none" { self.actor.role.clone() } else { self.role.clone() }
+    fn current_role(&self) -> &str {
+        if self.role == "none" { &self.actor.role } else { &self.role }
+    }
+
+    /// What [`crate::policy::readers`] says of the current role.
+    pub(super) fn readable_keys(&self, rules: &Rules) -> u16 {
+        rules.readers.of(self.current_role())
     }
 
     /// See [`Session::set_path`].
     pub(super) fn put_path(&mut self, cx: &mut Context<'_>) -> bool {
-        let role = self.current_role();
+        let role = self.current_role().to_owned();
         self.set_path(&role, cx)
     }
 
@@ -108,13 +114,15 @@ impl Session {
     pub(super) fn probe_answered(&mut self, cx: &mut Context<'_>) {
         self.act(cx);
         self.put_path(cx);
-        let role = self.current_role();
+        let role = self.current_role().to_owned();
         for schema in &mut self.search_path {
             if **schema == *"$user" {
                 *schema = Arc::from(role.as_str());
             }
         }
-        self.names += u64::from(self.search_path != self.path_before);
+        let keys = self.readable_keys(cx.rules);
+        let rights = std::mem::replace(&mut self.keys_before, keys) != keys;
+        self.names += u64::from(rights || self.search_path != self.path_before);
     }
 
     pub(super) fn parameter_status(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {

@@ -91,6 +91,8 @@ pub struct Role {
     pub superuser: bool,
     /// Roles it is a member of, directly or not (without itself).
     pub member_of: Vec<String>,
+    /// Those of them whose rights it has without SET ROLE.
+    pub inherits: Vec<String>,
 }
 
 /// A function outside the system's schemas.
@@ -186,6 +188,10 @@ pub struct Schema {
     pub rules: Vec<Rule>,
     /// Names of functions declared to return a sealed domain, or a row of a relation with a sealed column.
     pub sealed_functions: std::collections::HashSet<String>,
+    /// Who may SELECT from a relation (attnum 0) or from one of its columns: names of roles, empty for PUBLIC.
+    pub readers: HashMap<(u32, i16), Vec<Arc<str>>>,
+    /// Names of all aggregates, the system's too.
+    pub aggregates: std::collections::HashSet<String>,
 }
 
 impl Schema {

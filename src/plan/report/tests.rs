@@ -99,6 +99,7 @@ fn of(rules: &Rules, role: &str, sql: &str, asker: Asker) -> (Report, Decision) 
         extended: true,
         class,
         role,
+        keys: 0,
         search_path: &path,
         temporary: &temporary,
         rules,

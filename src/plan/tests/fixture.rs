@@ -229,6 +229,7 @@ fn build() -> Rules {
         reviewed: Vec::new(),
         grounds: Grounds::default(),
         observe: None,
+        readers: Default::default(),
         copies: Default::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),

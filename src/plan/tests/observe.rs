@@ -57,6 +57,7 @@ fn ask(rules: &Rules, class: ClassId, sql: &str) -> Decision {
         extended: true,
         class,
         role: "app",
+        keys: 0,
         search_path: &path,
         temporary: &temporary,
         rules,

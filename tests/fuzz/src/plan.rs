@@ -21,6 +21,7 @@ pub fn run(data: &[u8]) {
             extended: true,
             class: ClassId(class),
             role: "app",
+            keys: 0,
             search_path: &path,
             temporary: &temporary,
             rules: &RULES,

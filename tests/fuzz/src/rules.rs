@@ -92,6 +92,7 @@ fn rules() -> Rules {
         reviewed: Vec::new(),
         grounds: Default::default(),
         observe: None,
+        readers: Default::default(),
         copies: Default::default(),
         detect: Thresholds::default(),
         warnings: Vec::new(),

@@ -3,10 +3,14 @@
 //! Results are invented; order, skip to Sync, COPY and transaction status are PostgreSQL's.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::LazyLock;
 
 use bytes::BytesMut;
 use pgveil::wire::types::Format;
 use pgveil::wire::{encode, frame, message};
+
+/// A person's key, in a column that only pgveil has asked for.
+pub const KEY: &str = "sleutel-5c1e";
 
 /// One frame.
 pub fn message(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -34,6 +38,19 @@ const ONE_FIELD: &[u8] = b"\0\x01n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff
 
 /// What a session sends in the place of a statement that it refuses.
 const FAILING: &[u8] = b"select \"refused by pgveil\"";
+
+/// A field of no relation, and the key that pgveil asks for behind it.
+static KEYED: LazyLock<Shown> = LazyLock::new(|| {
+    let key = b"pgveil_subject\0\0\0\0\x64\0\x01\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
+    let fields = [&[0, 2], &ONE_FIELD[2..], key].concat();
+    let cells = [&[0, 2, 0, 0, 0, 1, b'7'][..], &(KEY.len() as u32).to_be_bytes(), KEY.as_bytes()].concat();
+    (fields, vec![message(b'D', &cells)])
+});
+
+/// The statement asks for a key beside.
+fn keyed(sql: &str) -> bool {
+    sql.contains("as \"pgveil_subject\"")
+}
 
 /// A result: the body of its RowDescription, and its rows as messages.
 pub type Shown = (Vec<u8>, Vec<Vec<u8>>);
@@ -262,7 +279,8 @@ impl Server {
             "select" | "show" | "fetch" | "table" | "values" | "with" | "execute" | "insert" | "update"
                 if shown.is_some() || !matches!(first.as_str(), "insert" | "update") =>
             {
-                let (fields, rows) = shown.unwrap_or_else(|| (ONE_FIELD.to_vec(), vec![row(b"7")]));
+                let invented = || if keyed(&text) { KEYED.clone() } else { (ONE_FIELD.to_vec(), vec![row(b"7")]) };
+                let (fields, rows) = shown.unwrap_or_else(invented);
                 let described = if simple { message(b'T', &fields) } else { Vec::new() };
                 let end = if !simple && taste & 1 != 0 { message(b's', b"") } else { message(b'C', b"SELECT 1\0") };
                 return [described, rows.concat(), end].concat();
@@ -286,7 +304,8 @@ impl Server {
             _ => None,
         };
         let Some(sql) = known.filter(|_| taste & 0x80 == 0) else { return self.fails("26000") };
-        let shown = (self.shows)(&String::from_utf8_lossy(sql));
+        let text = String::from_utf8_lossy(sql);
+        let shown = (self.shows)(&text).or_else(|| keyed(&text).then(|| KEYED.clone()));
         let parameters = [0, 2, 0, 0, 0, 17, 0, 0, 0, 23];
         let parameters = if body[0] == b'S' { message(b't', &parameters) } else { Vec::new() };
         let fields = match shown {

@@ -5,6 +5,7 @@
 //! - what leaves for either side is whole frames;
 //! - a value that was only ever written where it is sealed does not reach the server in clear;
 //! - an envelope the actor may not open does not reach the client in clear;
+//! - a column that only pgveil has asked for does not reach the client;
 //! - the same bytes in other pieces have the same effect;
 //! - with a server that keeps to the protocol: no reply is unexplained, and nothing is held for ever.
 
@@ -16,15 +17,18 @@ use pgveil::crypto::SealMode;
 use pgveil::error::{Code, Refusal};
 use pgveil::metrics::Meters;
 use pgveil::plan::Cache;
+use pgveil::policy::readers::Readers;
+use pgveil::policy::rules::{Rules, SubjectKey};
 use pgveil::secret::{Entropy, Key};
 use pgveil::session::{Context, Credential, Effect, Legs, Session, Settings};
+use pgveil::sql::schema::Role;
 use pgveil::wire::frame;
 use pgveil::wire::scram::Verifier;
 use pgveil::wire::startup::Startup;
 
 use super::rules::{RING, RULES};
 use super::script::{self, Input};
-use super::server::{Server, message};
+use super::server::{KEY, Server, message};
 
 /// Written only where a value is sealed.
 pub const CANARY: &str = "kanarienvogel-7d1f";
@@ -57,6 +61,21 @@ impl Entropy for Counter {
         }
     }
 }
+
+/// The rules, where a row of `users` is about a person, whose key `app` and `analyst` may read.
+static KEYED: LazyLock<Arc<Rules>> = LazyLock::new(|| {
+    let mut rules = Rules::clone(&RULES);
+    let mut schema = (*rules.schema).clone();
+    schema.roles.extend(["app", "analyst"].map(|role| (role.to_owned(), Role::default())));
+    schema.readers.insert((100, 0), vec!["".into()]);
+    schema.aggregates.insert("array_agg".to_owned());
+    if let Some(users) = rules.tables.get_mut(&100) {
+        Arc::make_mut(users).subject = Some(SubjectKey { kind: "user".into(), attnum: 1, column: "id".into() });
+    }
+    rules.readers = Readers::build(&schema, &rules.tables, &rules.classes);
+    rules.schema = Arc::new(schema);
+    Arc::new(rules)
+});
 
 /// An envelope of [`SECRET`] in `public.users.email`.
 pub static ENVELOPE: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -97,8 +116,8 @@ pub fn run(data: &[u8], hostile: Hostile) {
     let [setup, state, piece, rest @ ..] = data else { return };
     let pin = PIN.to_string();
     // Said by the input itself, anywhere.
-    let words = [CANARY.as_bytes(), SECRET.as_bytes(), pin.as_bytes(), &PIN.to_be_bytes()];
-    if words.iter().any(|word| says(data, word)) {
+    let words = [CANARY, SECRET, KEY, "pgveil_subject", &pin].map(str::as_bytes);
+    if words.into_iter().chain([&PIN.to_be_bytes()[..]]).any(|word| says(data, word)) {
         return;
     }
     let whole = play(*setup, *state, usize::MAX, rest, hostile);
@@ -145,7 +164,7 @@ impl Play {
         };
         let legs = Legs { client_tls: true, server_tls: true, ..Legs::default() };
         let startup = Startup { major: 3, minor: 0, parameters };
-        let session = Session::new(Arc::new(settings), startup, 1, None, legs, &RULES).expect("it is served");
+        let session = Session::new(Arc::new(settings), startup, 1, None, legs, &KEYED).expect("it is served");
         let verifier = Verifier::mock(&Key::new([1; 32]), role);
         let credential = match setup >> 5 & 3 {
             0 => Err(Refusal::new(Code::Internal, "no verifier", "")),
@@ -185,7 +204,7 @@ impl Play {
         act: impl FnOnce(&mut Session, [&mut BytesMut; 2], &mut Context<'_>) -> Result<(), pgveil::session::Close>,
     ) {
         let mut cx = Context {
-            rules: &RULES,
+            rules: &KEYED,
             plans: &self.plans,
             keyring: &RING,
             clock: &Now { mono_ns: 0, unix_us: 0 },
@@ -336,8 +355,12 @@ impl Play {
         if !self.cleared {
             absent(&self.to_client, SECRET.as_bytes(), "a value goes to a client that may not see it");
         }
+        if self.hostile == Hostile::Client {
+            absent(&self.to_client, KEY.as_bytes(), "a key that the client has not asked for goes to it");
+            absent(&self.to_client, b"pgveil_subject", "a column of pgveil's goes to a client");
+        }
         let told = format!("{:?}", self.effects);
-        for clear in [CANARY, SECRET, &pin] {
+        for clear in [CANARY, SECRET, KEY, &pin] {
             absent(told.as_bytes(), clear.as_bytes(), "a value is in an event");
         }
         self.with(|session, _, cx| {

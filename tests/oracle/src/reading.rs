@@ -45,6 +45,7 @@ fn decide(sql: &str, rules: &Rules, extended: bool) -> Decision {
         extended,
         class: ClassId(0),
         role: "app",
+        keys: 0,
         search_path: &path,
         temporary: &temporary,
         rules,
