@@ -49,6 +49,7 @@ mod sql_agreement;
 mod sql_prepare;
 mod startup;
 mod statements;
+mod stop;
 mod subjects;
 mod support;
 mod tls;

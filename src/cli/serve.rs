@@ -19,7 +19,7 @@ use crate::catalog::{self, Acting, Keeper};
 use crate::config::{self, Config, LogFormat, Statements, SubjectKeys};
 use crate::console::Console;
 use crate::crypto::Keyring;
-use crate::desk::{self, Desk};
+use crate::desk::{self, Desk, Response};
 use crate::error::Error;
 use crate::keys;
 use crate::metrics::Meters;
@@ -91,7 +91,8 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         loaded => loaded?,
     }
     let verifiers = verifiers(&config).await?;
-    let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters).await?;
+    let response = Response::default();
+    let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters, &response).await?;
     let mut watching = keeper.watch(tell(desk.clone()));
     let (drain, roster, tls) = (Arc::new(Drain::default()), Arc::new(Roster::default()), settings.tls.clone());
     let console = Console {
@@ -113,6 +114,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         verifiers,
         plans: Arc::new(plans(&config)),
         desk: desk.clone(),
+        response,
         meters: meters.clone(),
         operator: Some(Arc::new(console) as Arc<dyn Operator>),
     };
@@ -261,8 +263,9 @@ async fn open_desk(
     keyring: &Arc<Keyring>,
     keeper: &Keeper,
     meters: &Arc<Meters>,
+    response: &Response,
 ) -> anyhow::Result<(Desk, desk::Thread)> {
-    let settings = desk::Settings::from(&config.audit);
+    let settings = desk::Settings { response: response.clone(), ..desk::Settings::from(&config.audit) };
     let (keyring, keeper, meters) = (keyring.clone(), keeper.clone(), meters.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let rules = move || keeper.rules();

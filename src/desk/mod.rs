@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit;
+use crate::detect::Gate;
 use crate::error::{Code, Refusal, Result};
 use crate::event::Event;
 use crate::metrics::Meters;
@@ -46,6 +47,13 @@ pub enum OnFailure {
     DenyProtected,
 }
 
+/// What the detector does about what it finds.
+#[derive(Clone, Debug, Default)]
+pub struct Response {
+    /// What its rules let go; the windows are rebuilt when the desk starts.
+    pub gate: Arc<Gate>,
+}
+
 /// How the desk works.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -59,6 +67,8 @@ pub struct Settings {
     pub queue: usize,
     /// Files elsewhere that signed checkpoints are appended to.
     pub anchors: Vec<PathBuf>,
+    /// Shared with the sessions.
+    pub response: Response,
 }
 
 impl Settings {
@@ -70,6 +80,7 @@ impl Settings {
             on_failure: OnFailure::Block,
             queue: 8_192,
             anchors: Vec::new(),
+            response: Response::default(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::anchor::Anchors;
 use super::{AuditDown, Desk, Durability, Item, OnFailure, Settings, State, Thread};
 use crate::audit::{self, Log, Recovered, Written};
 use crate::clock::Now;
-use crate::detect::{ACTORS_MAX, Detector, Rule};
+use crate::detect::{ACTORS_MAX, Detector, Replay, Rule};
 use crate::error::{Error, Result};
 use crate::event::{Alert, Event, EventKind};
 use crate::metrics::Meters;
@@ -126,11 +126,14 @@ impl Task {
         let since = now.unix_us.saturating_sub(longest.saturating_mul(1_000_000));
         let (events, cut) = audit::events_since(&settings.audit.dir, since, REBUILD_BYTES)?;
         let mut unfinished = Unfinished::default();
+        let mut let_go = Replay::new(&settings.response.gate, t, now);
         let replay = events.map(|(_, event)| {
             unfinished.see(&event);
+            let_go.see(&event);
             event
         });
         let due = self.detector.rebuild(replay, now, t);
+        let_go.end();
         let open = unfinished.0.len() as u64;
         self.meters.audit_unfinished(open);
         let mut start = Event::new(EventKind::Start, now.unix_us);

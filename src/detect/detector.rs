@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::gate::stopped_by;
 use super::hours::Calendar;
 use super::rule::{Level, Rule};
 use super::window::{Recent, Ring, Time};
@@ -167,8 +168,12 @@ impl Detector {
                     self.failed(actor, now, thresholds, out);
                 }
                 let action = event.action();
-                if !action.touches.is_empty() || action.touches_unknown {
+                // Rows without a column are those of a cursor, say, which the gate has counted.
+                if !action.touches.is_empty() || action.touches_unknown || event.rows > 0 {
                     self.touched(event, actor, now, thresholds, out);
+                }
+                if let Some(rule) = stopped_by(event) {
+                    self.stopped(rule, actor, now, thresholds, out);
                 }
             }
             EventKind::Refused => self.failed(actor, now, thresholds, out),
@@ -187,7 +192,8 @@ impl Detector {
     fn touched(&mut self, event: &Event, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
         let action = event.action();
         let clear = action.touches.iter().any(|touch| touch.shown == Shown::Clear);
-        let released = clear || action.touches_unknown || action.touches.iter().any(|x| x.shown == Shown::Masked);
+        let unknown = action.touches_unknown || action.touches.is_empty();
+        let released = clear || unknown || action.touches.iter().any(|x| x.shown == Shown::Masked);
         let role = actor.role.as_str();
         let late = t.watching(Rule::AfterHours, role);
         let late = late.filter(|_| t.hours.as_ref().is_some_and(|hours| self.closed(hours, event.at_us)));
@@ -206,6 +212,17 @@ impl Detector {
             let found = Found { level, ..Found::of(Rule::AfterHours, setting, event.rows) };
             found.say(&mut state.raised, now, t, message, out);
         }
+    }
+
+    /// The gate keeps what is counted at the threshold; that somebody wanted more is what there is to say.
+    fn stopped(&mut self, rule: Rule, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
+        let Some(setting) = t.watching(rule, &actor.role) else { return };
+        let raised = &mut self.actor(&actor.role, now, t).raised;
+        let message = || {
+            let what = if rule == Rule::Subjects { "different people" } else { "records" };
+            format!("{:?} was stopped at {} {what} in {}", actor.role, setting.threshold, span(setting.window_s))
+        };
+        Found::of(rule, setting, setting.threshold).say(raised, now, t, message, out);
     }
 
     fn failed(&mut self, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
@@ -422,17 +439,17 @@ fn is_failure(sqlstate: &str) -> bool {
 }
 
 /// The pseudonym's 128 bits with the kind folded in; two kinds never share a pseudonym but by chance (2⁻¹²⁸).
-fn identity(subject: &Subject) -> u128 {
+pub(super) fn identity(subject: &Subject) -> u128 {
     let kind = subject.kind.bytes().fold(0u128, |hash, byte| hash.rotate_left(9) ^ u128::from(byte));
     subject.pseudonym.0 ^ kind
 }
 
-fn mono_us(now: Now) -> Time {
+pub(super) fn mono_us(now: Now) -> Time {
     Time::try_from(now.mono_ns / 1_000).unwrap_or(Time::MAX)
 }
 
 /// Seconds as microseconds, at most a thousand years so that sums cannot overflow.
-fn seconds(s: u64) -> Time {
+pub(super) fn seconds(s: u64) -> Time {
     Time::try_from(s.min(31_556_952_000)).unwrap_or(0) * 1_000_000
 }
 

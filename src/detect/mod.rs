@@ -8,7 +8,9 @@
 //! after one window.
 
 mod detector;
+mod gate;
 mod hours;
+mod replay;
 mod rule;
 mod setting;
 mod window;
@@ -17,7 +19,9 @@ mod window;
 mod tests;
 
 pub use detector::{ACTORS_MAX, Counts, Detector};
+pub use gate::{Batch, Gate, Granted, Limits, Paced, Passage, note, stopped_by};
 pub use hours::{Calendar, UnknownZone};
+pub use replay::Replay;
 pub use rule::{Rule, Severity};
 pub use setting::{Setting, Thresholds};
 

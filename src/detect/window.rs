@@ -36,6 +36,15 @@ impl Ring {
         }
     }
 
+    /// Takes `weight` of what was added at that time away again.
+    pub(super) fn take_back(&mut self, at: Time, weight: u64) {
+        if let Some((_, kept)) = self.entries.iter_mut().rev().find(|(added, _)| *added == at) {
+            let weight = weight.min(*kept);
+            *kept -= weight;
+            self.total -= weight;
+        }
+    }
+
     /// Forgets what lies at or before `now - window`.
     pub(super) fn expire(&mut self, now: Time, window: Time) {
         while let Some((at, weight)) = self.entries.front()
@@ -92,6 +101,11 @@ impl Recent {
         {
             self.seen.remove(&who);
         }
+    }
+
+    /// It is one of those last counted.
+    pub(super) fn knows(&self, who: u128) -> bool {
+        self.seen.contains_key(&who)
     }
 
     /// Different identities in the window, at most `keep` + 1.

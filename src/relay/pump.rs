@@ -20,6 +20,7 @@ use super::mind::{LookUp, Mind, Out, Receipt};
 use super::roster::{Place, State};
 use super::scratch;
 use super::stream::{Leg, Stream};
+use crate::clock::Now;
 use crate::error::Refusal;
 use crate::session::{Effect, Side};
 use crate::wire::{encode, frame};
@@ -156,6 +157,8 @@ pub(crate) struct Pump<M, L = Stream> {
     /// What the desk owes: for intents, by the side that waits; `None`: its queue is full.
     receipts: Vec<(Option<Side>, Receipt)>,
     look_up: Option<LookUp>,
+    /// The server's frames are not offered before then.
+    wait: Option<Pin<Box<Sleep>>>,
     login_deadline: Option<Pin<Box<Sleep>>>,
     closing: Option<(&'static str, Pin<Box<Sleep>>)>,
     /// The last message to the client is fatal, the server's or ours: nothing follows it.
@@ -192,6 +195,7 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             to_server: Lane::default(),
             receipts: Vec::new(),
             look_up: None,
+            wait: None,
             login_deadline: Some(Box::pin(tokio::time::sleep_until(login_deadline))),
             closing: None,
             farewell_sent: false,
@@ -354,7 +358,11 @@ impl<M: Mind, L: Leg> Pump<M, L> {
 
     fn poll_server(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        let held = self.to_client.held.is_some() || self.desk_is_full();
+        if self.wait.as_mut().is_some_and(|wait| wait.as_mut().poll(cx).is_ready()) {
+            self.wait = None;
+            self.from_server.due = true;
+        }
+        let held = self.to_client.held.is_some() || self.desk_is_full() || self.wait.is_some();
         if self.out.to_client.len() < HIGH && self.from_server.has_room(held) {
             moved |= self.from_server.read(cx, &mut self.server);
         }
@@ -370,7 +378,7 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             self.from_client.due |= !self.from_client.bytes.is_empty();
             if let Err(close) = done {
                 self.close(close.reason);
-            } else if self.from_server.ended {
+            } else if self.from_server.ended && self.wait.is_none() {
                 self.server_ended();
             }
         }
@@ -392,6 +400,7 @@ impl<M: Mind, L: Leg> Pump<M, L> {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Event(event) => self.receipts.extend(self.mind.record(event).map(|receipt| (None, receipt))),
+                Effect::Wait { until_ns } => self.wait = Some(Box::pin(tokio::time::sleep(left(until_ns)))),
                 Effect::RefreshCatalog => self.mind.refresh(),
                 Effect::ForgetCredential => self.mind.forget_credential(),
                 Effect::Intent { event, side, from } => {
@@ -499,6 +508,11 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             }
         }
     }
+}
+
+/// How long until then, on the clock of [`Now`].
+fn left(until_ns: u64) -> Duration {
+    Duration::from_nanos(until_ns.saturating_sub(Now::read().mono_ns))
 }
 
 /// The last of these messages is an ErrorResponse of severity FATAL or PANIC.

@@ -13,7 +13,7 @@ use super::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::auth::Verifiers;
 use crate::catalog::{Acting, Keeper};
 use crate::clock::{Clock, Lazy, Now};
-use crate::desk::Desk;
+use crate::desk::{Desk, Response};
 use crate::error::{Code, Refusal};
 use crate::event::{Actor, Event, Part};
 use crate::metrics::Meters;
@@ -45,6 +45,8 @@ pub struct World {
     pub plans: Arc<plan::Cache>,
     /// Where events go.
     pub desk: Desk,
+    /// What the detector does about what it finds.
+    pub response: Response,
     /// Where counts go.
     pub meters: Arc<Meters>,
     /// Who answers on the console, if there is one.
@@ -126,6 +128,7 @@ impl Live {
             to_server: &mut out.to_server,
             effects: &mut out.effects,
             meters: &self.world.meters,
+            gate: &self.world.response.gate,
             catalog_deadline_passed: std::mem::take(&mut self.looked_up),
             credential: self.found.take(),
             purpose: self.acting.take(),

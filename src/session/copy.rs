@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::detect::Rule;
 use crate::error::{Code, Refusal, SqlState};
 use crate::event::Subject;
 use crate::plan::{CopyPlan, StepKind, SubjectFrom, SubjectPlan, Target};
@@ -16,6 +17,7 @@ use crate::wire::{encode, frame};
 use super::fields::{Opener, RowShown, subject_key};
 use super::pending::{Pending, Running};
 use super::record::refused_step;
+use super::stop::{Allowed, Then};
 use super::write::{Scratch, Sealer, carries_envelope, data_carries_envelope, envelope_inbound};
 use super::{Close, Context, Session, Side};
 
@@ -205,7 +207,10 @@ impl Session {
             if row.len() != stream.plan.columns.len() {
                 return Err(wrong_columns());
             }
-            note_subject(running, subject.as_ref(), &stream.plan, &row, cx);
+            match subject_of(subject.as_ref(), &stream.plan, &row, cx) {
+                Some(who) => running.tally.person(who),
+                None => running.tally.unknown_rows += 1,
+            }
             let (keyring, plain) = (cx.keyring, &mut *plain);
             let mut sealer = Sealer { keyring, entropy: &mut *cx.entropy, style: &self.style, plain };
             seal_row(&mut sealer, &stream.plan, &row, envelope, cx.to_server)?;
@@ -235,6 +240,26 @@ impl Session {
         }
     }
 
+    /// Whose row is copied out. `false`: it may not go.
+    fn note_copied(
+        &self,
+        running: &mut Running,
+        subject: Option<&SubjectPlan>,
+        plan: &CopyPlan,
+        row: &Row<'_>,
+        cx: &Context<'_>,
+    ) -> bool {
+        let Some(who) = subject_of(subject, plan, row, cx) else {
+            running.tally.unknown_rows += 1;
+            return true;
+        };
+        let may = self.person_may(running, &who, cx);
+        if may {
+            running.tally.person(who);
+        }
+        may
+    }
+
     /// The whole CopyData that `bytes` begins with: their size. 0: no COPY TO STDOUT runs that they could be of.
     pub(super) fn copy_rows(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> usize {
         if !matches!(self.copy, Copying::Out(_) | Copying::PlainOut) {
@@ -242,27 +267,40 @@ impl Session {
         }
         let Some((mut running, simple)) = self.take_running() else { return 0 };
         let mut copy = std::mem::replace(&mut self.copy, Copying::None);
-        let left = self.rows_left(&running, cx);
+        let mut left = self.allowed(&mut running, bytes, b'd', cx);
+        let before = running.tally.rows;
         let (mut end, mut rows) = (0, 0);
         while let Ok(Some((b'd', size))) = frame::peek(&bytes[end..], self.settings.message_bytes + 4)
             && size <= bytes.len() - end
         {
             let body = &bytes[end + frame::HEADER..end + size];
+            let full = |left: &Allowed, rows| rows >= left.rows && body != BINARY_END;
             if let Copying::Out(stream) = &mut copy
                 && !self.muted
             {
-                self.copy_row(stream, &mut running, body, left, cx);
-            } else if left.is_some() && !self.muted && body != BINARY_END {
-                if left.is_some_and(|left| rows >= left) {
+                if left.is_some_and(|left| full(&left, running.tally.rows - before) && self.wait(left.then)) {
+                    break;
+                }
+                self.copy_row(stream, &mut running, body, (&mut left, before), cx);
+            } else if let Some(left) = left.filter(|_| !self.muted && body != BINARY_END) {
+                if full(&left, rows) {
+                    if self.wait(left.then) {
+                        break;
+                    }
                     cx.to_client.extend_from_slice(&bytes[..end]);
-                    self.too_many_rows(&mut running, cx);
+                    self.hold_back(&mut running, left.then, cx);
                 }
                 rows += u64::from(!self.muted);
             }
             end += size;
         }
-        if matches!(copy, Copying::PlainOut) && left.is_some() {
-            self.rows_released(&mut running, rows);
+        if let Some(left) = left {
+            if matches!(copy, Copying::PlainOut) {
+                self.rows_released(&mut running, rows);
+            } else {
+                rows = running.tally.rows - before;
+            }
+            self.gone(&mut running, left, rows, cx);
         }
         if matches!(copy, Copying::PlainOut) && !self.muted {
             cx.to_client.extend_from_slice(&bytes[..end]);
@@ -272,13 +310,13 @@ impl Session {
         end
     }
 
-    /// `left` rows may be released beside those that the statement has.
+    /// So many rows may be released beside those that the statement has had before.
     fn copy_row(
         &mut self,
         stream: &mut Stream,
         running: &mut Running,
         body: &[u8],
-        left: Option<u64>,
+        left: (&mut Option<Allowed>, u64),
         cx: &mut Context<'_>,
     ) {
         self.intend(running, Side::Client, cx);
@@ -297,7 +335,7 @@ impl Session {
         &mut self,
         stream: &mut Stream,
         running: &mut Running,
-        left: Option<u64>,
+        (left, before): (&mut Option<Allowed>, u64),
         cx: &mut Context<'_>,
     ) -> Result<(), (Refusal, bool)> {
         // One message of the server is one of ours, whatever rows are in it.
@@ -312,10 +350,14 @@ impl Session {
             if row.len() != stream.plan.columns.len() {
                 return Err((wrong_columns(), false));
             }
-            if left.is_some_and(|left| running.tally.rows >= left) {
-                return Err((self.row_limit(cx), false));
+            if let Some(left) = left.as_mut().filter(|left| running.tally.rows - before >= left.rows)
+                && !self.one_more(running, left, cx)
+            {
+                return Err((self.held_back(running, left.then, cx), false));
             }
-            note_subject(running, subject.as_ref(), &stream.plan, &row, cx);
+            if !self.note_copied(running, subject.as_ref(), &stream.plan, &row, cx) {
+                return Err((self.held_back(running, Then::Stop(Rule::Subjects), cx), false));
+            }
             let scratch = &mut self.scratch;
             let mut opener = Opener {
                 keyring: cx.keyring,
@@ -401,22 +443,10 @@ fn open_row(
 }
 
 /// The person a row is about, if the COPY has the key's column.
-fn note_subject(
-    running: &mut Running,
-    subject: Option<&SubjectPlan>,
-    plan: &CopyPlan,
-    row: &Row<'_>,
-    cx: &Context<'_>,
-) {
-    let key = subject.and_then(|s| match s.from {
-        SubjectFrom::Field(index) => subject_key(&row.field(usize::from(index))?, plan.subject_type, cells(plan)),
-        _ => None,
-    });
-    match (subject, key) {
-        (Some(subject), Some(key)) => {
-            let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, &key);
-            running.tally.person(Subject { kind: subject.kind.clone(), pseudonym });
-        }
-        _ => running.tally.unknown_rows += 1,
-    }
+fn subject_of(subject: Option<&SubjectPlan>, plan: &CopyPlan, row: &Row<'_>, cx: &Context<'_>) -> Option<Subject> {
+    let subject = subject?;
+    let SubjectFrom::Field(index) = subject.from else { return None };
+    let key = subject_key(&row.field(usize::from(index))?, plan.subject_type, cells(plan))?;
+    let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, &key);
+    Some(Subject { kind: subject.kind.clone(), pseudonym })
 }

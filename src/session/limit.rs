@@ -1,4 +1,5 @@
-//! `max_rows`: how many rows of what is protected one statement may release to the client.
+//! `max_rows`: how many rows of what is protected one statement may release to the client; and what becomes of a
+//! statement of which rows are held back, by it or by a rule of the detector ([`super::stop`]).
 //!
 //! In: what runs, and the role's limit. Out: how many rows may still go, or an error behind the last of them. Never: a
 //! write that is kept although its client was told that it failed: where the server would commit by itself, the Sync of a
@@ -49,14 +50,20 @@ impl Session {
         if !self.counts(running) || self.only_observed(running, cx.rules) {
             return None;
         }
+        Some(max.saturating_sub(self.released(running)))
+    }
+
+    /// What has been released of it, by its portal or cursor too.
+    pub(super) fn released(&self, running: &Running) -> u64 {
         let of_statement =
             running.formats.as_ref().map_or(running.tally.released, |portal| portal.released.load(Relaxed));
         let of_cursor = running.fetches().and_then(|name| self.cursors.get(name)).map_or(0, |cursor| cursor.released);
-        Some(max.saturating_sub(of_statement.max(of_cursor)))
+        // COPY counts its rows where it opens them.
+        of_statement.max(of_cursor).max(running.tally.rows)
     }
 
     /// Under `mode = "observe"` only rows with a sealed column are held back.
-    fn only_observed(&self, running: &Running, rules: &Rules) -> bool {
+    pub(super) fn only_observed(&self, running: &Running, rules: &Rules) -> bool {
         let named = || running.current().is_some_and(|step| step.touches.iter().any(|touched| touched.id != 0));
         let shown = || running.fields.as_ref().is_some_and(|fields| fields.any);
         self.observed(rules).is_some() && !shown() && !named()
@@ -64,13 +71,16 @@ impl Session {
 
     /// That many rows have been released, and enforcing would have refused some of them.
     pub(super) fn would_limit(&self, running: &Running, rows: u64, cx: &Context<'_>) -> Option<Refusal> {
+        if let Some(rule) = running.would_stop {
+            return Some(self.stopped(rule));
+        }
         let max = self.class(cx.rules).max_rows?;
         let returns = running.current().is_some_and(|s| !s.writes && !matches!(s.kind, StepKind::Declare));
         let crosses = max < rows && returns && self.counts(running) && self.only_observed(running, cx.rules);
         crosses.then(|| self.row_limit(cx))
     }
 
-    fn counts(&self, running: &Running) -> bool {
+    pub(super) fn counts(&self, running: &Running) -> bool {
         let shown = running.fields.as_ref().is_some_and(|fields| fields.protected);
         let Some(step) = running.current().filter(|_| !shown) else { return true };
         if let Some(name) = running.fetches() {
@@ -99,7 +109,7 @@ impl Session {
 
     /// A cursor was declared or closed, or code ran that may have done so.
     pub(super) fn note_cursor(&mut self, step: Option<&Step>, tag: &[u8], cx: &Context<'_>) {
-        let (Some(step), Some(_)) = (step, self.class(cx.rules).max_rows) else { return };
+        let Some(step) = step.filter(|_| self.limited(cx)) else { return };
         if matches!(tag, b"CLOSE CURSOR ALL\0" | b"DISCARD ALL\0") {
             self.cursors.clear();
         }
@@ -123,15 +133,9 @@ impl Session {
         )
     }
 
-    /// The next row is beyond the limit.
-    pub(super) fn too_many_rows(&mut self, running: &mut Running, cx: &mut Context<'_>) {
-        let refusal = self.row_limit(cx);
-        self.fail_running(running, refusal, cx);
-    }
-
     /// The Sync behind what may cross the limit waits for its rows, if the pipeline may have written.
     pub(super) fn counted_in_pipeline(&mut self, running: &Running, cx: &Context<'_>) {
-        if self.class(cx.rules).max_rows.is_none() {
+        if !self.limited(cx) {
             return;
         }
         let steps = || running.plan.iter().flat_map(|plan| &plan.steps);
@@ -153,7 +157,7 @@ impl Session {
         };
         let sealed = |s: &Step| s.touches_unknown || s.touches.iter().any(|touched| touched.id != 0);
         let observed = self.observed(cx.rules).is_some() && !plan.steps.iter().any(sealed);
-        let limited = self.class(cx.rules).max_rows.is_some() && !observed;
+        let limited = self.limited(cx) && !observed;
         if !limited || !plan.steps.iter().any(returns) || !plan.steps.iter().any(|step| self.may_write(step)) {
             return Ok(Some(false));
         }
@@ -161,7 +165,7 @@ impl Session {
         if plan.steps.iter().any(alone) || self.open_pipeline {
             return Err(Refusal::new(
                 Code::RowLimit,
-                "this role has max_rows, and what this text writes could not be undone when its rows are too many",
+                "this role's rows are limited, and what this text writes could not be undone when its rows are too many",
                 "Send BEGIN, COMMIT, COPY FROM and the statements between them one by one.",
             ));
         }

@@ -27,6 +27,7 @@ mod record;
 mod redact;
 mod server;
 mod settings;
+mod stop;
 mod terminate;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::clock::Clock;
 use crate::crypto::Keyring;
+use crate::detect::Gate;
 use crate::error::{Code, Refusal};
 use crate::event::{Actor, Event, Part};
 use crate::metrics::Meters;
@@ -72,6 +74,11 @@ pub enum Effect {
         side: Side,
         /// Length of that side's output buffer when the intent was made: what follows waits.
         from: usize,
+    },
+    /// The server's frames are not to be offered before then, on the monotonic clock in nanoseconds.
+    Wait {
+        /// Then.
+        until_ns: u64,
     },
     /// Load the catalog anew.
     RefreshCatalog,
@@ -177,6 +184,7 @@ pub struct Context<'a> {
     pub to_server: &'a mut BytesMut,
     pub effects: &'a mut Vec<Effect>,
     pub meters: &'a Meters,
+    pub gate: &'a Gate,
     /// The look-up asked for by [`Effect::RefreshCatalog`] has ended, or its deadline has passed.
     pub catalog_deadline_passed: bool,
     /// What the look-up that [`Session::waiting_for_credential`] asks for has brought.
@@ -296,6 +304,8 @@ pub struct Session {
     poisoned: Option<Code>,
     /// Cursors that SQL has declared, and what of them counts against `max_rows`.
     cursors: HashMap<Arc<str>, limit::Declared>,
+    /// What the detector's rules have against its rows.
+    guard: stop::Guard,
     /// A Query whose COMMIT is out.
     wrapped: Option<Box<pending::Running>>,
     /// The client has its error; replies up to ReadyForQuery are swallowed.
@@ -326,6 +336,7 @@ impl Session {
         let mut checked = login::check(&settings, startup, client, rules)?;
         checked.actor.certificate = legs.client_certificate.as_deref().map(str::to_owned);
         let class = rules.acting(rules.class_of(&checked.actor.role));
+        let guard = stop::Guard::new(rules, &checked.actor.role);
         Ok(Self {
             settings,
             legs,
@@ -371,6 +382,7 @@ impl Session {
             sync_held: false,
             poisoned: None,
             cursors: HashMap::new(),
+            guard,
             wrapped: None,
             muted: false,
             in_block: Moves::default(),
@@ -480,6 +492,9 @@ impl Session {
                     _ => 0,
                 };
                 at += rows;
+                if self.waits(cx) {
+                    break;
+                }
                 if rows > 0 {
                     continue;
                 }
@@ -567,6 +582,7 @@ impl Session {
             return;
         }
         self.rules_version = cx.rules.version;
+        self.guard(cx);
         self.act(cx);
         if self.phase == Phase::Ready && self.lens_moved(cx) {
             self.unsettled = true;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::BytesMut;
 
 use crate::clock::Now;
+use crate::detect::Rule;
 use crate::error::Refusal;
 use crate::event::Subject;
 use crate::plan::{Parameter, Plan, Refused, Step, Target};
@@ -229,6 +230,10 @@ pub(super) struct Running {
     pub expected: &'static [u8; 5],
     /// A cell did not open: everything up to the end is swallowed.
     pub failed: Option<Refusal>,
+    /// What the access log says of that.
+    pub note: Option<String>,
+    /// Under `mode = "observe"`: the detector's rule that would have stopped it.
+    pub would_stop: Option<Rule>,
     /// The current result's fields.
     pub fields: Option<Arc<Fields>>,
     /// Result format codes of the Bind; `None`: those of the RowDescription count.
@@ -261,6 +266,8 @@ impl Running {
             refused: None,
             expected: b"42703",
             failed: None,
+            note: None,
+            would_stop: None,
             fields: None,
             formats: None,
             intended: None,

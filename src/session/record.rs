@@ -30,6 +30,10 @@ pub(super) struct Tally {
     pub unknown_rows: u64,
     /// Rows counted against the role's `max_rows`.
     pub released: u64,
+    /// Rows that the detector's windows have counted.
+    pub admitted: u64,
+    /// The people that the statement names have been.
+    pub asked: bool,
     /// The intent has been recorded.
     pub intent: bool,
     /// The last pseudonym, so that runs of one person are hashed once.
@@ -201,7 +205,10 @@ impl Session {
         cx.meters.statement(access, outcome);
         let rows = if step.is_some_and(|s| s.kind == StepKind::Report) { 0 } else { rows };
         let denied = sqlstate.is_some_and(|s| s.starts_with(b"28") || s == *b"42501");
+        // What the windows have counted the log says, for they are made of it again.
+        let admitted = running.tally.admitted;
         let noted = running.failed.is_some()
+            || admitted > 0
             || step.is_some_and(|s| s.touches_unknown || matches!(s.kind, StepKind::Ddl { .. }));
         let limited = self.would_limit(running, rows, cx);
         let would = step.is_some_and(|s| s.would.is_some() && self.observed(cx.rules).is_some()) || running.redacts;
@@ -216,8 +223,8 @@ impl Session {
             }
             let tally = &mut running.tally;
             let returned = tally.rows > 0;
-            event.rows = if running.failed.is_some() {
-                tally.rows.max(tally.released)
+            event.rows = if running.failed.is_some() || admitted > 0 {
+                tally.rows.max(tally.released).max(admitted)
             } else if returned {
                 tally.rows
             } else if touches_protected {
@@ -232,7 +239,7 @@ impl Session {
             event.sqlstate = sqlstate.map(|s| SqlState(s).as_str().to_owned());
             event.code = running.failed.as_ref().map(|refusal| refusal.code.as_str().to_owned());
             event.duration_us = cx.clock.now().since_us(running.started);
-            event.note = step.and_then(copied).filter(|_| sqlstate.is_none());
+            event.note = running.note.take().or_else(|| step.and_then(copied).filter(|_| sqlstate.is_none()));
             let written =
                 step.is_some_and(|s| s.writes) && event.action().touches.iter().any(|t| t.shown == Shown::Written);
             cx.meters.rows(RowTreatment::Opened, tally.clear);
@@ -248,6 +255,7 @@ impl Session {
         }
         running.step += 1;
         running.redacts = false;
+        running.would_stop = None;
         running.fields = None;
         running.tally = Tally::default();
     }

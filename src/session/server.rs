@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::BufMut;
 
+use crate::detect::Rule;
 use crate::error::{Code, Refusal};
 use crate::event::{Action, EventKind, Subject};
 use crate::plan::{Moves, Plan, Refused, Step, StepKind};
@@ -16,6 +17,7 @@ use super::added::{Keyed, malformed};
 use super::fields::{self, Fields, Opener, subject_key};
 use super::pending::{ABORTED, Own, Pending, Portal, Prepared, Running};
 use super::record::Tally;
+use super::stop::Then;
 use super::{Close, Context, Effect, Phase, Session, redact};
 
 impl Session {
@@ -102,16 +104,19 @@ impl Session {
         let protected = fields.as_ref().is_some_and(|f| f.any || f.disagree || f.subject.is_some())
             || running.current().is_some_and(|s| !s.touches.is_empty() && s.kind != StepKind::Report);
         let path = running.current().is_some_and(|step| step.kind == StepKind::ShowPath);
-        let left = self.rows_left(&running, cx);
+        let left = self.allowed(&mut running, bytes, b'D', cx);
         let (mut end, mut rows) = (0, 0);
         while let Ok(Some((b'D', size))) = frame::peek(&bytes[end..], self.settings.message_bytes + 4)
             && size <= bytes.len() - end
         {
-            if left.is_some_and(|left| rows >= left) && !self.muted {
+            if let Some(left) = left.filter(|left| rows >= left.rows && !self.muted) {
+                if self.wait(left.then) {
+                    break;
+                }
                 if !protected && !path {
                     cx.to_client.extend_from_slice(&bytes[..end]);
                 }
-                self.too_many_rows(&mut running, cx);
+                self.hold_back(&mut running, left.then, cx);
             }
             if path && !self.muted {
                 let row = &bytes[end..end + size];
@@ -128,8 +133,9 @@ impl Session {
         if !protected && !path && !self.muted {
             cx.to_client.extend_from_slice(&bytes[..end]);
         }
-        if left.is_some() {
+        if let Some(left) = left {
             self.rows_released(&mut running, rows);
+            self.gone(&mut running, left, rows, cx);
         }
         self.put_back(running, simple);
         end
@@ -163,7 +169,9 @@ impl Session {
             None if fields.added => return self.fail_running(running, malformed(), cx),
             None => Keyed { key: None, end: body.len() },
         };
-        self.note_subject(running, fields, keyed.key, formats, cx);
+        if !self.note_subject(running, fields, keyed.key, formats, cx) {
+            return self.hold_back(running, Then::Stop(Rule::Subjects), cx);
+        }
         if !fields.any {
             running.tally.rows += 1;
             if !fields.added {
@@ -211,6 +219,7 @@ impl Session {
         self.muted = true;
     }
 
+    /// Whose row it is. `false`: it may not go.
     fn note_subject(
         &self,
         running: &mut Running,
@@ -218,23 +227,28 @@ impl Session {
         key: Option<&[u8]>,
         formats: &[u8],
         cx: &Context<'_>,
-    ) {
+    ) -> bool {
         let Some(subject) = &fields.subject else {
             if running.tally.people.is_empty() {
                 running.tally.unknown_rows += 1;
             }
-            return;
+            return true;
         };
         let format = message::format_at(formats, subject.index).unwrap_or_default();
         match key.and_then(|key| subject_key(key, subject.type_oid, format)) {
             Some(key) if key == running.tally.last_key => {}
             Some(key) => {
                 let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, &key);
-                running.tally.person(Subject { kind: subject.kind.clone(), pseudonym });
+                let who = Subject { kind: subject.kind.clone(), pseudonym };
+                if !self.person_may(running, &who, cx) {
+                    return false;
+                }
+                running.tally.person(who);
                 running.tally.last_key = key;
             }
             None => running.tally.unknown_rows += 1,
         }
+        true
     }
 
     fn completed(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) {

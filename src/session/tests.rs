@@ -11,7 +11,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::*;
 use crate::clock::Now;
-use crate::detect::Thresholds;
+use crate::detect::{Gate, Thresholds};
 use crate::event::{ActorAuth, EventKind};
 use crate::policy::rules::{ActorClass, ByColumn};
 use crate::sql::schema::Schema;
@@ -78,6 +78,7 @@ struct Desk {
     plans: plan::Cache,
     keyring: Keyring,
     meters: Meters,
+    gate: Gate,
     entropy: Fixed,
     to_client: BytesMut,
     to_server: BytesMut,
@@ -93,6 +94,7 @@ impl Desk {
             plans: plan::Cache::new(16),
             keyring: Keyring::for_tests(&[7; 32], "app", &[(1, "public.t.c")]).unwrap(),
             meters: Meters::detached(),
+            gate: Gate::default(),
             entropy: Fixed(9),
             to_client: BytesMut::new(),
             to_server: BytesMut::new(),
@@ -113,6 +115,7 @@ impl Desk {
             to_server: &mut self.to_server,
             effects: &mut self.effects,
             meters: &self.meters,
+            gate: &self.gate,
             catalog_deadline_passed: false,
             credential: self.credential.take(),
             purpose: self.purpose.take(),

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use super::*;
 use crate::clock::Now;
 use crate::crypto::Keyring;
+use crate::detect::Gate;
 use crate::metrics::Meters;
 use crate::plan;
 use crate::policy::rules::{ActorClass, Rules};
@@ -75,6 +76,7 @@ impl Play {
             to_server: &mut self.to_server,
             effects: &mut self.effects,
             meters: &self.meters,
+            gate: &Gate::default(),
             catalog_deadline_passed: false,
             credential: found.map(Ok),
             purpose: None,

@@ -14,6 +14,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::BytesMut;
 use pgveil::clock::Now;
 use pgveil::crypto::SealMode;
+use pgveil::detect::Gate;
 use pgveil::error::{Code, Refusal};
 use pgveil::metrics::Meters;
 use pgveil::plan::Cache;
@@ -48,6 +49,7 @@ pub enum Hostile {
 }
 
 static METERS: LazyLock<Meters> = LazyLock::new(Meters::detached);
+static GATE: LazyLock<Gate> = LazyLock::new(Gate::default);
 
 /// Random bytes that are the same in every run.
 #[derive(Debug)]
@@ -213,6 +215,7 @@ impl Play {
             to_server: &mut self.to_server,
             effects: &mut self.effects,
             meters: &METERS,
+            gate: &GATE,
             catalog_deadline_passed: false,
             purpose: None,
             credential: if self.session.waiting_for_credential() { self.credential.take() } else { None },

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::rules::{RING, RULES};
 use crate::crypto::Keyring;
 use crate::desk::AuditDown;
+use crate::detect::Gate;
 use crate::event::{Event, EventKind};
 use crate::metrics::Meters;
 use crate::plan;
@@ -51,6 +52,7 @@ pub(super) struct World {
     pub(super) drain: Arc<Drain>,
     pub(super) cancels: Arc<Registry>,
     pub(super) meters: Meters,
+    pub(super) gate: Gate,
     pub(super) plans: plan::Cache,
     later: AtomicBool,
     keyed: AtomicBool,
@@ -68,6 +70,7 @@ impl World {
             drain: Arc::new(Drain::default()),
             cancels: Arc::default(),
             meters: Meters::detached(),
+            gate: Gate::default(),
             plans: plan::Cache::new(256),
             later: AtomicBool::new(false),
             // The provider of keys is slow in one run of eight, and in some of those it never comes.

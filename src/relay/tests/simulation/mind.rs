@@ -63,6 +63,7 @@ impl SimMind {
             to_server: &mut out.to_server,
             effects: &mut out.effects,
             meters: &self.world.meters,
+            gate: &self.world.gate,
             catalog_deadline_passed: std::mem::take(&mut self.looked_up),
             credential: self.found.take(),
             purpose: None,
