@@ -2,7 +2,8 @@
 //!
 //! In: counts and durations from every floor. Out: atomic updates of handles registered once at start, in arrays
 //! indexed by small enums, so the hot path looks up nothing. Never: a label made of client bytes, a value, a
-//! subject, a role. Label sets are bounded by enums, by [`ALERT_RULES`], and by [`KEYS_MAX`] for columns with keys.
+//! subject, a role. Label sets are bounded by enums, by [`ALERT_RULES`], by [`KEYS_MAX`] for columns with
+//! keys, and by the configuration for sinks.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -74,6 +75,9 @@ metrics! {
     SHIP_ERRORS Counter "pgveil_ship_errors_total" "Attempts to copy the access log into PostgreSQL that failed, and gaps found on the way.";
     AUDIT_UNFINISHED Gauge "pgveil_audit_intents_without_outcome" "Intents of the previous run that never got an outcome, counted at start.";
     ALERTS Counter "pgveil_alerts_total" "Alerts of the breach detector, by rule.";
+    SINK_UP Gauge "pgveil_sink_up" "1 while alerts reach a sink ([[alerts.sinks]]); 0 from the third failed try in a row to the next delivery.";
+    SINK_ERRORS Counter "pgveil_sink_errors_total" "Tries to deliver to a sink that failed.";
+    SINK_DELIVERED Counter "pgveil_sink_delivered_total" "Messages that a sink has taken.";
     DETECTOR_ACTORS Gauge "pgveil_detector_actors" "Actors the breach detector holds windows for.";
     DETECTOR_EVICTED Counter "pgveil_detector_evictions_total" "Actors with live windows dropped because the bound was reached.";
     DETECTOR_GAPS Counter "pgveil_detector_gaps_total" "Events a rule could not judge: unknown time zone.";
@@ -411,6 +415,16 @@ impl Meters {
         }
     }
 
+    /// The series of a sink, named in the configuration.
+    pub fn sink(&self, name: &str) -> SinkMeter {
+        let name = name.to_owned();
+        SinkMeter {
+            up: ::metrics::gauge!(SINK_UP, "sink" => name.clone()),
+            errors: ::metrics::counter!(SINK_ERRORS, "sink" => name.clone()),
+            delivered: ::metrics::counter!(SINK_DELIVERED, "sink" => name),
+        }
+    }
+
     /// The detector's state: actors held now, evictions and gaps since the last call.
     pub fn detector(&self, actors: usize, evicted: u64, gaps: u64) {
         self.detector_actors.set(actors as f64);
@@ -459,6 +473,37 @@ impl Meters {
     }
 }
 
+/// What one sink of alerts counts.
+#[derive(Clone)]
+pub struct SinkMeter {
+    up: Gauge,
+    errors: Counter,
+    delivered: Counter,
+}
+
+impl std::fmt::Debug for SinkMeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SinkMeter(…)")
+    }
+}
+
+impl SinkMeter {
+    /// Alerts reach it, or not.
+    pub fn up(&self, up: bool) {
+        self.up.set(f64::from(u8::from(up)));
+    }
+
+    /// A try failed.
+    pub fn error(&self) {
+        self.errors.increment(1);
+    }
+
+    /// It has taken a message.
+    pub fn delivered(&self) {
+        self.delivered.increment(1);
+    }
+}
+
 impl Default for Meters {
     fn default() -> Self {
         Self::new()
@@ -492,6 +537,10 @@ mod tests {
         ::metrics::with_local_recorder(&recorder, || {
             let meters = Meters::new();
             meters.key_created("public.users.email", 1);
+            let sink = meters.sink("hook");
+            sink.up(true);
+            sink.error();
+            sink.delivered();
             meters.added_latency_ns(1_000);
             meters.audit_synced(1_000, 1);
         });

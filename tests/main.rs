@@ -44,6 +44,7 @@ mod readme;
 mod scenario;
 mod shapes;
 mod shipping;
+mod sinks;
 mod sizes;
 mod sql_agreement;
 mod sql_prepare;

@@ -45,6 +45,7 @@
 //! `torn-<segment>.bin`, and the `start` event says so. If the head names more than the files hold, the new segment
 //! is chained to the head, so [`verify`] will always find the gap.
 
+mod alerts;
 mod anchor;
 mod disk;
 mod durable;
@@ -63,6 +64,7 @@ pub(crate) mod tests;
 
 use std::path::PathBuf;
 
+pub use alerts::Alerts;
 pub use anchor::{Anchor, AnchorFile, AnchorPlace, anchors};
 pub use durable::{Batch, Durable, Kept, Position, durable_seq, instance};
 pub use note::{Note, Unproven, VerifierKey};

@@ -189,6 +189,13 @@ pub(super) fn event(line: &[u8]) -> Option<(u64, Event)> {
     Some((only.seq, only.event?))
 }
 
+/// The number of a line that [`encode`] made.
+pub(super) fn seq(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(b"{\"v\":1,\"seq\":")?;
+    let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
 /// The payload (`"name":{…}`) of a line that [`encode`] made, without its newline.
 pub(super) fn payload(line: &[u8]) -> Result<&[u8], Malformed> {
     let body = body(line)?;

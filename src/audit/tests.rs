@@ -347,3 +347,60 @@ fn events_are_read_back_newest_segments_first_to_a_bound_and_followed() {
     assert_eq!(found, (62..90).collect::<Vec<_>>());
     assert!(follow.poll().unwrap().is_empty());
 }
+
+#[test]
+fn alerts_are_read_from_any_place_up_to_what_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(&settings(dir.path()), key(), &[1; 16], 1).unwrap();
+    let path = settings(dir.path()).dir;
+    let mut expected = Vec::new();
+    for number in 0..60 {
+        let mut event = login(number);
+        if number % 3 == 0 {
+            event.kind = EventKind::Alert;
+            event.alert = Some(crate::event::Alert {
+                rule: "bulk".to_owned(),
+                severity: "low".to_owned(),
+                observed: number,
+                threshold: 0,
+                window_s: 0,
+                address: None,
+                message: String::new(),
+            });
+        } else {
+            event.note = Some(r#""kind":"alert""#.to_owned());
+        }
+        log.append(&event);
+        if number % 3 == 0 {
+            expected.push(log.seq());
+        }
+        log.sync(2).unwrap();
+    }
+    assert!(segments(&path).len() >= 3);
+    let seqs = |found: Vec<(u64, Event)>| found.into_iter().map(|(seq, _)| seq).collect::<Vec<_>>();
+    for from in [0, expected[3], expected[3] - 1, expected[19], log.durable()] {
+        let mut alerts = Alerts::after(&path, from).unwrap();
+        let rest: Vec<u64> = expected.iter().copied().filter(|seq| *seq > from).collect();
+        assert_eq!(
+            seqs(alerts.next(expected[3], 100).unwrap()),
+            rest.iter().copied().filter(|s| *s <= expected[3]).collect::<Vec<_>>()
+        );
+        let mut found = Vec::<u64>::new();
+        loop {
+            let some = seqs(alerts.next(u64::MAX, 3).unwrap());
+            found.extend(&some);
+            if some.len() < 3 {
+                break;
+            }
+        }
+        assert_eq!(found, rest.iter().copied().filter(|s| *s > expected[3]).collect::<Vec<_>>(), "from {from}");
+    }
+    let mut alerts = Alerts::after(&path, log.durable()).unwrap();
+    let mut event = login(99);
+    (event.kind, event.alert) = (EventKind::Alert, last_events(&path, 60).unwrap()[0].1.alert.clone());
+    log.append(&event);
+    log.flush(3).unwrap();
+    assert!(alerts.next(log.durable(), 9).unwrap().is_empty(), "written, not durable");
+    log.sync(4).unwrap();
+    assert_eq!(alerts.next(log.durable(), 9).unwrap().len(), 1);
+}

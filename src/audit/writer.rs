@@ -169,6 +169,11 @@ impl Log {
         self.tip.seq
     }
 
+    /// Sequence number of the newest record on the device.
+    pub fn durable(&self) -> u64 {
+        self.durable.seq
+    }
+
     /// Hands pending records to the operating system; they survive the process, not the machine.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::config::{self, Config, ControlUrl};
 use crate::crypto::Keyring;
 use crate::error::Error;
 use crate::keys;
+use crate::notify;
 use crate::policy::problem::{Problem, render};
 use crate::policy::{self, Policy, reveal};
 
@@ -91,6 +92,12 @@ fn examine(args: &Args, report: &mut Report) -> anyhow::Result<Result<(), Vec<Pr
         Ok(policy) => policy,
         Err(problems) => return Ok(Err(problems)),
     };
+    let file = args.config.display().to_string();
+    for sink in &config.sinks {
+        if let Err(error) = notify::Sink::new(sink) {
+            report.problems.push(Problem::whole(&file, format!("sink {}: {error}", sink.name), None));
+        }
+    }
     report.reveals = reveal::lines(&policy);
     let columns = policy.tables.iter().flat_map(|t| &t.columns).filter(|c| c.sealing.is_some()).count();
     report.summary =

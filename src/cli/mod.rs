@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod alerts;
 mod apply;
 mod check;
 mod connect;
@@ -31,6 +32,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Send a test alert to the sinks of the configuration.
+    Alerts(alerts::Args),
     /// Make the database what the policy says: domains, sealed columns. One transaction; `--dry-run` prints it.
     Apply(apply::Args),
     /// Read config and policy, say every problem at once; against the live catalog too if it can be reached.
@@ -56,6 +59,7 @@ enum Command {
 /// Runs the command line's command. Wrong usage ends the process with code 2 (clap's own).
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Alerts(args) => alerts::run(&args),
         Command::Apply(args) => apply::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),

@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use super::connect;
+use super::{alerts, connect};
 use crate::admin::{self, Door, Facts};
 use crate::auth::Verifiers;
 use crate::catalog::{self, Acting, Keeper};
@@ -23,6 +23,7 @@ use crate::desk::{self, Desk, Response};
 use crate::error::Error;
 use crate::keys;
 use crate::metrics::Meters;
+use crate::notify;
 use crate::plan;
 use crate::relay::{Drain, Operator, Phase, Proxy, Roster, ServerFiles, ServerTls, Settings, Upstream, World};
 use crate::session;
@@ -121,6 +122,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let proxy = Proxy::bind(settings, world, drain.clone(), roster)?;
     println!("pgveil serves PostgreSQL on {}", proxy.address());
     let facts = Arc::new(Facts::default());
+    let _sinks = notify::start(&config.sinks, &alerts::place(&config, &keyring), &desk, &meters)?;
     let door = Door { metrics, meters: meters.clone(), desk, upstream: admin_upstream(&config), facts: facts.clone() };
     let _admin = open_admin(&config, door.clone()).await?;
     let helpers = [

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::policy::problem::{Problem, render};
 use crate::policy::reader::Document;
 
+mod alerts;
 mod auth;
 mod console;
 mod read;
@@ -38,6 +39,8 @@ pub struct Config {
     pub audit: Audit,
     /// `[store]`
     pub store: Store,
+    /// `[[alerts.sinks]]`
+    pub sinks: Vec<crate::notify::Settings>,
     /// `[databases] passthrough`: served without a policy.
     pub passthrough: Vec<String>,
     /// `[limits]`

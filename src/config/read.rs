@@ -33,6 +33,7 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         s.close();
         Store { ship }
     });
+    let sinks = root.section("alerts").map_or_else(Vec::new, |s| alerts::read(s, folder));
     let passthrough = root.section("databases").map_or_else(Vec::new, |mut s| {
         let names = s.texts("passthrough").unwrap_or_default();
         s.close();
@@ -68,6 +69,7 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         keys: keys?,
         audit: audit?,
         store,
+        sinks,
         passthrough,
         limits,
         log,

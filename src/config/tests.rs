@@ -203,3 +203,26 @@ fn what_is_shown_of_the_settings_holds_no_secret() {
     assert_eq!(value("listen.max_connections_per_user"), Some("unlimited"));
     assert!(!format!("{shown:?}").contains("secret-canary") && !format!("{shown:?}").contains("PGVEIL_PASSPHRASE"));
 }
+
+#[test]
+fn sinks_never_send_in_clear_nor_hold_a_secret_inline() {
+    let sink = |lines: &str| format!("{GOOD}[[alerts.sinks]]\n{lines}\n");
+    let config = parsed(&sink("kind = \"smtp\"\nhost = \"::1\"\ntls = \"none\"\nfrom = \"a@b.org\"\nto = \"c@d.org\""));
+    assert_eq!((config.sinks[0].name.as_str(), config.sinks[0].timeout.as_secs()), ("smtp", 30));
+    let crate::notify::Kind::Smtp(smtp) = &config.sinks[0].kind else { panic!("{:?}", config.sinks) };
+    assert_eq!((smtp.port, smtp.to.len()), (25, 1));
+    for (lines, said) in [
+        ("kind = \"webhok\"", "did you mean `webhook`?"),
+        ("kind = \"webhook\"\nurl = \"http://hooks.example\"\nsecret_file = \"s\"", "in clear"),
+        ("kind = \"webhook\"\nurl = \"https://hooks.example\"", "`secret_file` in [alerts.sinks] is missing"),
+        ("kind = \"webhook\"\nurl = \"https://hooks.example\"\nsecret = \"secret-canary\"", "unknown key `secret`"),
+        ("kind = \"log\"", "`path` in [alerts.sinks] is missing"),
+        ("kind = \"log\"\npath = \"a\"\nname = \"../x\"", "`name` of a sink"),
+        ("kind = \"log\"\npath = \"a\"\n[[alerts.sinks]]\nkind = \"log\"\npath = \"b\"", "the same name"),
+        ("kind = \"smtp\"\nhost = \"mail.example\"\ntls = \"none\"\nfrom = \"a@b.org\"\nto = []", "in clear"),
+        ("kind = \"smtp\"\nhost = \"mail.example\"\nfrom = \"a\"\nto = [\"c@d.org\"]\nuser = \"u\"", "come together"),
+    ] {
+        let problems = refused(&sink(lines));
+        assert!(problems.contains(said) && !problems.contains("secret-canary"), "{lines}:\n{problems}");
+    }
+}

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::audit;
 use crate::detect::Gate;
@@ -111,6 +111,19 @@ struct State {
     down: AtomicBool,
     /// The log is broken or stopped for good.
     ended: AtomicBool,
+    /// How far it is durable. Watchers are woken by alerts only.
+    marks: watch::Sender<Marks>,
+}
+
+/// Records of the log by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The last one before this run's `start`.
+    pub before: u64,
+    /// The newest durable one.
+    pub durable: u64,
+    /// The newest alert among the durable ones of this run; 0 if there is none.
+    pub alert: u64,
 }
 
 /// Handle to the desk; cheap to clone.
@@ -177,6 +190,11 @@ impl Desk {
         let state = &self.state;
         // A closed queue without an orderly end: the thread died.
         !(state.down.load(Ordering::Acquire) || state.ended.load(Ordering::Acquire) || self.queue.is_closed())
+    }
+
+    /// How far the log is durable; changes are told when there is a new alert.
+    pub fn marks(&self) -> watch::Receiver<Marks> {
+        self.state.marks.subscribe()
     }
 
     /// Updates the queue gauge; called by the admin port when it is scraped.

@@ -88,6 +88,8 @@ struct Task {
     ended: HashMap<(u64, u64), usize, foldhash::fast::RandomState>,
     acks: Vec<Ack>,
     alerts: Vec<Alert>,
+    /// The newest record that is an alert.
+    alert_seq: u64,
     synced_ns: u64,
     pause: Duration,
     /// While the log is down, the next attempt is not made before this.
@@ -110,6 +112,7 @@ impl Task {
             ended: HashMap::default(),
             acks: Vec::new(),
             alerts: Vec::new(),
+            alert_seq: 0,
             synced_ns: 0,
             pause: RETRY.0,
             retry_ns: 0,
@@ -139,6 +142,8 @@ impl Task {
         let mut start = Event::new(EventKind::Start, now.unix_us);
         start.rules_version = rules.version;
         start.note = Some(start_note(&recovered, open, cut));
+        let before = self.log.seq();
+        self.state.marks.send_modify(|marks| marks.before = before);
         self.log.append(&start);
         if let Some(found) = &recovered.broken {
             let alert = Alert {
@@ -220,6 +225,9 @@ impl Task {
                     self.meters.policy_loaded(event.code.is_none());
                 }
                 self.log.append(&event);
+                if event.kind == EventKind::Alert {
+                    self.alert_seq = self.log.seq();
+                }
                 self.round.push(*event);
             }
             // While the log is down an intent that will be denied is not written: nothing it speaks of happens, and the
@@ -278,6 +286,12 @@ impl Task {
 
     fn wrote(&mut self, written: Written, before: Now) {
         self.anchor();
+        let (durable, alert) = (self.log.durable(), self.alert_seq);
+        self.state.marks.send_if_modified(|marks| {
+            let news = alert > marks.alert;
+            (marks.durable, marks.alert) = (durable, alert);
+            news
+        });
         let after = Now::read();
         self.synced_ns = after.mono_ns;
         if written != Written::default() {
@@ -356,6 +370,7 @@ impl Task {
         event.rules_version = cause.rules_version;
         event.alert = Some(alert);
         self.log.append(&event);
+        self.alert_seq = self.log.seq();
     }
 
     fn finish(mut self) {

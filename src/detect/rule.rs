@@ -53,7 +53,7 @@ impl Rule {
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "plain words")]
 pub enum Severity {
     Low,
@@ -74,6 +74,11 @@ impl Severity {
             Severity::High => "high",
             Severity::Critical => "critical",
         }
+    }
+
+    /// The severity of that name; what is not known is the worst.
+    pub fn named(name: &str) -> Self {
+        Self::ALL.into_iter().find(|severity| severity.as_str() == name).unwrap_or(Severity::Critical)
     }
 
     /// So many steps worse, at most critical.

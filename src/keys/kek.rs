@@ -98,7 +98,7 @@ impl Unlock {
             Self::PassphraseEnv(name) => {
                 Passphrase::new(std::env::var(name).map_err(|_| KeyError::NoPassphrase(name.clone()))?)
             }
-            Self::PassphraseFile(path) => read_passphrase_file(path)?,
+            Self::PassphraseFile(path) => secret_file(path, "passphrase file")?,
             Self::KeyFile(_) => return Err(KeyError::OtherKek { wanted: "passphrase", given: "key file" }),
             Self::Prompt => {
                 let typed = prompt(if new { "New keyring passphrase: " } else { "Keyring passphrase: " })?;
@@ -129,9 +129,10 @@ fn stretch(passphrase: &Passphrase, salt: &[u8], cost: Cost) -> Result<Key, KeyE
     Ok(Key::new(*kek))
 }
 
-fn read_passphrase_file(path: &Path) -> Result<Passphrase, KeyError> {
-    let bytes = disk::read(path, "passphrase file", SECRET_FILE_BYTES_MAX)?;
-    let not_text = |_| KeyError::NotThat { what: "passphrase file", path: path.into(), problem: "is not UTF-8" };
+/// The first line of a file that only its owner can reach; `what` names it in errors.
+pub fn secret_file(path: &Path, what: &'static str) -> Result<Passphrase, KeyError> {
+    let bytes = disk::read(path, what, SECRET_FILE_BYTES_MAX)?;
+    let not_text = |_| KeyError::NotThat { what, path: path.into(), problem: "is not UTF-8" };
     let text = std::str::from_utf8(&bytes).map_err(not_text)?;
     Ok(Passphrase::new(text.lines().next().unwrap_or_default().to_owned()))
 }

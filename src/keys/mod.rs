@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 pub use document::Document;
 pub use error::KeyError;
-pub use kek::{Cost, Unlock, create_key_file};
+pub use kek::{Cost, Unlock, create_key_file, secret_file};
 
 use crate::clock::Now;
 use crate::crypto::{self, Column, KekKeys, KeyInfo, Keyring, NONCE_LEN, SealMode, WRAPPED_LEN};
