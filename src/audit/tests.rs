@@ -365,6 +365,7 @@ fn alerts_are_read_from_any_place_up_to_what_is_durable() {
                 threshold: 0,
                 window_s: 0,
                 address: None,
+                action: Default::default(),
                 message: String::new(),
             });
         } else {

@@ -139,6 +139,7 @@ impl Follower {
             threshold: u64::from(TRIES - 1),
             window_s: 0,
             address: None,
+            action: Default::default(),
             message,
         });
         event.note = Some(name);

@@ -104,6 +104,7 @@ impl Message {
             threshold: 0,
             window_s: 0,
             address: None,
+            action: Default::default(),
             message: "a test of this sink by `pgveil alerts test`; nothing has happened".to_owned(),
         };
         Self::new(0, &Event::new(crate::event::EventKind::Alert, at_us), &alert, source)

@@ -30,6 +30,7 @@ fn event(seq: u64, rule: &str, severity: &str) -> (u64, Event) {
         threshold: 100,
         window_s: 900,
         address: None,
+        action: Default::default(),
         message: "\"eve\" accessed at least 101 records in 15 minutes".to_owned(),
     });
     (seq, event)
