@@ -151,6 +151,8 @@ pub enum EventKind {
     Untyped,
     /// A policy was loaded or refused.
     Policy,
+    /// Somebody is connected to the database past the proxy.
+    Bypass,
     /// The detector raised an alert.
     Alert,
     /// A command was given on the console.
@@ -351,6 +353,13 @@ pub struct Event {
     pub rows: u64,
     /// Whose.
     pub subjects: Subjects,
+    /// Rows of them that are canaries.
+    pub canaries: u64,
+    /// Statements in a row that each released one row of the table, by subject keys that go on in equal steps, this one
+    /// included; 0 below three.
+    pub walk: u32,
+    /// Of a policy: its digest.
+    pub digest: Option<String>,
     /// How it ended; `None` = success.
     pub sqlstate: Option<String>,
     /// The PV code of a refusal.
@@ -376,6 +385,9 @@ impl Event {
             action: None,
             rows: 0,
             subjects: Subjects::default(),
+            canaries: 0,
+            walk: 0,
+            digest: None,
             sqlstate: None,
             code: None,
             duration_us: 0,
@@ -418,6 +430,9 @@ impl Event {
         if !self.subjects.is_empty() {
             object.member("subjects", &self.subjects);
         }
+        object.count("canaries", self.canaries);
+        object.count("walk", self.walk.into());
+        object.optional("digest", self.digest.as_ref());
         object.optional("sqlstate", self.sqlstate.as_ref());
         object.optional("code", self.code.as_ref());
         object.count("duration_us", self.duration_us);
@@ -503,6 +518,12 @@ struct Flat {
     #[serde(default)]
     subjects: Subjects,
     #[serde(default)]
+    canaries: u64,
+    #[serde(default)]
+    walk: u32,
+    #[serde(default)]
+    digest: Option<String>,
+    #[serde(default)]
     sqlstate: Option<String>,
     #[serde(default)]
     code: Option<String>,
@@ -528,6 +549,9 @@ impl From<Flat> for Event {
             action: (action != NO_ACTION).then(|| action.into()),
             rows: flat.rows,
             subjects: flat.subjects,
+            canaries: flat.canaries,
+            walk: flat.walk,
+            digest: flat.digest,
             sqlstate: flat.sqlstate,
             code: flat.code,
             duration_us: flat.duration_us,
@@ -593,6 +617,9 @@ mod tests {
             action: Some(action.into()),
             rows: 12,
             subjects: Subjects { known: vec![subject], unknown_rows: 1, more: 2 },
+            canaries: 3,
+            walk: 4,
+            digest: Some("0f".to_owned()),
             sqlstate: Some("42501".to_owned()),
             code: Some("PV001".to_owned()),
             duration_us: 9,
@@ -611,7 +638,7 @@ mod tests {
     #[test]
     fn an_event_reads_back_whatever_it_leaves_out() {
         let full = full();
-        let leave_out: [fn(&mut Event); 13] = [
+        let leave_out: [fn(&mut Event); 16] = [
             |_| (),
             |e| e.connection = 0,
             |e| e.statement = 0,
@@ -619,6 +646,9 @@ mod tests {
             |e| e.action = None,
             |e| e.rows = 0,
             |e| e.subjects = Subjects::default(),
+            |e| e.canaries = 0,
+            |e| e.walk = 0,
+            |e| e.digest = None,
             |e| (e.sqlstate, e.code) = (None, None),
             |e| e.duration_us = 0,
             |e| e.alert = None,

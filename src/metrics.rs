@@ -87,11 +87,26 @@ metrics! {
     OBSERVING Gauge "pgveil_observing" "1 while the policy in force only observes (mode): plaintext is shown to everybody as PostgreSQL has it; else 0.";
     POLICY_LOADED Counter "pgveil_policy_reloads_total" "Attempts to load the policy, by outcome.";
     CATALOG_LOADED Gauge "pgveil_catalog_loaded_timestamp_seconds" "When the catalog was last read, Unix time; its age is time() minus this.";
+    BYPASS_BLIND Gauge "pgveil_bypass_blind" "1 while rule bypass is on and the control account may not see who else is connected, else 0.";
     CATALOG_ERRORS Counter "pgveil_catalog_errors_total" "Attempts to read the catalog that failed.";
 }
 
 /// Labels of `pgveil_alerts_total`: the detector's rules.
-pub const ALERT_RULES: [&str; 6] = ["bulk", "subjects", "after_hours", "failures", "export", "tamper"];
+pub const ALERT_RULES: [&str; 13] = [
+    "bulk",
+    "subjects",
+    "after_hours",
+    "failures",
+    "export",
+    "tamper",
+    "canary",
+    "sequence",
+    "first_time",
+    "break_glass",
+    "policy_change",
+    "bypass",
+    "unusual",
+];
 
 /// The most columns `pgveil_key_created_timestamp_seconds` has a series for.
 pub const KEYS_MAX: usize = 4_096;
@@ -182,6 +197,7 @@ pub struct Meters {
     observing: Gauge,
     policy_loaded: [Counter; 2],
     catalog_loaded: Gauge,
+    bypass_blind: Gauge,
     catalog_errors: Counter,
 }
 
@@ -262,6 +278,7 @@ impl Meters {
             observing: gauge(OBSERVING),
             policy_loaded: ["ok", "refused"].map(|outcome| labelled(POLICY_LOADED, "outcome", outcome)),
             catalog_loaded: gauge(CATALOG_LOADED),
+            bypass_blind: gauge(BYPASS_BLIND),
             catalog_errors: counter(CATALOG_ERRORS),
         }
     }
@@ -460,6 +477,11 @@ impl Meters {
     /// The policy was loaded, or refused.
     pub fn policy_loaded(&self, accepted: bool) {
         self.policy_loaded[usize::from(!accepted)].increment(1);
+    }
+
+    /// Rule `bypass` cannot see.
+    pub fn bypass_blind(&self, blind: bool) {
+        self.bypass_blind.set(f64::from(u8::from(blind)));
     }
 
     /// The catalog was read at `unix_us`.

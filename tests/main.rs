@@ -42,6 +42,7 @@ mod protocol_scripts;
 mod purposes;
 mod readme;
 mod scenario;
+mod sentinels;
 mod shapes;
 mod shipping;
 mod sinks;

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
+use super::bypass::Bypass;
 use super::connect::control;
 use super::files::stamp;
 use super::queries::{CHANNEL, SETTINGS};
@@ -57,6 +58,7 @@ impl Keeper {
             fingerprint: None,
             rest_until_ns: 0,
             said: None,
+            bypass: Bypass::default(),
         };
         tokio::spawn(watch.run())
     }
@@ -130,6 +132,7 @@ struct Watch<F> {
     rest_until_ns: u64,
     /// The last failure logged, so that polling does not repeat it.
     said: Option<String>,
+    bypass: Bypass,
 }
 
 impl<F, T> Watch<F>
@@ -191,6 +194,7 @@ where
                 if let Some(schema) = schema {
                     self.swap(Some(Arc::new(schema)), "catalog", true).await;
                 }
+                self.look_around().await;
             }
             Ok(Err(error)) => self.lost(backoff, &error).await,
             Err(_) => self.lost(backoff, &Error::Control("the catalog did not answer".into())).await,
@@ -198,6 +202,25 @@ where
         // Whoever waits is answered even when nothing could be loaded: its statement is then decided under the old
         // rules, which is what its deadline would lead to as well.
         shared.answered.send_modify(|done| *done = (*done).max(pending));
+    }
+
+    /// Tells who is connected past the proxy. A look that fails is made again in time.
+    async fn look_around(&mut self) {
+        let (shared, rules) = (self.keeper.shared.clone(), self.keeper.rules());
+        let Some(client) = &self.client else { return };
+        let looked =
+            tokio::time::timeout(QUERY_TIMEOUT, self.bypass.look(client, &shared.backends, &rules.detect)).await;
+        shared.blind.store(self.bypass.blind, Ordering::Release);
+        match looked {
+            Ok(Ok(events)) => {
+                for mut event in events {
+                    event.rules_version = rules.version;
+                    (self.tell)(event).await;
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "connections past the proxy cannot be looked at"),
+            Err(_) => tracing::debug!("connections past the proxy cannot be looked at in time"),
+        }
     }
 
     async fn catalog(&mut self) -> Result<Option<Schema>> {
@@ -351,6 +374,7 @@ where
         event.rules_version = version;
         event.note = Some(note);
         event.code = refused.then(|| "policy".to_owned());
+        event.digest = self.policy.as_ref().filter(|_| !refused).map(|policy| policy.digest.clone());
         (self.tell)(event).await;
     }
 }

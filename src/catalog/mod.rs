@@ -5,6 +5,8 @@
 //! do not compile (the old ones stay and the reason is logged), a look-up without a deadline, a second writer.
 
 mod acting;
+mod backends;
+mod bypass;
 mod connect;
 mod explained;
 mod files;
@@ -26,6 +28,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 pub use acting::Acting;
+pub use backends::{Backends, Ticket};
 pub use connect::{Connect, ask, control};
 pub use explained::{leading_index, search_path};
 pub use files::read as read_policy;
@@ -96,6 +99,10 @@ struct Shared {
     read_us: AtomicI64,
     /// Attempts to read it that failed.
     failures: AtomicU64,
+    /// Behind this proxy's sessions.
+    backends: Arc<Backends>,
+    /// Who is connected past the proxy cannot be seen.
+    blind: AtomicBool,
 }
 
 impl Keeper {
@@ -123,6 +130,8 @@ impl Keeper {
             sound: AtomicBool::new(false),
             read_us: AtomicI64::new(0),
             failures: AtomicU64::new(0),
+            backends: Arc::default(),
+            blind: AtomicBool::new(false),
         };
         Ok(Keeper { shared: Arc::new(shared) })
     }
@@ -181,6 +190,16 @@ impl Keeper {
         (self.shared.read_us.load(Ordering::Acquire), self.shared.failures.load(Ordering::Acquire))
     }
 
+    /// The server's processes behind this proxy's sessions.
+    pub fn backends(&self) -> &Arc<Backends> {
+        &self.shared.backends
+    }
+
+    /// The control account may not see who else is connected.
+    pub fn blind(&self) -> bool {
+        self.shared.blind.load(Ordering::Acquire)
+    }
+
     /// Changes whenever the rules are swapped.
     pub fn versions(&self) -> watch::Receiver<u64> {
         self.shared.versions.subscribe()
@@ -218,7 +237,11 @@ fn parse(settings: &Settings) -> Result<Policy> {
 fn compile(policy: &Policy, schema: Arc<Schema>, keyring: &Keyring, version: u64) -> Result<Rules> {
     let names = schema.clone();
     let ids = |column: &str| column_id(keyring, &names, column);
-    policy::compile(policy, schema, &ids, version).map_err(|problems| Error::Config(render(&problems)))
+    let problems = |problems: Vec<policy::Problem>| Error::Config(render(&problems));
+    let mut rules = policy::compile(policy, schema, &ids, version).map_err(problems)?;
+    let pseudonym = |kind: &str, key: &[u8]| keyring.subject_pseudonym(kind, key);
+    rules.detect.canaries = policy::canary::canaries(policy, &names, &pseudonym).map_err(problems)?;
+    Ok(rules)
 }
 
 /// The keyring's id and mode of a column: as bound in this cluster, else (a restored dump) in the only other one.

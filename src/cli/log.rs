@@ -295,6 +295,7 @@ fn kind(kind: EventKind) -> &'static str {
         EventKind::Tamper => "tamper",
         EventKind::Untyped => "untyped",
         EventKind::Policy => "policy",
+        EventKind::Bypass => "BYPASS",
         EventKind::Alert => "ALERT",
         EventKind::Console => "console",
     }

@@ -201,6 +201,7 @@ async fn report(keeper: Keeper, facts: Arc<Facts>, meters: Arc<Meters>) {
         meters.observing(rules.observing());
         let (read_us, failures) = keeper.freshness();
         meters.catalog_loaded(read_us);
+        meters.bypass_blind(keeper.blind());
         meters.catalog_errors(failures);
         let ring = keeper.keyring();
         if shown.as_ref().is_none_or(|shown| !Arc::ptr_eq(shown, &ring)) {

@@ -15,7 +15,7 @@ use super::anchor::Anchors;
 use super::{AuditDown, Desk, Durability, Item, OnFailure, Settings, State, Thread};
 use crate::audit::{self, Log, Recovered, Written};
 use crate::clock::Now;
-use crate::detect::{ACTORS_MAX, Detector, Replay, Rule};
+use crate::detect::{ACTORS_MAX, Detector, Replay, Rule, Thresholds};
 use crate::error::{Error, Result};
 use crate::event::{Alert, Event, EventKind};
 use crate::metrics::Meters;
@@ -137,6 +137,9 @@ impl Task {
         });
         let due = self.detector.rebuild(replay, now, t);
         let_go.end();
+        if !self.detector.knows_policy() {
+            self.last_policy(settings, now, t)?;
+        }
         let open = unfinished.0.len() as u64;
         self.meters.audit_unfinished(open);
         let mut start = Event::new(EventKind::Start, now.unix_us);
@@ -164,6 +167,16 @@ impl Task {
         let written = self.log.sync(now.unix_us).map_err(|e| Error::io("writing the access log", e))?;
         self.wrote(written, now);
         self.meters.audit_up(true);
+        Ok(())
+    }
+
+    /// The run before may have loaded its policy long before the windows begin.
+    fn last_policy(&mut self, settings: &Settings, now: Now, t: &Thresholds) -> Result<()> {
+        let (events, _) = audit::events_since(&settings.audit.dir, i64::MIN, REBUILD_BYTES)?;
+        let policy = |event: &Event| event.kind == EventKind::Policy && event.code.is_none() && event.digest.is_some();
+        if let Some(event) = events.map(|(_, event)| event).filter(policy).last() {
+            self.detector.observe(&event, now, t, &mut Vec::new());
+        }
         Ok(())
     }
 

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::baseline::{Baseline, Peers};
 use super::gate::stopped_by;
 use super::hours::Calendar;
+use super::novel::Novel;
 use super::rule::{Level, Rule};
 use super::window::{Recent, Ring, Time};
 use super::{Action, Hours, Setting, Thresholds};
@@ -13,6 +16,12 @@ use crate::event::{Access, Actor, Alert, Event, EventKind, Shown, Subject};
 
 /// Actors with windows at the same time; past this the most idle one is dropped and counted.
 pub const ACTORS_MAX: usize = 10_000;
+
+/// Peer groups.
+const GROUPS_MAX: usize = 1_000;
+
+/// Calendars looked up.
+const CALENDARS_MAX: usize = 1_000;
 
 /// Idle actors are looked for this often.
 const SWEEP: Time = 60_000_000;
@@ -76,7 +85,10 @@ pub struct Detector {
     actors_max: usize,
     latest: Time,
     swept: Time,
-    calendar: Option<(Hours, Option<Calendar>)>,
+    novel: Novel,
+    baselines: Map<String, Box<Baseline>>,
+    peers: Map<Arc<str>, Peers>,
+    calendars: Vec<(Arc<Hours>, Option<Calendar>)>,
     evicted: u64,
     gaps: u64,
 }
@@ -88,7 +100,8 @@ pub struct Counts {
     pub actors: usize,
     /// Windows dropped at the bound, since the last call.
     pub evicted: u64,
-    /// Events `after_hours` could not judge because its zone is unknown, since the last call.
+    /// Events that a rule could not judge, since the last call: `after_hours` without a zone it knows, `first_time`
+    /// when its memory was full.
     pub gaps: u64,
 }
 
@@ -101,7 +114,10 @@ impl Detector {
             actors_max: actors_max.max(1),
             latest: Time::MIN / 2,
             swept: Time::MIN / 2,
-            calendar: None,
+            novel: Novel::default(),
+            baselines: Map::default(),
+            peers: Map::default(),
+            calendars: Vec::new(),
             evicted: 0,
             gaps: 0,
         }
@@ -127,15 +143,16 @@ impl Detector {
             let age = now.unix_us.saturating_sub(event.at_us).max(0);
             let at = mono_us(now).saturating_sub(age);
             if let Some((knock, rule, level)) = logged_alert(&event, thresholds) {
-                self.restore(&knock, rule, level, at.max(self.latest), thresholds);
+                if !rule.once() {
+                    self.restore(&knock, rule, level, at.max(self.latest), thresholds);
+                }
                 due.remove(&(knock, rule));
                 continue;
             }
             self.observe_at(&event, at, thresholds, &mut found);
             for alert in found.drain(..) {
-                if let (Some(actor), Some(rule)) = (&event.actor, Rule::named(&alert.rule)) {
-                    let knock = alert.address.map_or_else(|| Knock::Role(actor.role.clone()), Knock::Address);
-                    due.insert((knock, rule), (event.clone(), alert));
+                if let Some(rule) = Rule::named(&alert.rule) {
+                    due.insert((knock(&event, &alert), rule), (event.clone(), alert));
                 }
             }
         }
@@ -144,19 +161,25 @@ impl Detector {
         due
     }
 
+    /// Whether it knows which policy was in force last.
+    pub fn knows_policy(&self) -> bool {
+        self.novel.knows_policy()
+    }
+
     /// Sizes, and what was dropped or could not be judged since the last call.
     pub fn counts(&mut self) -> Counts {
         Counts {
             actors: self.actors.len() + self.doors.len(),
             evicted: std::mem::take(&mut self.evicted),
-            gaps: std::mem::take(&mut self.gaps),
+            gaps: std::mem::take(&mut self.gaps) + std::mem::take(&mut self.novel.forgot),
         }
     }
 
     fn observe_at(&mut self, event: &Event, at: Time, thresholds: &Thresholds, out: &mut Vec<Alert>) {
-        let Some(actor) = event.actor.as_deref() else { return };
         let now = at.max(self.latest);
         self.latest = now;
+        self.novel.began(now);
+        let Some(actor) = event.actor.as_deref() else { return self.of_nobody(event, thresholds, out) };
         if now - self.swept >= SWEEP {
             self.sweep(now, thresholds);
         }
@@ -164,6 +187,7 @@ impl Detector {
             EventKind::LoginFailed => self.login_failed(actor, now, thresholds, out),
             _ if thresholds.exempt.contains(&actor.role) => {}
             EventKind::Statement => {
+                self.used(event, actor, now, thresholds, out);
                 if event.sqlstate.as_deref().is_some_and(is_failure) {
                     self.failed(actor, now, thresholds, out);
                 }
@@ -176,7 +200,18 @@ impl Detector {
                     self.stopped(rule, actor, now, thresholds, out);
                 }
             }
-            EventKind::Refused => self.failed(actor, now, thresholds, out),
+            EventKind::Refused => {
+                self.glass(event, actor, thresholds, out);
+                self.failed(actor, now, thresholds, out);
+            }
+            EventKind::Logout => self.novel.left(event.connection),
+            EventKind::Bypass => {
+                if let Some(setting) = thresholds.watching(Rule::Bypass, &actor.role) {
+                    let message = || bypasses(actor);
+                    let raised = &mut self.actor(&actor.role, now, thresholds).raised;
+                    Found::of(Rule::Bypass, setting, 1).say(raised, now, thresholds, message, out);
+                }
+            }
             EventKind::Tamper => {
                 self.failed(actor, now, thresholds, out);
                 if let Some(setting) = thresholds.watching(Rule::Tamper, &actor.role) {
@@ -189,6 +224,71 @@ impl Detector {
         }
     }
 
+    /// What the proxy itself says.
+    fn of_nobody(&mut self, event: &Event, t: &Thresholds, out: &mut Vec<Alert>) {
+        match (event.kind, &event.digest) {
+            (EventKind::Start, _) => self.novel.restarted(),
+            (EventKind::Policy, Some(digest)) if event.code.is_none() => {
+                let changed = self.novel.policy(digest);
+                let setting = t.of(Rule::PolicyChange);
+                if changed && setting.enabled {
+                    let message = format!("a policy with another text took effect: version {}", event.rules_version);
+                    out.push(Found::of(Rule::PolicyChange, setting, 1).alert(message));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a statement is, whether or not it showed something protected.
+    fn used(&mut self, event: &Event, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
+        let role = actor.role.as_str();
+        self.glass(event, actor, t, out);
+        if event.canaries > 0
+            && let Some(setting) = t.watching(Rule::Canary, role)
+        {
+            let message = || format!("{role:?} touched a canary: {} rows", event.canaries);
+            let found = Found::of(Rule::Canary, setting, event.canaries);
+            found.say(&mut self.actor(role, now, t).raised, now, t, message, out);
+        }
+        let walked = u64::from(event.walk);
+        if let Some(setting) = t.watching(Rule::Sequence, role).filter(|setting| walked >= setting.threshold.max(1)) {
+            let message = || format!("{role:?} read {walked} rows one by one, by keys in equal steps");
+            Found::of(Rule::Sequence, setting, walked).say(&mut self.actor(role, now, t).raised, now, t, message, out);
+        }
+        if let Some(setting) = t.watching(Rule::FirstTime, role) {
+            self.first_time(event, actor, setting, now, out);
+        }
+    }
+
+    fn glass(&mut self, event: &Event, actor: &Actor, t: &Thresholds, out: &mut Vec<Alert>) {
+        let Some(purpose) = actor.purpose.as_ref().filter(|purpose| t.break_glass.contains(purpose)) else { return };
+        let Some(setting) = t.watching(Rule::BreakGlass, &actor.role) else { return };
+        if self.novel.breaks_glass(event.connection) {
+            let message = format!("{:?} acts for {purpose:?}: review it within 72 hours", actor.role);
+            out.push(Found::of(Rule::BreakGlass, setting, 1).alert(message));
+        }
+    }
+
+    fn first_time(&mut self, event: &Event, actor: &Actor, setting: &Setting, now: Time, out: &mut Vec<Alert>) {
+        let (purpose, window) = (actor.purpose.as_deref(), seconds(setting.window_s));
+        let mut new: Vec<&str> = Vec::new();
+        let mut last = "";
+        for touch in &event.action().touches {
+            // Columns of one table stand together.
+            if *touch.relation != *last && self.novel.first((&actor.role, &touch.relation, purpose), now, window) {
+                new.push(&touch.relation);
+            }
+            last = &touch.relation;
+        }
+        if !new.is_empty() {
+            let purpose = purpose.map(|purpose| format!(" for {purpose:?}")).unwrap_or_default();
+            let (role, tables, span) = (&actor.role, new.join(", "), span(setting.window_s));
+            let message = format!("{role:?} touched {tables}{purpose} for the first time in {span}");
+            out.push(Found::of(Rule::FirstTime, setting, new.len() as u64).alert(message));
+        }
+    }
+
     fn touched(&mut self, event: &Event, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
         let action = event.action();
         let clear = action.touches.iter().any(|touch| touch.shown == Shown::Clear);
@@ -196,7 +296,10 @@ impl Detector {
         let released = clear || unknown || action.touches.iter().any(|x| x.shown == Shown::Masked);
         let role = actor.role.as_str();
         let late = t.watching(Rule::AfterHours, role);
-        let late = late.filter(|_| t.hours.as_ref().is_some_and(|hours| self.closed(hours, event.at_us)));
+        let late = late.filter(|_| t.hours_of(role).is_some_and(|hours| self.closed(hours, event.at_us)));
+        if released && event.rows > 0 {
+            self.unusual(event, role, now, t, out);
+        }
         let state = self.actor(role, now, t);
         if released && event.rows > 0 {
             state.many(event, role, now, t, out);
@@ -223,6 +326,31 @@ impl Detector {
             format!("{:?} was stopped at {} {what} in {}", actor.role, setting.threshold, span(setting.window_s))
         };
         Found::of(rule, setting, setting.threshold).say(raised, now, t, message, out);
+    }
+
+    /// What was released, against what the role and its peers do in an hour.
+    fn unusual(&mut self, event: &Event, role: &str, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
+        let Some(setting) = t.watching(Rule::Unusual, role) else { return };
+        if !self.baselines.contains_key(role) && self.baselines.len() >= self.actors_max {
+            evict(&mut self.baselines, self.actors_max, |baseline| baseline.seen);
+        }
+        let group = t.peers.get(role).cloned().unwrap_or_else(|| Arc::from(""));
+        if self.peers.len() >= GROUPS_MAX && !self.peers.contains_key(&group) {
+            self.peers.clear();
+        }
+        let peers = self.peers.entry(group).or_default();
+        let baseline = match self.baselines.get_mut(role) {
+            Some(known) => known,
+            None => self.baselines.entry(role.to_owned()).or_default(),
+        };
+        baseline.seen = now;
+        let people = event.subjects.known.iter().map(identity);
+        if let Some(found) = baseline.add(event.at_us, event.rows, people, peers, setting.threshold) {
+            let level = Level::of(found.observed, found.limit);
+            let found_of = Found { level, threshold: found.limit, ..Found::of(Rule::Unusual, setting, found.observed) };
+            let raised = &mut self.actor(role, now, t).raised;
+            found_of.say(raised, now, t, || found.message(role), out);
+        }
     }
 
     fn failed(&mut self, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
@@ -256,13 +384,18 @@ impl Detector {
         }
     }
 
-    fn closed(&mut self, hours: &Hours, at_us: i64) -> bool {
-        if self.calendar.as_ref().is_none_or(|(of, _)| of != hours) {
-            self.calendar = Some((hours.clone(), Calendar::new(hours).ok()));
-        }
-        match &self.calendar {
-            Some((_, Some(calendar))) => !calendar.open_at(at_us),
-            _ => {
+    fn closed(&mut self, hours: &Arc<Hours>, at_us: i64) -> bool {
+        let at = self.calendars.iter().position(|(of, _)| of == hours).unwrap_or_else(|| {
+            // Those of a policy that is gone go with it.
+            if self.calendars.len() >= CALENDARS_MAX {
+                self.calendars.clear();
+            }
+            self.calendars.push((hours.clone(), Calendar::new(hours).ok()));
+            self.calendars.len() - 1
+        });
+        match &self.calendars[at].1 {
+            Some(calendar) => !calendar.open_at(at_us),
+            None => {
                 self.gaps += 1;
                 false
             }
@@ -307,19 +440,30 @@ impl Detector {
 
     /// Drops everybody whose windows and cooldowns are over.
     fn sweep(&mut self, now: Time, t: &Thresholds) {
-        let horizon = now - seconds(t.longest_s());
+        let horizon = now - seconds(t.longest_of_actor_s());
         self.actors.retain(|_, state| state.seen > horizon);
         self.doors.retain(|_, door| door.seen > horizon);
+        let horizon = now - seconds(t.of(Rule::Unusual).window_s);
+        self.baselines.retain(|_, baseline| baseline.seen > horizon);
         self.swept = now;
     }
 }
 
-fn evict<K: Clone + Eq + std::hash::Hash, V>(map: &mut Map<K, V>, max: usize, seen: impl Fn(&V) -> Time) -> u64 {
+/// Makes room for one more by dropping the most idle; a hundredth of them at a time, so that looking for them is paid for.
+fn evict<K, V>(map: &mut Map<K, V>, max: usize, seen: impl Fn(&V) -> Time) -> u64 {
     if map.len() < max {
         return 0;
     }
-    let idlest = map.iter().min_by_key(|(_, state)| seen(state)).map(|(key, _)| key.clone());
-    idlest.map_or(0, |key| u64::from(map.remove(&key).is_some()))
+    let mut times: Vec<Time> = map.values().map(&seen).collect();
+    let count = (max / 100 + 1).min(times.len());
+    let (_, idle, _) = times.select_nth_unstable(count.saturating_sub(1));
+    let (idle, before, mut dropped) = (*idle, map.len(), 0);
+    map.retain(|_, value| {
+        let drop = dropped < count && seen(value) <= idle;
+        dropped += usize::from(drop);
+        !drop
+    });
+    (before - map.len()) as u64
 }
 
 impl State {
@@ -388,13 +532,27 @@ struct Found<'t> {
     rule: Rule,
     setting: &'t Setting,
     observed: u64,
+    threshold: u64,
     level: Level,
 }
 
 impl<'t> Found<'t> {
     fn of(rule: Rule, setting: &'t Setting, observed: u64) -> Self {
         let level = if rule.counts() { Level::of(observed, setting.threshold) } else { Level::default() };
-        Self { rule, setting, observed, level }
+        Self { rule, setting, observed, threshold: setting.threshold, level }
+    }
+
+    fn alert(self, message: String) -> Alert {
+        Alert {
+            rule: self.rule.as_str().to_owned(),
+            severity: self.level.severity(self.setting.severity).as_str().to_owned(),
+            observed: self.observed,
+            threshold: self.threshold,
+            window_s: self.setting.window_s,
+            address: None,
+            action: self.setting.action,
+            message,
+        }
     }
 
     fn say(
@@ -406,31 +564,31 @@ impl<'t> Found<'t> {
         out: &mut Vec<Alert>,
     ) {
         if raised.speak(self.rule, self.level, now, seconds(t.cooldown_s)) {
-            out.push(Alert {
-                rule: self.rule.as_str().to_owned(),
-                severity: self.level.severity(self.setting.severity).as_str().to_owned(),
-                observed: self.observed,
-                threshold: self.setting.threshold,
-                window_s: self.setting.window_s,
-                address: None,
-                action: self.setting.action,
-                message: message(),
-            });
+            out.push(self.alert(message()));
         }
     }
 }
 
 fn logged_alert(event: &Event, t: &Thresholds) -> Option<(Knock, Rule, Level)> {
     let alert = event.alert.as_ref().filter(|_| event.kind == EventKind::Alert)?;
-    let role = event.actor.as_ref().map(|actor| actor.role.clone()).unwrap_or_default();
-    let knock = alert.address.map_or(Knock::Role(role), Knock::Address);
     let rule = Rule::named(&alert.rule)?;
     let level = match rule {
         _ if rule.counts() => Level::of(alert.observed, alert.threshold),
         Rule::AfterHours if alert.severity != t.of(rule).severity.as_str() => Level::CLEAR,
         _ => Level::default(),
     };
-    Some((knock, rule, level))
+    Some((knock(event, alert), rule, level))
+}
+
+/// Whom the alert is about.
+fn knock(event: &Event, alert: &Alert) -> Knock {
+    let role = || event.actor.as_ref().map(|actor| actor.role.clone()).unwrap_or_default();
+    alert.address.map_or_else(|| Knock::Role(role()), Knock::Address)
+}
+
+fn bypasses(actor: &Actor) -> String {
+    let from = actor.client.map_or_else(|| "a Unix socket".to_owned(), |address| address.to_string());
+    format!("{:?} is connected to {:?} past pgveil, from {from}", actor.role, actor.database)
 }
 
 /// Authorisation (28xxx) and permission (42501) failures.

@@ -51,6 +51,9 @@ impl Calendar {
     }
 
     fn of(&self, day: Date) -> Option<(u16, u16)> {
+        if let Some((_, hours)) = self.hours.exceptions.iter().find(|(date, _)| *date == day) {
+            return *hours;
+        }
         if self.hours.holidays.contains(&day) {
             return None;
         }
@@ -69,7 +72,8 @@ mod tests {
     fn hours(zone: &str, weekday: (u16, u16)) -> Hours {
         let day = Some(weekday);
         let holidays = vec!["2026-12-25".parse().unwrap()];
-        Hours { time_zone: zone.to_owned(), week: [day, day, day, day, day, None, None], holidays }
+        let exceptions = vec![("2026-12-31".parse().unwrap(), Some((9 * 60, 12 * 60)))];
+        Hours { time_zone: zone.to_owned(), week: [day, day, day, day, day, None, None], holidays, exceptions }
     }
 
     #[test]
@@ -85,6 +89,9 @@ mod tests {
         // Saturday, and a holiday that is a Friday.
         assert!(!berlin.open_at(at("2026-01-17T10:00:00Z")));
         assert!(!berlin.open_at(at("2026-12-25T10:00:00Z")));
+        // New Year's Eve has hours of its own.
+        assert!(!berlin.open_at(at("2026-12-31T07:30:00Z")) && berlin.open_at(at("2026-12-31T08:00:00Z")));
+        assert!(!berlin.open_at(at("2026-12-31T11:00:00Z")));
     }
 
     #[test]

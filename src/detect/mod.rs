@@ -7,9 +7,12 @@
 //! different people" is decided by the T+1 most recently seen ones. Thresholds that grow on reload are exact again
 //! after one window.
 
+mod baseline;
+mod canary;
 mod detector;
 mod gate;
 mod hours;
+mod novel;
 mod replay;
 mod rule;
 mod setting;
@@ -18,6 +21,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use canary::Canaries;
 pub use detector::{ACTORS_MAX, Counts, Detector};
 pub use gate::{Batch, Gate, Granted, Limits, Paced, Passage, note, stopped_by};
 pub use hours::{Calendar, UnknownZone};
@@ -37,4 +41,6 @@ pub struct Hours {
     pub week: [Option<(u16, u16)>; 7],
     /// Closed days.
     pub holidays: Vec<jiff::civil::Date>,
+    /// Days with other hours than their weekday's, as `week`; they come before holidays.
+    pub exceptions: Vec<(jiff::civil::Date, Option<(u16, u16)>)>,
 }

@@ -15,12 +15,39 @@ pub enum Rule {
     Export,
     /// A cell did not open.
     Tamper,
+    /// A row or a person that nobody has a reason to look at.
+    Canary,
+    /// Rows read one by one, by keys that go on in equal steps.
+    Sequence,
+    /// A table that the role has not touched for that purpose in a long time, or ever.
+    FirstTime,
+    /// A purpose for emergencies was used.
+    BreakGlass,
+    /// The policy in force has another text.
+    PolicyChange,
+    /// Somebody is connected to the database past the proxy.
+    Bypass,
+    /// An hour far from what the actor and its peers usually do.
+    Unusual,
 }
 
 impl Rule {
     /// Every rule, in the order of [`crate::metrics::ALERT_RULES`].
-    pub const ALL: [Rule; 6] =
-        [Rule::Bulk, Rule::Subjects, Rule::AfterHours, Rule::Failures, Rule::Export, Rule::Tamper];
+    pub const ALL: [Rule; 13] = [
+        Rule::Bulk,
+        Rule::Subjects,
+        Rule::AfterHours,
+        Rule::Failures,
+        Rule::Export,
+        Rule::Tamper,
+        Rule::Canary,
+        Rule::Sequence,
+        Rule::FirstTime,
+        Rule::BreakGlass,
+        Rule::PolicyChange,
+        Rule::Bypass,
+        Rule::Unusual,
+    ];
 
     /// The name in alerts, metrics and the policy.
     pub fn as_str(self) -> &'static str {
@@ -29,12 +56,24 @@ impl Rule {
 
     /// It counts, up to a threshold.
     pub fn counts(self) -> bool {
-        matches!(self, Rule::Bulk | Rule::Subjects | Rule::Failures | Rule::Export)
+        use Rule::{Bulk, Export, Failures, Sequence, Subjects, Unusual};
+        matches!(self, Bulk | Subjects | Failures | Export | Sequence | Unusual)
     }
 
-    /// It counts in a window.
+    /// It looks back so far and no farther.
     pub fn has_window(self) -> bool {
-        self.counts()
+        use Rule::{Bulk, Export, Failures, FirstTime, Subjects, Unusual};
+        matches!(self, Bulk | Subjects | Failures | Export | FirstTime | Unusual)
+    }
+
+    /// It is about a role.
+    pub fn has_roles(self) -> bool {
+        self != Rule::PolicyChange
+    }
+
+    /// What it finds is found once, so no cooldown is needed.
+    pub(super) fn once(self) -> bool {
+        matches!(self, Rule::FirstTime | Rule::BreakGlass | Rule::PolicyChange)
     }
 
     /// The actions that can follow. What happens to a statement needs one; a session or an actor of ours can only be
@@ -42,7 +81,10 @@ impl Rule {
     pub fn actions(self) -> &'static [&'static str] {
         match self {
             Rule::Bulk | Rule::Subjects | Rule::Export => &["alert", "throttle", "stop", "kill", "quarantine"],
-            Rule::AfterHours | Rule::Failures | Rule::Tamper => &["alert", "kill", "quarantine"],
+            Rule::Canary => &["alert", "stop", "kill", "quarantine"],
+            Rule::Sequence | Rule::Unusual => &["alert", "throttle", "kill", "quarantine"],
+            Rule::AfterHours | Rule::Failures | Rule::Tamper | Rule::FirstTime => &["alert", "kill", "quarantine"],
+            Rule::BreakGlass | Rule::PolicyChange | Rule::Bypass => &["alert"],
         }
     }
 
@@ -125,7 +167,8 @@ mod tests {
     #[test]
     fn names_are_those_of_the_metric() {
         let names: Vec<_> = Rule::ALL.iter().map(|rule| rule.as_str()).collect();
-        assert_eq!(names, ["bulk", "subjects", "after_hours", "failures", "export", "tamper"]);
+        assert_eq!(names, crate::metrics::ALERT_RULES);
+        assert_eq!((Rule::Tamper.as_str(), Rule::Unusual.as_str()), ("tamper", "unusual"));
         assert!(Rule::ALL.iter().all(|rule| Rule::named(rule.as_str()) == Some(*rule)));
         assert_eq!(Rule::named("other"), None);
     }

@@ -1,13 +1,14 @@
 //! The rules against brute force, alert storms, restarts and invented names.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Now;
 use crate::event::{
-    Access, Action, Actor, ActorAuth, Alert, Event, EventKind, Part, Pseudonym, Shown, Subject, Subjects, Touch,
+    Access, Action as Deed, Actor, ActorAuth, Alert, Event, EventKind, Part, Pseudonym, Shown, Subject, Subjects, Touch,
 };
 
 fn now(us: i64) -> Now {
@@ -40,9 +41,9 @@ fn read(role: &str, at: Now, rows: u64, shown: Shown) -> Event {
     event
 }
 
-fn reading(access: Access, shown: Shown) -> Part<Action> {
+fn reading(access: Access, shown: Shown) -> Part<Deed> {
     let touch = Touch { relation: "public.users".into(), column: "email".into(), shown };
-    Action { access, touches: vec![touch], ..Action::none() }.into()
+    Deed { access, touches: vec![touch], ..Deed::none() }.into()
 }
 
 fn person(number: u64) -> Subject {
@@ -248,7 +249,7 @@ fn sealed_rows_searches_and_writes_are_no_bulk_read() {
     assert!(alerts.is_empty(), "{alerts:?}");
     let mut unseen = event(EventKind::Statement, "app", now(0));
     unseen.rows = 101;
-    unseen.action = Some(Action { touches_unknown: true, ..Action::none() }.into());
+    unseen.action = Some(Deed { touches_unknown: true, ..Deed::none() }.into());
     detector.observe(&unseen, now(0), &t, &mut alerts);
     assert_eq!(rules_of(&alerts), ["bulk"], "what ran out of sight counts");
 }
@@ -285,7 +286,9 @@ fn tampering_is_critical_at_once() {
 fn after_hours_uses_the_events_own_time_and_an_unknown_zone_is_counted() {
     let day = Some((8 * 60, 18 * 60));
     let week = [day, day, day, day, day, None, None];
-    let hours = |zone: &str| Some(Hours { time_zone: zone.into(), week, holidays: Vec::new() });
+    let hours = |zone: &str| {
+        Some(Arc::new(Hours { time_zone: zone.into(), week, holidays: Vec::new(), exceptions: Vec::new() }))
+    };
     let mut t = Thresholds { hours: hours("Asia/Bangkok"), ..Thresholds::default() };
     let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
     let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_microsecond();
@@ -380,4 +383,130 @@ fn an_alert_the_crash_swallowed_is_due_after_the_restart() {
     let mut alerts = Vec::new();
     detector.observe(&read("app", now(2 * SECOND), 1, Shown::Clear), now(2 * SECOND), &t, &mut alerts);
     assert!(alerts.is_empty(), "it was just said");
+}
+
+#[test]
+fn a_canary_speaks_at_once_and_whatever_was_asked_for() {
+    let (mut detector, mut alerts, t) = (Detector::new(ACTORS_MAX), Vec::new(), Thresholds::default());
+    let mut touched = event(EventKind::Statement, "app", now(0));
+    touched.canaries = 2;
+    detector.observe(&touched, now(0), &t, &mut alerts);
+    detector.observe(&touched, now(1), &t, &mut alerts);
+    assert_eq!(rules_of(&alerts), ["canary"], "once in the cooldown");
+    assert_eq!((alerts[0].severity.as_str(), alerts[0].observed), ("critical", 2));
+}
+
+#[test]
+fn a_walk_speaks_at_its_threshold_and_gets_louder_with_its_length() {
+    let (mut detector, mut alerts, t) = (Detector::new(ACTORS_MAX), Vec::new(), Thresholds::default());
+    for walk in 1..=400 {
+        let mut step = read("app", now(walk.into()), 0, Shown::Clear);
+        step.walk = walk;
+        detector.observe(&step, now(walk.into()), &t, &mut alerts);
+    }
+    let said: Vec<_> = alerts.iter().map(|alert| (alert.observed, alert.severity.as_str())).collect();
+    assert_eq!(said, [(30, "high"), (60, "high"), (150, "critical"), (300, "critical")]);
+}
+
+#[test]
+fn first_time_is_off_by_default_and_speaks_after_a_month_of_watching() {
+    let (mut t, day) = (Thresholds::default(), 86_400 * SECOND);
+    t.of_mut(Rule::FirstTime).enabled = true;
+    let mut detector = Detector::new(ACTORS_MAX);
+    let mut at = |day_of: i64, role: &str, t: &Thresholds| {
+        let mut alerts = Vec::new();
+        let when = now(day_of * day);
+        detector.observe(&read(role, when, 1, Shown::Sealed), when, t, &mut alerts);
+        alerts
+    };
+    assert!(at(0, "app", &t).is_empty(), "nothing is known yet");
+    assert!(at(29, "new", &t).is_empty(), "nor after 29 days");
+    assert!(at(29, "app", &t).is_empty());
+    let found = at(31, "late", &t);
+    assert_eq!((rules_of(&found), found[0].severity.as_str()), (vec!["first_time"], "low"));
+    assert!(found[0].message.contains("public.users"), "{}", found[0].message);
+    assert!(at(32, "late", &t).is_empty() && at(40, "new", &t).is_empty());
+    assert_eq!(rules_of(&at(71, "app", &t)), ["first_time"], "42 days later");
+    assert!(at(72, "other", &Thresholds::default()).is_empty());
+}
+
+#[test]
+fn an_emergency_is_said_once_a_session() {
+    let t = Thresholds { break_glass: vec!["emergency".into()], ..Thresholds::default() };
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    for (connection, purpose) in [(1, "care"), (1, "emergency"), (1, "emergency"), (2, "emergency"), (1, "emergency")] {
+        let mut used = read("app", now(0), 1, Shown::Clear);
+        used.connection = connection;
+        used.actor = Some(Actor { purpose: Some(purpose.into()), ..(*actor("app", None)).clone() }.into());
+        detector.observe(&used, now(0), &t, &mut alerts);
+    }
+    assert_eq!(rules_of(&alerts), ["break_glass", "break_glass"]);
+    assert!(alerts[0].severity == "high" && alerts[0].message.contains("\"emergency\""), "{alerts:?}");
+}
+
+fn policy(digest: &str, at: Now) -> Event {
+    Event { digest: Some(digest.into()), ..Event::new(EventKind::Policy, at.unix_us) }
+}
+
+#[test]
+fn another_policy_is_said_also_when_it_came_while_the_proxy_was_down() {
+    let (mut detector, mut alerts, t) = (Detector::new(ACTORS_MAX), Vec::new(), Thresholds::default());
+    let log = vec![policy("a", now(0)), Event::new(EventKind::Stop, now(1).unix_us)];
+    assert!(!detector.knows_policy());
+    assert!(detector.rebuild(log.into_iter(), now(SECOND), &t).is_empty() && detector.knows_policy());
+    detector.observe(&policy("a", now(SECOND)), now(SECOND), &t, &mut alerts);
+    assert!(alerts.is_empty(), "the same again");
+    let refused = Event { code: Some("policy".into()), ..policy("c", now(SECOND)) };
+    detector.observe(&refused, now(SECOND), &t, &mut alerts);
+    assert!(alerts.is_empty(), "it took no effect");
+    detector.observe(&policy("b", now(SECOND)), now(SECOND), &t, &mut alerts);
+    assert_eq!((rules_of(&alerts), alerts[0].severity.as_str()), (vec!["policy_change"], "high"));
+    let due = Detector::new(9).rebuild([policy("a", now(0)), policy("b", now(1))].into_iter(), now(SECOND), &t);
+    assert_eq!(due.len(), 1, "the crash swallowed the alert");
+}
+
+#[test]
+fn who_is_connected_past_the_proxy_is_said_once_a_cooldown_unless_exempt() {
+    let mut t = Thresholds::default();
+    t.of_mut(Rule::Bypass).exempt = vec!["backup".into()];
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    for role in ["backup", "eve", "eve"] {
+        let mut seen = event(EventKind::Bypass, role, now(0));
+        seen.actor = Some(actor(role, Some("10.0.0.9")));
+        detector.observe(&seen, now(0), &t, &mut alerts);
+    }
+    assert_eq!(rules_of(&alerts), ["bypass"]);
+    assert_eq!(alerts[0].message, "\"eve\" is connected to \"medico\" past pgveil, from 10.0.0.9");
+}
+
+#[test]
+fn a_role_with_a_calendar_of_its_own_works_by_that_one() {
+    let day = |span| [span; 7];
+    let hours =
+        |span| Arc::new(Hours { time_zone: "UTC".into(), week: day(span), holidays: vec![], exceptions: vec![] });
+    let mut t = Thresholds { hours: Some(hours(Some((480, 1_080)))), ..Thresholds::default() };
+    t.calendars.insert("nurse".into(), hours(Some((1_320, 360))));
+    let (mut detector, mut found) = (Detector::new(ACTORS_MAX), Vec::new());
+    for (role, time) in [("nurse", "23:00"), ("clerk", "12:00"), ("clerk", "23:00"), ("nurse", "12:00")] {
+        let mut seen = read(role, now(0), 1, Shown::Masked);
+        seen.at_us = format!("2026-01-14T{time}:00Z").parse::<jiff::Timestamp>().unwrap().as_microsecond();
+        let mut alerts = Vec::new();
+        detector.observe(&seen, now(0), &t, &mut alerts);
+        found.extend(alerts.into_iter().map(|alert| (role, time, alert.rule)));
+    }
+    assert_eq!(found, [("clerk", "23:00", "after_hours".to_owned()), ("nurse", "12:00", "after_hours".to_owned())]);
+}
+
+#[test]
+fn a_threshold_off_or_exempt_for_one_rule_leaves_the_others() {
+    let mut t = Thresholds::default();
+    t.of_mut(Rule::Bulk).enabled = false;
+    t.of_mut(Rule::Export).exempt = vec!["app".into()];
+    t.of_mut(Rule::Subjects).action = Action::Stop;
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    let mut all = read("app", now(0), 2_000, Shown::Clear);
+    all.subjects.known = (0..60).map(person).collect();
+    detector.observe(&all, now(0), &t, &mut alerts);
+    assert_eq!(rules_of(&alerts), ["subjects"]);
+    assert_eq!(alerts[0].action, Action::Stop);
 }

@@ -62,6 +62,9 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
         }
         demanded.extend(file.purposes_demand);
     }
+    let (mut detect, calendars) = detect.unwrap_or_default();
+    let glass = purposes.iter().filter(|purpose| purpose.break_glass);
+    detect.break_glass = glass.map(|purpose| purpose.name.value.clone()).collect();
     let mut policy = Policy {
         observe,
         default_level: default_level.as_ref().map_or(Level::Restricted, |at| at.value),
@@ -73,7 +76,9 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
         purposes,
         reviewed,
         copies,
-        detect: detect.unwrap_or_default(),
+        detect,
+        calendars,
+        digest: String::new(),
         warnings: Vec::new(),
     };
     policy.warnings.extend(policy.observe.as_ref().map(super::observe::warning));
@@ -83,6 +88,7 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
     }
     unenforced(&demanded, &accepted, &mut policy.warnings, problems);
     purpose::check(&policy, problems);
+    calendar(&policy, problems);
     check(&policy, problems);
     policy
 }
@@ -101,6 +107,8 @@ fn nobody(whole: &Place) -> Role {
         max_rows: None,
         accepts_existence: false,
         purpose: None,
+        calendar: None,
+        peers: None,
         purposes: Vec::new(),
     }
 }
@@ -166,6 +174,18 @@ fn check(policy: &Policy, problems: &mut Vec<Problem>) {
                 let message = format!("the subject key {}.{} is encrypted", table.qualified(), subject.key.value);
                 problems.push(Problem::at(&subject.key.place, message, hint));
             }
+        }
+    }
+}
+
+/// What roles say of their calendars.
+fn calendar(policy: &Policy, problems: &mut Vec<Problem>) {
+    for at in policy.roles.iter().chain([&policy.default_role]).filter_map(|role| role.calendar.as_ref()) {
+        if !policy.calendars.contains_key(&at.value) {
+            let known = policy.calendars.keys().map(String::as_str);
+            let otherwise = format!("declare it: [detect.calendars.{}]", at.value);
+            let hint = suggest(&at.value, known, &otherwise);
+            problems.push(Problem::at(&at.place, format!("there is no calendar \"{}\"", at.value), hint));
         }
     }
 }

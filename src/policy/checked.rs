@@ -1,11 +1,12 @@
 //! A policy as it was meant: every default filled in, every word understood, every place remembered.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::problem::{At, Place};
 use super::purpose::Pattern;
 use super::rules::{Copies, Level, Mode, OnFailure, StatementClass};
-use crate::detect::Thresholds;
+use crate::detect::{Hours, Thresholds};
 use crate::mask::Mask;
 use crate::wire::types::SqlType;
 
@@ -34,6 +35,10 @@ pub struct Policy {
     pub copies: Copies,
     /// `[detect]`
     pub detect: Thresholds,
+    /// `[detect.calendars]` by name.
+    pub calendars: HashMap<String, Arc<Hours>>,
+    /// Changes with the text of the files: the first 64 bits of its SHA-256, 16 hex digits.
+    pub digest: String,
     /// Allowed, but worth reading.
     pub warnings: Vec<String>,
 }
@@ -129,6 +134,8 @@ pub struct Table {
     pub place: Place,
     /// Whose rows they are.
     pub subject: Option<Subject>,
+    /// Keys of people in it that nobody has a reason to look at.
+    pub canaries: Vec<At<Canary>>,
     /// Listed columns.
     pub columns: Vec<Column>,
     /// Its triggers never look at sealed columns; somebody has checked.
@@ -149,6 +156,28 @@ pub struct Subject {
     pub kind: Arc<str>,
     /// Column of this table that holds the person's key.
     pub key: At<String>,
+}
+
+/// A canary's subject key as it is written.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Canary(Box<str>);
+
+impl Canary {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for what makes its pseudonym.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Canary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Canary(…)")
+    }
 }
 
 /// One listed column.
@@ -237,6 +266,10 @@ pub struct Role {
     pub accepts_existence: bool,
     /// `purpose`: what it acts for when nothing is claimed.
     pub purpose: Option<At<String>>,
+    /// `calendar`: when it may work, by `[detect.calendars]`.
+    pub calendar: Option<At<String>>,
+    /// `peers`: the group that its behaviour is compared with; `None`: those with the same entry.
+    pub peers: Option<Arc<str>>,
     /// `purposes`: what it may claim to act for.
     pub purposes: Vec<At<String>>,
 }
@@ -250,6 +283,8 @@ pub struct Purpose {
     pub clearance: Option<Level>,
     /// Which rows of a table it may reach.
     pub rows: Vec<RowFilter>,
+    /// It is for emergencies: its use is an alert.
+    pub break_glass: bool,
     /// `application_name`: clients that call themselves so act for it.
     pub applications: Vec<Pattern>,
     /// `[purposes.….comment]`: statements with such a tag in a comment act for it.

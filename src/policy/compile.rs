@@ -10,9 +10,10 @@ use super::functions::Functions;
 use super::observe::{self, Observe};
 use super::problem::{Place, Problem, suggest};
 use super::readers::Readers;
-use super::rules::{ByColumn, Level, Mode, ProtectedTable, Rules, SealedColumn, SubjectKey};
+use super::rules::{ActorClass, ByColumn, ClassId, Level, Mode, ProtectedTable, Rules, SealedColumn, SubjectKey};
 use super::types;
 use super::words::{level_name, mode_name};
+use crate::detect::Thresholds;
 use crate::sql::schema::{Column, RelKind, Relation, Schema};
 use crate::wire::types::SqlType;
 
@@ -58,6 +59,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
     warnings.sort();
     warnings.dedup();
     let (detect, reviewed, purposes) = (policy.detect.clone(), policy.reviewed.clone(), policy.purposes.clone());
+    let detect = watched(policy, detect, &classes, &class_of);
     let copies = policy.copies;
     let readers = Readers::build(&schema, &tables, &classes);
     Ok(Rules {
@@ -80,6 +82,24 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         detect,
         warnings,
     })
+}
+
+/// The calendars and peers of roles as logins have them.
+fn watched(
+    policy: &Policy,
+    mut detect: Thresholds,
+    classes: &[ActorClass],
+    class_of: &HashMap<String, ClassId>,
+) -> Thresholds {
+    for (login, id) in class_of {
+        let Some(class) = classes.get(usize::from(id.0)) else { continue };
+        let entry = policy.roles.iter().find(|role| role.name.value == class.role);
+        let calendar = entry.and_then(|role| policy.calendars.get(&role.calendar.as_ref()?.value));
+        detect.calendars.extend(calendar.map(|calendar| (login.clone(), calendar.clone())));
+        let peers = entry.map(|role| role.peers.clone().unwrap_or_else(|| role.name.value.as_str().into()));
+        detect.peers.extend(peers.map(|peers| (login.clone(), peers)));
+    }
+    detect
 }
 
 /// The listed table's relation, or why there is none.

@@ -1,4 +1,8 @@
-//! `[detect]` and `[detect.hours]`: the detector's thresholds.
+//! `[detect]`, `[detect.hours]` and `[detect.calendars.…]`: the detector's thresholds.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 
@@ -7,7 +11,7 @@ use super::reader::Section;
 use super::rule;
 use crate::detect::{Hours, Rule, Thresholds};
 
-pub(super) fn thresholds(mut s: Section<'_>) -> Thresholds {
+pub(super) fn thresholds(mut s: Section<'_>) -> (Thresholds, Calendars) {
     let mut thresholds = Thresholds::default();
     for (rule, records, length) in FLAT {
         let setting = thresholds.of_mut(*rule);
@@ -16,10 +20,27 @@ pub(super) fn thresholds(mut s: Section<'_>) -> Thresholds {
     }
     thresholds.exempt = s.texts("exempt").unwrap_or_default().into_iter().map(|at| at.value).collect();
     thresholds.cooldown_s = window(&mut s, "cooldown", thresholds.cooldown_s);
-    thresholds.hours = s.section("hours").and_then(hours);
+    thresholds.hours = s.section("hours").and_then(hours).map(Arc::new);
+    thresholds.bypass_addresses = addresses(&mut s);
     rule::rules(&mut s, &mut thresholds);
+    let calendars = s.sections("calendars").into_iter();
+    let calendars = calendars.filter_map(|(name, section)| Some((name.value, Arc::new(hours(section)?)))).collect();
     s.close();
-    thresholds
+    (thresholds, calendars)
+}
+
+/// `[detect.calendars.…]` by name.
+pub(super) type Calendars = HashMap<String, Arc<Hours>>;
+
+fn addresses(s: &mut Section<'_>) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for text in s.texts("bypass_addresses").unwrap_or_default() {
+        match text.value.parse() {
+            Ok(address) => found.push(address),
+            Err(_) => s.problem(&text.place, "this is not an address", "like \"10.0.0.5\" or \"fd00::5\"".to_owned()),
+        }
+    }
+    found
 }
 
 /// Keys of `[detect]` itself that are a rule's `threshold` and `window`.
@@ -79,8 +100,17 @@ fn hours(mut s: Section<'_>) -> Option<Hours> {
             Err(_) => s.problem(&text.place, "a holiday is not a date", "like \"2026-12-25\"".to_owned()),
         }
     }
+    let mut exceptions = Vec::new();
+    for (day, text) in s.named_texts("exceptions") {
+        match day.value.parse::<Date>() {
+            Ok(date) => exceptions.push((date, open(&s, &text))),
+            Err(_) => {
+                s.problem(&day.place, "an exception is not of a date", "like \"2026-12-24\" = \"closed\"".to_owned())
+            }
+        }
+    }
     s.close();
-    Some(Hours { time_zone: time_zone?, week, holidays })
+    Some(Hours { time_zone: time_zone?, week, holidays, exceptions })
 }
 
 fn time_zone(s: &mut Section<'_>) -> Option<String> {

@@ -3,6 +3,7 @@
 //! In: policy text and a schema snapshot. Out: an immutable [`rules::Rules`], or every problem at once with file,
 //! line and a suggestion. Never: files, sockets, SQL text.
 
+pub mod canary;
 mod check;
 pub mod checked;
 mod classes;
@@ -32,6 +33,7 @@ pub use words::{above_name, level_name, mask_name, mode_name};
 
 use problem::Place;
 use reader::Document;
+use sha2::{Digest, Sha256};
 
 /// Reads and checks the files of one policy: (path as the user named it, text) each.
 ///
@@ -50,7 +52,13 @@ pub fn parse(files: &[(String, String)]) -> Result<Policy, Vec<Problem>> {
         problems.push(Problem::whole(name, "there is no policy file", "put a .toml file into the folder".to_owned()));
     }
     let whole = Place { file: name.into(), line: 0 };
-    let policy = check::join(read, &whole, &mut problems);
+    let mut policy = check::join(read, &whole, &mut problems);
+    let mut digest = Sha256::new();
+    for (_, text) in files {
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    }
+    policy.digest = hex::encode(&digest.finalize()[..8]);
     if problems.is_empty() { Ok(policy) } else { Err(problems) }
 }
 

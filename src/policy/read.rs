@@ -1,7 +1,7 @@
 //! The sections of a policy file, read into checked parts. What concerns one key is checked here; what concerns
 //! several tables or levels in `check`.
 
-use super::checked::{Above, Column, Demands, Purpose, Role, RowFilter, Sealing, Subject, Table};
+use super::checked::{Above, Canary, Column, Demands, Purpose, Role, RowFilter, Sealing, Subject, Table};
 use super::problem::{At, Place, suggest};
 use super::purpose::Pattern;
 use super::reader::Section;
@@ -29,7 +29,7 @@ pub(super) struct File {
     /// What they demand that this version does not enforce.
     pub(super) purposes_demand: Vec<(&'static str, Place)>,
     pub(super) reviewed: Vec<(String, String)>,
-    pub(super) detect: Option<At<Thresholds>>,
+    pub(super) detect: Option<At<(Thresholds, detect::Calendars)>>,
 }
 
 /// A `[levels.…]` section: only what is written.
@@ -178,6 +178,7 @@ fn purpose(name: At<String>, mut s: Section<'_>, demand: &mut Vec<(&'static str,
         name,
         clearance,
         rows: rows(&mut s),
+        break_glass: s.flag("break_glass").is_some_and(|at| at.value),
         applications: applications.iter().map(|at| Pattern::new(&at.value)).collect(),
         tags: tags.into_iter().map(|(key, pattern)| (key.value, Pattern::new(&pattern.value))).collect(),
     };
@@ -205,6 +206,8 @@ fn role(name: At<String>, mut s: Section<'_>) -> Role {
         max_rows: s.number("max_rows", 1..=i64::MAX as u64).map(|at| at.value),
         accepts_existence: accepts(&mut s, "existence"),
         purpose: s.text("purpose"),
+        calendar: s.text("calendar"),
+        peers: s.text("peers").map(|at| at.value.into()),
         purposes: s.texts("purposes").unwrap_or_default(),
     };
     s.close();
@@ -288,6 +291,7 @@ const CONDITION_TOKENS_MAX: usize = 10_000;
 fn table(name: At<String>, mut s: Section<'_>) -> Option<Table> {
     let subject = s.section("subject").and_then(subject);
     let columns = s.sections("columns").into_iter().map(|(name, section)| column(name, section)).collect();
+    let canaries = canaries(&mut s, subject.is_some());
     let triggers_reviewed = s.flag("triggers_reviewed").is_some_and(|at| at.value);
     for later in ["retention", "on_erase"] {
         if s.has(later) {
@@ -302,7 +306,18 @@ fn table(name: At<String>, mut s: Section<'_>) -> Option<Table> {
         s.problem(&name.place, format!("\"{}\" is not the name of a table", name.value), hint);
         return None;
     };
-    Some(Table { schema, name: table, place: name.place, subject, columns, triggers_reviewed })
+    Some(Table { schema, name: table, place: name.place, subject, canaries, columns, triggers_reviewed })
+}
+
+/// `canaries = ["4711"]`: keys of people that nobody has a reason to look at.
+fn canaries(s: &mut Section<'_>, has_subject: bool) -> Vec<At<Canary>> {
+    let written = s.texts("canaries").unwrap_or_default();
+    if s.has("canaries") && !has_subject {
+        let message = format!("[{}] has canaries and no subject", s.path());
+        let hint = "add subject = { kind = \"user\", key = \"id\" }: canaries are keys of its people".to_owned();
+        s.problem(&s.place_of("canaries"), message, hint);
+    }
+    written.into_iter().map(|at| at.map(Canary::new)).collect()
 }
 
 fn subject(mut s: Section<'_>) -> Option<Subject> {

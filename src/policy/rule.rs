@@ -49,6 +49,7 @@ fn useless(rule: Rule, s: &mut Section<'_>) {
     for (key, used, why) in [
         ("threshold", rule.counts(), "it speaks at the first time; remove it"),
         ("window", rule.has_window(), "it does not count over time; remove it"),
+        ("exempt", rule.has_roles(), "it is about no role; remove it"),
     ] {
         if s.has(key) && !used {
             s.problem(&s.place_of(key), format!("rule {} has no `{key}`", rule.as_str()), why.to_owned());

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::console::Operator;
 use super::mind::{Host, LookUp, Mind, Out, Receipt};
 use crate::auth::Verifiers;
-use crate::catalog::{Acting, Keeper};
+use crate::catalog::{Acting, Keeper, Ticket};
 use crate::clock::{Clock, Lazy, Now};
 use crate::desk::{Desk, Response};
 use crate::error::{Code, Refusal};
@@ -79,6 +79,8 @@ pub(crate) struct Live {
     acting: Option<Result<(), Refusal>>,
     finished: bool,
     steps: u32,
+    /// The server's process is known to be ours.
+    backend: Option<Ticket>,
 }
 
 impl Host for World {
@@ -91,7 +93,17 @@ impl Host for World {
         let rules = self.keeper.rules();
         let session = Session::new(self.session.clone(), startup, connection, client, legs, &rules)?;
         let world = self.clone();
-        Ok(Live { session, world, looked_up: false, asked: None, found: None, acting: None, finished: false, steps: 0 })
+        Ok(Live {
+            session,
+            world,
+            looked_up: false,
+            asked: None,
+            found: None,
+            acting: None,
+            finished: false,
+            steps: 0,
+            backend: None,
+        })
     }
 
     fn meters(&self) -> &Meters {
@@ -156,6 +168,10 @@ impl Mind for Live {
         let acting = self.acting.take();
         let done = self.step(out, |session, cx| session.server(input, cx));
         (self.looked_up, self.found, self.acting) = (looked_up, found, acting);
+        if self.backend.is_none() {
+            let key = self.session.backend_key();
+            self.backend = key.map(|key| self.world.keeper.backends().enter(key.theirs.pid));
+        }
         done
     }
 

@@ -22,6 +22,7 @@ use super::fields::subject_key;
 use super::handles::Known;
 use super::pending::{Pending, Portal, Prepared, Running};
 use super::purpose::Claimed;
+use super::walk::Key;
 use super::write::{Sealer, carries_envelope, envelope_inbound, put_parameter};
 use super::{Close, Context, Flow, Session, Side};
 
@@ -182,12 +183,15 @@ impl Session {
         let mark = cx.to_server.len();
         match self.write_bind(&bind, body, &statement, cx) {
             Ok(()) => {
-                let mut subjects = self.subjects_of_parameters(&bind, &statement, cx);
-                subjects.extend(subjects_of_literals(&statement.sql, &statement.plan, cx));
+                let (mut subjects, mut key) = self.subjects_of_parameters(&bind, &statement, cx);
+                if subjects.is_empty() {
+                    (subjects, key) = subjects_of_literals(&statement.sql, &statement.plan, cx);
+                }
                 let portal = Arc::new(Portal {
                     statement,
                     result_formats: bind.result_formats.into(),
                     subjects,
+                    key,
                     released: AtomicU64::new(0),
                 });
                 let undo = self.portal_changed(bind.portal, Some(portal));
@@ -285,11 +289,11 @@ impl Session {
     }
 
     /// People named by parameters.
-    fn subjects_of_parameters(&self, bind: &Bind<'_>, statement: &Prepared, cx: &Context<'_>) -> Vec<Subject> {
-        let mut found = Vec::new();
+    fn subjects_of_parameters(&self, bind: &Bind<'_>, statement: &Prepared, cx: &Context<'_>) -> (Vec<Subject>, Key) {
+        let (mut found, mut integer) = (Vec::new(), Key::default());
         let subject = statement.plan.steps.first().and_then(|s| s.subject.as_ref());
         let Some((kind, SubjectFrom::Parameters(indices))) = subject.map(|s| (&s.kind, &s.from)) else {
-            return found;
+            return (found, integer);
         };
         let mut r = Reader::new(bind.value_bytes);
         for i in 0..bind.values {
@@ -306,10 +310,11 @@ impl Session {
                 (declared, _) => declared,
             };
             if let Some(key) = subject_key(value, oid, format) {
+                integer.see(&key);
                 found.push(Subject { kind: kind.clone(), pseudonym: cx.keyring.subject_pseudonym(kind, &key) });
             }
         }
-        found
+        (found, integer)
     }
 
     pub(super) fn describe(&mut self, message: &[u8], body: &[u8], cx: &mut Context<'_>) -> Flow {
@@ -351,9 +356,7 @@ impl Session {
         self.open_pipeline = true;
         let mut running = self.next_running(portal.as_ref().map(|p| p.statement.newest(cx.rules.version)), cx);
         if let Some(portal) = portal {
-            for subject in &portal.subjects {
-                running.tally.person(subject.clone());
-            }
+            running.tally.named(portal.subjects.clone(), portal.key, cx);
             for (_, name, prepared) in self.prepared_by_sql(&portal.statement.sql, &portal.statement.plan, cx) {
                 running.undo.push(self.statement_changed(name.as_bytes(), Some(prepared)));
             }
@@ -444,20 +447,23 @@ impl Session {
     }
 }
 
-/// People named by literals of a text's first statement.
-pub(super) fn subjects_of_literals(sql: &str, plan: &Plan, cx: &Context<'_>) -> Vec<Subject> {
+/// People named by literals of a text's first statement, and the integer that their keys are.
+pub(super) fn subjects_of_literals(sql: &str, plan: &Plan, cx: &Context<'_>) -> (Vec<Subject>, Key) {
+    let mut integer = Key::default();
     let subject = plan.steps.first().and_then(|step| step.subject.as_ref());
     let Some((kind, SubjectFrom::Literals(spans))) = subject.map(|subject| (&subject.kind, &subject.from)) else {
-        return Vec::new();
+        return (Vec::new(), integer);
     };
     let person = |span: &Span| {
         let text = sql.get(span.start as usize..span.end as usize)?;
         let tokens = crate::sql::lexer::lex(text, 4).ok()?;
         let [token] = tokens.as_slice() else { return None };
         let key = crate::sql::literal::string_value(text, token).map_or(text.to_owned(), |v| v.into_owned());
+        integer.see(key.as_bytes());
         Some(Subject { kind: kind.clone(), pseudonym: cx.keyring.subject_pseudonym(kind, key.as_bytes()) })
     };
-    spans.iter().filter_map(person).collect()
+    let people = spans.iter().filter_map(person).collect();
+    (people, integer)
 }
 
 fn first_word(sql: &str) -> String {

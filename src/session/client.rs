@@ -333,7 +333,8 @@ impl Session {
                 running.wrapped = wrapped;
                 running.prepares = self.prepared_by_sql(sql, &plan, cx);
                 running.undo = self.unnamed_dropped();
-                subjects_of_literals(sql, &plan, cx).into_iter().for_each(|subject| running.tally.person(subject));
+                let (people, key) = subjects_of_literals(sql, &plan, cx);
+                running.tally.named(people, key, cx);
                 self.intend_write(&mut running, cx);
                 self.note_moving(Some(&plan));
                 self.begin_wrapped(wrapped, cx);

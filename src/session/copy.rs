@@ -208,7 +208,7 @@ impl Session {
                 return Err(wrong_columns());
             }
             match subject_of(subject.as_ref(), &stream.plan, &row, cx) {
-                Some(who) => running.tally.person(who),
+                Some((who, key)) => running.tally.copied(who, &key, cx),
                 None => running.tally.unknown_rows += 1,
             }
             let (keyring, plain) = (cx.keyring, &mut *plain);
@@ -249,13 +249,13 @@ impl Session {
         row: &Row<'_>,
         cx: &Context<'_>,
     ) -> bool {
-        let Some(who) = subject_of(subject, plan, row, cx) else {
+        let Some((who, key)) = subject_of(subject, plan, row, cx) else {
             running.tally.unknown_rows += 1;
             return true;
         };
         let may = self.person_may(running, &who, cx);
         if may {
-            running.tally.person(who);
+            running.tally.copied(who, &key, cx);
         }
         may
     }
@@ -442,11 +442,16 @@ fn open_row(
     Ok(shown)
 }
 
-/// The person a row is about, if the COPY has the key's column.
-fn subject_of(subject: Option<&SubjectPlan>, plan: &CopyPlan, row: &Row<'_>, cx: &Context<'_>) -> Option<Subject> {
+/// The person a row is about, if the COPY has the key's column, and that key in PostgreSQL's text form.
+fn subject_of(
+    subject: Option<&SubjectPlan>,
+    plan: &CopyPlan,
+    row: &Row<'_>,
+    cx: &Context<'_>,
+) -> Option<(Subject, Vec<u8>)> {
     let subject = subject?;
     let SubjectFrom::Field(index) = subject.from else { return None };
     let key = subject_key(&row.field(usize::from(index))?, plan.subject_type, cells(plan))?;
     let pseudonym = cx.keyring.subject_pseudonym(&subject.kind, &key);
-    Some(Subject { kind: subject.kind.clone(), pseudonym })
+    Some((Subject { kind: subject.kind.clone(), pseudonym }, key))
 }

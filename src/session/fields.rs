@@ -17,6 +17,7 @@ use crate::wire::types::{Format, SqlType, Style};
 use crate::wire::{array, frame, value};
 
 use super::added::malformed;
+use super::canary;
 
 /// What happens to one field of a row.
 #[derive(Clone, Debug)]
@@ -55,6 +56,8 @@ pub(super) struct Fields {
     pub subject: Option<SubjectField>,
     /// The subject's key is a last field that only the server's rows have.
     pub added: bool,
+    /// Fields that are some table's subject key, whatever the statement is.
+    pub keys: Vec<SubjectField>,
 }
 
 /// `bytea` and `bytea[]`: the only types a sealed field is described as by the server, beside the domains' arrays.
@@ -84,6 +87,7 @@ pub(super) fn describe(
     let planned = planned.filter(|p| p.len() == described.len());
     let mut cells = Vec::with_capacity(described.len());
     let mut formats = Vec::with_capacity(described.len() * 2);
+    let mut keys = Vec::new();
     let (mut unknown, mut disagree, mut untyped, mut shown) = (false, miscounted, false, false);
     for (i, field) in described.iter().enumerate() {
         let cell = cell(field, planned.map(|p| &p[i]), rules, &mut unknown);
@@ -96,6 +100,7 @@ pub(super) fn describe(
             }
         });
         shown |= rules.shows_table(field.table);
+        keys.extend(canary::key(i, field, rules));
         let bytes = matches!(field.type_oid, BYTEA | BYTEA_ARRAY);
         let protected = step.is_some_and(|s| !s.touches.is_empty());
         untyped |= bytes && field.table == 0 && protected && matches!(cells.last(), Some(Cell::Pass));
@@ -113,12 +118,13 @@ pub(super) fn describe(
         }
         SubjectFrom::Parameters(_) | SubjectFrom::Literals(_) => None,
     });
+    keys.extend(added.as_ref().and_then(|field| canary::key(described.len(), field, rules)));
     if disagree {
         cells.iter_mut().for_each(|c| *c = Cell::Pass);
     }
     let any = cells.iter().any(|c| matches!(c, Cell::Open { .. }));
     let added = added.is_some();
-    Ok((Fields { cells, formats, any, disagree, untyped, protected: shown, subject, added }, unknown))
+    Ok((Fields { cells, formats, any, disagree, untyped, protected: shown, subject, keys, added }, unknown))
 }
 
 fn cell(

@@ -10,6 +10,7 @@
 mod added;
 mod bind;
 mod call;
+mod canary;
 mod client;
 mod console;
 mod copy;
@@ -31,6 +32,7 @@ mod stop;
 mod terminate;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod write;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -250,6 +252,8 @@ pub struct Session {
     server_end_point: Option<EndPoint>,
     key: Option<BackendKey>,
     class: ClassId,
+    /// Keys by which rows were read one by one.
+    walks: walk::Walks,
     /// What it acts for; the class's.
     class_purpose: Option<Arc<str>>,
     purpose: purpose::Purpose,
@@ -350,6 +354,7 @@ impl Session {
             server_end_point: None,
             key: None,
             class,
+            walks: walk::Walks::default(),
             class_purpose: None,
             purpose: checked.purpose,
             rules_version: rules.version,

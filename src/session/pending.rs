@@ -17,6 +17,7 @@ use crate::plan::{Parameter, Plan, Refused, Step, Target};
 use super::fields::Fields;
 use super::handles::Undo;
 use super::record::Tally;
+use super::walk::Key;
 
 /// A statement the client prepared.
 #[derive(Debug)]
@@ -117,6 +118,8 @@ pub(super) struct Portal {
     pub result_formats: Box<[u8]>,
     /// People named by its parameters.
     pub subjects: Vec<Subject>,
+    /// The key, if they are one by an integer.
+    pub key: Key,
     /// Rows that all its Executes have released, if somebody counts them.
     pub released: AtomicU64,
 }

@@ -11,8 +11,10 @@ use crate::metrics::{Outcome, RowTreatment};
 use crate::plan::{How, Plan, Refused, Shape, Step, StepKind, Touched};
 use crate::policy::rules::{ActorClass, Treatment};
 
+use super::canary::Canaried;
 use super::fields::{Cell, Fields, RowShown};
 use super::pending::{Pending, Running};
+use super::walk::Key;
 use super::{Context, Effect, Session, Side};
 
 /// Counts of one step.
@@ -38,6 +40,10 @@ pub(super) struct Tally {
     pub intent: bool,
     /// The last pseudonym, so that runs of one person are hashed once.
     pub last_key: Vec<u8>,
+    /// Canaries among them.
+    pub canaries: Canaried,
+    /// The one integer that all named people's keys are.
+    pub key: Key,
 }
 
 impl Tally {
@@ -213,7 +219,8 @@ impl Session {
         let limited = self.would_limit(running, rows, cx);
         let would = step.is_some_and(|s| s.would.is_some() && self.observed(cx.rules).is_some()) || running.redacts;
         let would = would || limited.is_some();
-        if touches_protected || denied || noted || would || self.settings.log_all {
+        let canaries = running.tally.canaries.rows(running.tally.rows.max(rows));
+        if touches_protected || denied || noted || would || canaries > 0 || self.settings.log_all {
             let mut event = self.step_event(EventKind::Statement, step, fields, running.number, cx);
             if running.redacts {
                 event.action = Some(redacted(event.action()).into());
@@ -236,6 +243,9 @@ impl Session {
                 tally.unknown_rows = event.rows;
             }
             event.subjects = tally.subjects();
+            event.canaries = canaries;
+            let walk = self.walks.step(event.action(), event.rows, tally.key);
+            event.walk = walk;
             event.sqlstate = sqlstate.map(|s| SqlState(s).as_str().to_owned());
             event.code = running.failed.as_ref().map(|refusal| refusal.code.as_str().to_owned());
             event.duration_us = cx.clock.now().since_us(running.started);

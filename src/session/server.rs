@@ -105,6 +105,7 @@ impl Session {
             || running.current().is_some_and(|s| !s.touches.is_empty() && s.kind != StepKind::Report);
         let path = running.current().is_some_and(|step| step.kind == StepKind::ShowPath);
         let left = self.allowed(&mut running, bytes, b'D', cx);
+        let keyed = fields.as_ref().filter(|fields| !fields.keys.is_empty() && !cx.rules.detect.canaries.is_empty());
         let (mut end, mut rows) = (0, 0);
         while let Ok(Some((b'D', size))) = frame::peek(&bytes[end..], self.settings.message_bytes + 4)
             && size <= bytes.len() - end
@@ -117,6 +118,11 @@ impl Session {
                     cx.to_client.extend_from_slice(&bytes[..end]);
                 }
                 self.hold_back(&mut running, left.then, cx);
+            }
+            if let Some(fields) = keyed.filter(|_| !self.muted) {
+                let body = &bytes[end + frame::HEADER..end + size];
+                let formats = portal.as_ref().map_or(fields.formats.as_slice(), |p| &p.result_formats);
+                running.tally.note_canaries(fields, body, formats, cx);
             }
             if path && !self.muted {
                 let row = &bytes[end..end + size];
@@ -244,6 +250,7 @@ impl Session {
                     return false;
                 }
                 running.tally.person(who);
+                running.tally.key.see(&key);
                 running.tally.last_key = key;
             }
             None => running.tally.unknown_rows += 1,
