@@ -61,3 +61,4 @@ mod typing;
 mod users_code;
 mod values;
 mod ways;
+mod who_saw;

@@ -41,6 +41,7 @@ const SIDEWAYS: &[(&str, &str, &str)] = &[
     ("lens", "keys", "apply allocates column ids"),
     ("catalog", "keys", "rules are compiled with the keyring's column ids"),
     ("catalog", "desk", "a new policy version is an event"),
+    ("store", "audit", "the access log is copied from its files"),
     ("store", "catalog", "our tables are reached through the control connection"),
     ("lens", "store", "apply makes pgveil's own tables too"),
     ("cli", "config", "commands read the configuration"),

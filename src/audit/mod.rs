@@ -57,6 +57,7 @@ mod record;
 mod recover;
 mod tree;
 mod verify;
+mod who;
 mod writer;
 
 #[cfg(test)]
@@ -72,6 +73,7 @@ pub use observed::{Observed, Shape, Summary, Total};
 pub use reader::{Events, Follow, events_since, last_events};
 pub use recover::{Recovered, Torn, open};
 pub use verify::{Break, BreakKind, Report, Trust, VerifyError, verify};
+pub use who::{Found, Search, Seen, Tables, UNFINISHED, Unknown, unfinished, who_saw};
 pub use writer::{Log, Written};
 
 /// `[audit]`, as far as the files are concerned.

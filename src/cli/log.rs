@@ -38,6 +38,12 @@ enum Action {
     /// Show the newest events.
     #[command(after_help = "Examples:\n  pgveil log tail -n 20\n  pgveil log tail -f --json | jq .touches")]
     Tail(Tail),
+    /// Say who saw one person's data, when, from where, what for and what of it; and what the log does not know.
+    #[command(after_help = "Examples:\n  pgveil log who-saw --subject user:42 --since P90D\n  \
+        pgveil log who-saw --subject user:42 --since 2026-08-24 --json | jq '.accesses[].actor.role'\n\n\
+        From PostgreSQL's copy of the log where [store] ship = true, by an index; else from the log itself, all of it. The\n\
+        keyring is needed: the log knows people by pseudonyms only.")]
+    WhoSaw(Box<super::who::Args>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,6 +107,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Action::Tail(args) => tail(args),
+        Action::WhoSaw(args) => super::who::run(args),
     }
 }
 
@@ -280,6 +287,11 @@ fn sentence(event: &Event) -> String {
         line.push_str(&format!("  {}", extra.escape_debug()));
     }
     line
+}
+
+/// The word of the log.
+pub(super) fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn kind(kind: EventKind) -> &'static str {

@@ -20,6 +20,7 @@ mod keys;
 mod log;
 mod report;
 mod serve;
+mod who;
 
 /// A transparent privacy proxy for PostgreSQL: seals tagged columns, masks by role, logs every access, watches for
 /// breaches.

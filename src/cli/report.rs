@@ -50,12 +50,13 @@ struct Observe {
 }
 
 #[derive(Clone, Debug)]
-enum Since {
+pub(super) enum Since {
     Period(Box<Span>),
     Time(Timestamp),
 }
 
-fn since(text: &str) -> Result<Since, String> {
+/// A period up to now, or a time.
+pub(super) fn since(text: &str) -> Result<Since, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(Since::Time(time));
     }
@@ -66,7 +67,7 @@ fn since(text: &str) -> Result<Since, String> {
 }
 
 impl Since {
-    fn before(&self, now: Timestamp) -> anyhow::Result<Timestamp> {
+    pub(super) fn before(&self, now: Timestamp) -> anyhow::Result<Timestamp> {
         match self {
             Since::Time(time) => Ok(*time),
             Since::Period(span) => Ok(now.to_zoned(TimeZone::UTC).checked_sub(**span)?.timestamp()),

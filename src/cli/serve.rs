@@ -27,9 +27,12 @@ use crate::notify;
 use crate::plan;
 use crate::relay::{Drain, Operator, Phase, Proxy, Roster, ServerFiles, ServerTls, Settings, Upstream, World};
 use crate::session;
+use crate::store;
 
 /// How long the access log may take to write what is queued when everything else has ended.
 const LOG_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the copy of what the log took last may take.
+const SHIP_DEADLINE: Duration = Duration::from_secs(5);
 /// How often the admin port learns what it cannot see itself.
 const REPORT: Duration = Duration::from_millis(250);
 /// The same number on Linux (but MIPS), the BSDs and macOS.
@@ -94,6 +97,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let verifiers = verifiers(&config).await?;
     let response = Response::default();
     let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters, &response).await?;
+    let shipper = ship(&config, &keyring, &meters)?;
     let mut watching = keeper.watch(tell(desk.clone()));
     let (drain, roster, tls) = (Arc::new(Drain::default()), Arc::new(Roster::default()), settings.tls.clone());
     let console = Console {
@@ -161,6 +165,11 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     if !desk_thread.stop(LOG_DEADLINE).await {
         anyhow::bail!("the access log did not take everything within {} s", LOG_DEADLINE.as_secs());
     }
+    if let Some(shipper) = shipper
+        && !shipper.stop(SHIP_DEADLINE).await
+    {
+        tracing::info!("the rest of the access log is copied into PostgreSQL at the next start");
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -171,6 +180,19 @@ fn rendered(metrics: PrometheusHandle, desk: Desk) -> Box<dyn Fn() -> String + S
         desk.measure();
         metrics.render()
     })
+}
+
+/// What copies the access log into PostgreSQL, if it is to be.
+fn ship(config: &Config, keyring: &Keyring, meters: &Arc<Meters>) -> anyhow::Result<Option<store::ship::Thread>> {
+    if !config.store.ship {
+        return Ok(None);
+    }
+    let settings = store::ship::Settings {
+        connect: connect::control(&config.control)?,
+        dir: config.audit.dir.clone(),
+        deployment: *keyring.deployment_id(),
+    };
+    Ok(Some(store::ship::start(settings, meters.clone())?))
 }
 
 /// The admin port's task, which ends with the process.

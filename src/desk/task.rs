@@ -443,7 +443,7 @@ fn start_note(recovered: &Recovered, unfinished: u64, cut: bool) -> String {
         note.push_str(&format!("; the last run's log is not what was written: {found}"));
     }
     if unfinished > 0 {
-        note.push_str(&format!("; {unfinished} intents of the last run have no outcome"));
+        note.push_str(&format!("; {unfinished}{}", audit::UNFINISHED));
     }
     if cut {
         note.push_str("; windows were rebuilt from the newest segments only");

@@ -5,12 +5,18 @@
 //! have no field for one); a wait of a session's.
 
 mod classified;
+mod months;
+mod rows;
 mod schema;
+pub mod ship;
+mod unknown;
+mod who;
 
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
 pub use schema::{MIGRATIONS, Migration, VERSION};
+pub use who::who_saw;
 
 use crate::catalog::{Connect, Line, ask, control};
 use crate::error::{Error, Result};

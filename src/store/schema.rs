@@ -62,12 +62,13 @@ const ACCESS_LOG: &[(&str, &str)] = &[
          subjects int4 not null, unknown_rows int8 not null, more_subjects int8 not null,\n\
          sqlstate text, code text, duration_us int8 not null, alert jsonb, note text, hash bytea not null,\n\
          primary key (at, log, seq)) partition by range (at);\n\
+         create index access_log_starts on pgveil.access_log (at) where kind = 'start';\n\
          revoke all on pgveil.access_log from public",
     ),
     (
         "whose data it was: who read somebody's data is one look into this key",
         "create table pgveil.access_subjects (\n\
-         pseudonym uuid not null, at timestamptz not null, log int4 not null, seq int8 not null, kind text not null,\n\
+         pseudonym uuid not null, at timestamptz not null, log int4 not null, seq int8 not null,\n\
          primary key (pseudonym, at, log, seq)) partition by range (at);\n\
          revoke all on pgveil.access_subjects from public",
     ),
