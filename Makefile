@@ -8,6 +8,7 @@
 # make oracle  how pgveil reads SQL against PostgreSQL's own parser: its regression statements and 1,000,000 mutations of
 #             them; MUTATIONS=n SEED=n; needs libclang
 # make bench  the pure rooms in nanoseconds, and pgbench direct / PgBouncer / pgveil
+# make who    "who saw this person's data" asked of a log of EVENTS=1000000 events: written, copied into PostgreSQL, timed
 # make scripts  20,000 random scripts of protocol messages, direct and through pgveil; SCRIPTS=n SEED=n
 # make filters  10,000 random queries through a lens, and on tables where the hidden is physically absent; QUERIES=n SEED=n
 # make properties  10,000 random values of every type through pgveil and an unsealed twin, byte by byte; VALUES=n
@@ -19,7 +20,7 @@ SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench conformance clients fuzz oracle scripts filters properties edits gigabyte simulations
+.PHONY: demo test lint fmt bench who conformance clients fuzz oracle scripts filters properties edits gigabyte simulations
 
 demo:
 	@.ci/needs demo
@@ -44,6 +45,10 @@ bench:
 	@.ci/needs bench
 	@$(CARGO) bench --locked --bench rooms
 	@bench/e2e.py
+
+who:
+	@.ci/needs demo
+	@EVENTS=$(or $(EVENTS),1000000) $(CARGO) run --locked --release --example who
 
 conformance:
 	@.ci/needs conformance
