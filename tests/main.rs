@@ -36,6 +36,7 @@ mod metrics;
 mod names;
 mod network;
 mod observe;
+mod operations;
 mod passthrough;
 mod properties;
 mod protocol_scripts;

@@ -16,10 +16,12 @@ mod demo;
 mod diff;
 mod doctor;
 mod explain;
+mod health;
 mod keys;
 mod log;
 mod report;
 mod serve;
+mod systemd;
 mod who;
 
 /// A transparent privacy proxy for PostgreSQL: seals tagged columns, masks by role, logs every access, watches for
@@ -47,6 +49,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Say what would happen to a statement of a role, and why; nothing is run.
     Explain(explain::Args),
+    /// Ask the pgveil that runs whether it can serve; for probes.
+    Health(health::Args),
     /// Make, list and rotate the keys of the keyring file.
     Keys(keys::Args),
     /// Check the access log, or read it.
@@ -67,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Report(args) => report::run(&args),

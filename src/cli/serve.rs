@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::{alerts, connect};
+use super::{alerts, connect, systemd};
 use crate::admin::{self, Door, Facts};
 use crate::auth::Verifiers;
 use crate::catalog::{self, Acting, Keeper};
@@ -98,7 +99,8 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let response = Response::default();
     let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters, &response).await?;
     let shipper = ship(&config, &keyring, &meters)?;
-    let mut watching = keeper.watch(tell(desk.clone()));
+    let reloaded = Arc::new(Notify::new());
+    let mut watching = keeper.watch(tell(desk.clone(), reloaded.clone()));
     let (drain, roster, tls) = (Arc::new(Drain::default()), Arc::new(Roster::default()), settings.tls.clone());
     let console = Console {
         roles: config.console.clone(),
@@ -133,8 +135,11 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         tokio::spawn(reload_certificates(tls)),
         tokio::spawn(report(keeper, facts.clone(), meters)),
         tokio::spawn(admin::upkeep(door)),
+        tokio::spawn(systemd::reloads(reloaded)),
+        tokio::spawn(systemd::watchdog()),
     ];
     let mut relay = tokio::spawn(proxy.run());
+    systemd::ready();
     tokio::select! {
         ended = &mut relay => ended??,
         unfit = &mut watching => {
@@ -146,6 +151,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         }
         () = stop.called() => {
             facts.draining.store(true, Ordering::Release);
+            systemd::stopping();
             tracing::info!("draining: idle sessions end, running statements may finish");
             drain.advance(Phase::Draining);
             tokio::select! {
@@ -273,9 +279,14 @@ async fn reload_certificates(tls: Option<Arc<ServerTls>>) {
     }
 }
 
-fn tell(desk: Desk) -> impl Fn(crate::event::Event) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+/// The keeper's events are about policies: when one is there, a reload has ended.
+fn tell(
+    desk: Desk,
+    reloaded: Arc<Notify>,
+) -> impl Fn(crate::event::Event) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
     move |event| {
         let receipt = desk.event(event);
+        reloaded.notify_waiters();
         Box::pin(async move {
             let _ = receipt.await;
         })

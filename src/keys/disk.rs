@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path, what: &'static str, bytes_max: u64) -> Result<Ze
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    if exposed(mode, path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref().map(Path::new)) {
         return Err(KeyError::Exposed { what, path: path.into(), mode });
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len().min(bytes_max)).unwrap_or(0)));
@@ -38,6 +38,13 @@ pub(super) fn read(path: &Path, what: &'static str, bytes_max: u64) -> Result<Ze
         return Err(not_that("is larger than any such file"));
     }
     Ok(bytes)
+}
+
+/// Others than its owner can reach it. What systemd hands over (`LoadCredential=`) is root's, and readable for the service
+/// by an ACL, which shows as its group's; nobody else reaches the folder.
+fn exposed(mode: u32, path: &Path, credentials: Option<&Path>) -> bool {
+    let handed_over = credentials.is_some() && path.parent() == credentials;
+    mode & if handed_over { 0o037 } else { 0o077 } != 0
 }
 
 /// Held until dropped: the lock on `<path>.lock`. The lock file stays; removing it would let two writers in.
@@ -116,4 +123,24 @@ fn folder(path: &Path) -> &Path {
 /// Behind symbolic links, so that the file is replaced and not the link.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_may_be_its_groups_to_read_and_nothing_else_may() {
+        let (file, folder) = (Path::new("/run/credentials/a.service/key"), Path::new("/run/credentials/a.service"));
+        for (mode, credentials, expected) in [
+            (0o600, None, false),
+            (0o440, None, true),
+            (0o440, Some(folder), false),
+            (0o440, Some(Path::new("/run/credentials")), true),
+            (0o460, Some(folder), true),
+            (0o444, Some(folder), true),
+        ] {
+            assert_eq!(exposed(mode, file, credentials), expected, "{mode:o} {credentials:?}");
+        }
+    }
 }
