@@ -1,6 +1,7 @@
 //! What happened, in words that cannot hold a value: the access log's and the detector's only input.
 
 pub mod alert;
+mod trace;
 mod would;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 pub use alert::Alert;
+pub use trace::Trace;
 pub use would::{Becomes, Changed, Would};
 
 use crate::error::SqlState;
@@ -366,6 +368,8 @@ pub struct Event {
     pub code: Option<String>,
     /// Wall time from the statement's arrival to its end, microseconds.
     pub duration_us: u64,
+    /// The client's trace that the statement's comment names.
+    pub trace: Option<Trace>,
     /// The finding, for `Alert`.
     pub alert: Option<Alert>,
     /// What the proxy has to say (policy version, reason): never from client bytes.
@@ -391,6 +395,7 @@ impl Event {
             sqlstate: None,
             code: None,
             duration_us: 0,
+            trace: None,
             alert: None,
             note: None,
         }
@@ -436,6 +441,7 @@ impl Event {
         object.optional("sqlstate", self.sqlstate.as_ref());
         object.optional("code", self.code.as_ref());
         object.count("duration_us", self.duration_us);
+        object.optional("trace", self.trace.as_ref());
         object.optional("alert", self.alert.as_ref());
         object.optional("note", self.note.as_ref());
         object.0.push(b'}');
@@ -530,6 +536,8 @@ struct Flat {
     #[serde(default)]
     duration_us: u64,
     #[serde(default)]
+    trace: Option<Trace>,
+    #[serde(default)]
     alert: Option<Alert>,
     #[serde(default)]
     note: Option<String>,
@@ -555,6 +563,7 @@ impl From<Flat> for Event {
             sqlstate: flat.sqlstate,
             code: flat.code,
             duration_us: flat.duration_us,
+            trace: flat.trace,
             alert: flat.alert,
             note: flat.note,
         }
@@ -623,6 +632,7 @@ mod tests {
             sqlstate: Some("42501".to_owned()),
             code: Some("PV001".to_owned()),
             duration_us: 9,
+            trace: Trace::of_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             alert: Some(alert),
             note: Some("a \"note\"".to_owned()),
             ..Event::new(EventKind::Statement, -5)
@@ -638,7 +648,7 @@ mod tests {
     #[test]
     fn an_event_reads_back_whatever_it_leaves_out() {
         let full = full();
-        let leave_out: [fn(&mut Event); 16] = [
+        let leave_out: [fn(&mut Event); 17] = [
             |_| (),
             |e| e.connection = 0,
             |e| e.statement = 0,
@@ -651,6 +661,7 @@ mod tests {
             |e| e.digest = None,
             |e| (e.sqlstate, e.code) = (None, None),
             |e| e.duration_us = 0,
+            |e| e.trace = None,
             |e| e.alert = None,
             |e| e.note = None,
             |e| e.action = Some(Action { access: Access::Export, ..Action::none() }.into()),
@@ -684,6 +695,7 @@ mod tests {
             "sqlstate",
             "code",
             "duration_us",
+            "trace",
             "alert",
             "note",
         ];

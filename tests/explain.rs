@@ -100,7 +100,7 @@ fn each_role_is_told_what_it_gets_and_why() {
             "    because default_level internal (policy.toml:2), within clearance internal of [roles.analyst] \
              (policy.toml:14)",
             "  rows of public.people: only where born > '1950-01-01' (policy.toml:18)",
-            "  sent: select email, nick, note, born from \"pgveil_lens_analyst_public\".people",
+            "  sent: select email, nick, note, born, \"people\".\"id\" as \"pgveil_subject\" from \"pgveil_lens_analyst_public\".people",
         ],
     );
 

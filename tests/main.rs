@@ -62,4 +62,5 @@ mod typing;
 mod users_code;
 mod values;
 mod ways;
+mod who;
 mod who_saw;

@@ -362,6 +362,7 @@ impl Task {
 
     /// An alert is a record in the same chain, a line and a count.
     fn respond(&mut self, cause: &Event, alert: Alert) {
+        let trace = cause.trace.map(tracing::field::display);
         let (role, database) = cause.actor.as_ref().map_or(("", ""), |a| (a.role.as_str(), a.database.as_str()));
         tracing::warn!(
             target: "pgveil::alert",
@@ -370,6 +371,7 @@ impl Task {
             role,
             database,
             connection = cause.connection,
+            trace,
             observed = alert.observed,
             threshold = alert.threshold,
             window_s = alert.window_s,
@@ -380,6 +382,7 @@ impl Task {
         event.connection = cause.connection;
         event.statement = cause.statement;
         event.actor = cause.actor.clone();
+        event.trace = cause.trace;
         event.rules_version = cause.rules_version;
         event.alert = Some(alert);
         self.log.append(&event);

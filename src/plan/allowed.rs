@@ -33,7 +33,7 @@ pub(super) fn objection(request: &Request<'_>, tokens: &[Token]) -> Option<Refus
         format!("The policy says so: refuse = [\"{}\"] in [roles.{}].", found.word(), class.role),
     );
     let shape = Arc::new(shape(request.sql, &tokens[range]));
-    Some(Refused { refusal, touches: Arc::from([]), shape })
+    Some(Refused::new(refusal, Arc::from([]), shape))
 }
 
 /// Everything that the statement is.

@@ -59,7 +59,7 @@ pub(super) fn decide(request: &Request<'_>, limits: Limits) -> Decision {
 
 /// What is beyond a limit is not read.
 fn beyond(refusal: Refusal) -> Decision {
-    Decision::Refuse(Refused { refusal, touches: Arc::from([]), shape: Arc::new(Shape::unreadable()) })
+    Decision::Refuse(Refused::new(refusal, Arc::from([]), Arc::new(Shape::unreadable())))
 }
 
 /// Nothing protected is mentioned; but a relation that is not known yet may be a view of something protected.
@@ -344,7 +344,7 @@ impl<'a> Text<'a> {
             match self.statement(range.clone(), &mut touches) {
                 Ok(step) if self.restyled && styled(self.request.rules, &step) => {
                     let refusal = refuse::stale("the form of values may change");
-                    return Decision::Refuse(Refused { refusal, touches: touches.into(), shape: step.shape });
+                    return Decision::Refuse(Refused::new(refusal, touches.into(), step.shape));
                 }
                 Ok(step) => {
                     self.after(&step);
@@ -352,7 +352,7 @@ impl<'a> Text<'a> {
                 }
                 Err(refusal) => {
                     let shape = Arc::new(shape(sql, &self.tokens[range.clone()]));
-                    return Decision::Refuse(Refused { refusal, touches: touches.into(), shape });
+                    return Decision::Refuse(Refused::new(refusal, touches.into(), shape));
                 }
             }
         }

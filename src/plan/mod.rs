@@ -43,7 +43,7 @@ pub use observe::observed;
 pub use refuse::{copy as copy_refused, unknown_relation};
 
 use crate::error::Refusal;
-use crate::event::{Access, Action, Part, Would};
+use crate::event::{Access, Action, Part, Trace, Would};
 use crate::policy::rules::{ClassId, Rules, SealedColumn};
 use crate::sql::kind::Executed;
 use crate::sql::parse::{NESTING_MAX, TOKENS_MAX};
@@ -113,6 +113,15 @@ pub struct Refused {
     pub touches: Arc<[Touched]>,
     /// Fingerprint and text without literals.
     pub shape: Arc<Shape>,
+    /// The client's trace, where its comment names one; decisions are shared by texts, and do not.
+    pub trace: Option<Trace>,
+}
+
+impl Refused {
+    /// Without a trace.
+    pub fn new(refusal: Refusal, touches: Arc<[Touched]>, shape: Arc<Shape>) -> Self {
+        Self { refusal, touches, shape, trace: None }
+    }
 }
 
 /// What happens to one statement text.

@@ -11,6 +11,7 @@ use bytes::{BufMut, BytesMut};
 use crate::error::Refusal;
 use crate::event::Subject;
 use crate::plan::{Decision, Parameter, Plan, Request, Span, StepKind, SubjectFrom, Target};
+use crate::sql::comment;
 use crate::wire::message::{self, Bind, Parse, Reader};
 use crate::wire::types::Format;
 use crate::wire::{encode, frame};
@@ -88,6 +89,7 @@ impl Session {
         let statement = Arc::new(Prepared {
             sql: sql.into(),
             oids: parse.oids.clone().into(),
+            trace: comment::trace(sql),
             by_sql: false,
             rules_version: cx.rules.version,
             names: self.names,
@@ -124,6 +126,7 @@ impl Session {
             let prepared = Prepared {
                 sql: query.into(),
                 oids: Box::from([]),
+                trace: None,
                 by_sql: true,
                 rules_version: cx.rules.version,
                 names: self.names,
@@ -171,12 +174,12 @@ impl Session {
             Ok(false) => return Ok(Flow::Hold),
             Err(refusal) => {
                 let at = (bind.values > 0).then_some(0);
-                self.fail_bind(&bind, &statement.plan, Unbound { refusal, at }, cx);
+                self.fail_bind(&bind, &statement, Unbound { refusal, at }, cx);
                 return Ok(Flow::Next);
             }
         }
         if let Some(refusal) = self.name_objection_of_portal(bind.portal) {
-            self.refuse_bind(Some(&statement.plan), refusal, cx);
+            self.refuse_bind(Some(&statement), refusal, cx);
             return Ok(Flow::Next);
         }
         self.describe_first(&statement, bind.statement, cx);
@@ -200,7 +203,7 @@ impl Session {
             Err(unbound) => {
                 cx.to_server.truncate(mark);
                 cx.meters.seal_error();
-                self.fail_bind(&bind, &statement.plan, unbound, cx);
+                self.fail_bind(&bind, &statement, unbound, cx);
             }
         }
         Ok(Flow::Next)
@@ -357,6 +360,7 @@ impl Session {
         let mut running = self.next_running(portal.as_ref().map(|p| p.statement.newest(cx.rules.version)), cx);
         if let Some(portal) = portal {
             running.tally.named(portal.subjects.clone(), portal.key, cx);
+            running.trace = portal.statement.trace;
             for (_, name, prepared) in self.prepared_by_sql(&portal.statement.sql, &portal.statement.plan, cx) {
                 running.undo.push(self.statement_changed(name.as_bytes(), Some(prepared)));
             }

@@ -10,6 +10,7 @@ use bytes::{BufMut, BytesMut};
 use crate::error::{Code, Refusal};
 use crate::plan::{Decision, Moves, Plan, Refused, Request, Step, StepKind};
 use crate::policy::rules::{Copies, Rules};
+use crate::sql::comment;
 use crate::sql::kind::Executed;
 use crate::wire::{encode, frame, message};
 
@@ -313,11 +314,11 @@ impl Session {
         };
         let plan = match (decided, spliced) {
             (Decided::Refuse(refused), _) => {
-                self.refuse_query(refused, cx);
+                self.refuse_query(refused, sql, cx);
                 return Ok(Flow::Next);
             }
             (Decided::Go { plan, .. }, Some(Err(refusal))) => {
-                self.refuse_query(refused_step(Some(&plan), refusal), cx);
+                self.refuse_query(refused_step(Some(&plan), refusal), sql, cx);
                 return Ok(Flow::Next);
             }
             (Decided::Go { plan, .. }, spliced) => {
@@ -325,12 +326,13 @@ impl Session {
                     Ok(Some(wrapped)) => wrapped,
                     Ok(None) => return Ok(Flow::Hold),
                     Err(refusal) => {
-                        self.refuse_query(refused_step(Some(&plan), refusal), cx);
+                        self.refuse_query(refused_step(Some(&plan), refusal), sql, cx);
                         return Ok(Flow::Next);
                     }
                 };
                 let mut running = self.next_running(Some(plan.clone()), cx);
                 running.wrapped = wrapped;
+                running.trace = comment::trace(sql);
                 running.prepares = self.prepared_by_sql(sql, &plan, cx);
                 running.undo = self.unnamed_dropped();
                 let (people, key) = subjects_of_literals(sql, &plan, cx);
@@ -355,11 +357,12 @@ impl Session {
             }
             (Decided::Wait, _) => return Ok(Flow::Hold),
         };
-        self.refuse_query(refused_step(Some(&plan), too_long()), cx);
+        self.refuse_query(refused_step(Some(&plan), too_long()), sql, cx);
         Ok(Flow::Next)
     }
 
-    fn refuse_query(&mut self, refused: Box<Refused>, cx: &mut Context<'_>) {
+    fn refuse_query(&mut self, mut refused: Box<Refused>, sql: &str, cx: &mut Context<'_>) {
+        refused.trace = comment::trace(sql);
         let mut running = self.next_running(None, cx);
         running.refused = Some(refused);
         running.undo = self.unnamed_dropped();
@@ -410,7 +413,7 @@ impl Session {
             Some(refusal) => Decided::Refuse(refused_step(None, refusal)),
             None => self.decide(sql, &parse.oids, true, cx),
         };
-        let refused = match decided {
+        let mut refused = match decided {
             Decided::Wait => return Ok(Flow::Hold),
             Decided::Refuse(refused) => refused,
             Decided::Go { plan, protected } => {
@@ -425,6 +428,7 @@ impl Session {
                 }
             }
         };
+        refused.trace = comment::trace(sql);
         self.open_pipeline = true;
         // Under the client's own name: a Parse of the unnamed statement drops the one before, a named one does not.
         let undo = parse.name.is_empty().then(|| self.statement_changed(b"", None));

@@ -15,7 +15,7 @@ use crate::wire::frame::Overflow;
 use crate::wire::message::{Bind, Reader};
 use crate::wire::{encode, frame};
 
-use super::pending::{Failing, Pending};
+use super::pending::{Failing, Pending, Prepared};
 use super::record::refused_step;
 use super::{Context, Session};
 
@@ -35,7 +35,7 @@ impl From<Refusal> for Unbound {
 
 impl Session {
     /// Nothing of the Bind goes to the server, which misses a statement of a name that nobody has.
-    pub(super) fn refuse_bind(&mut self, plan: Option<&Plan>, refusal: Refusal, cx: &mut Context<'_>) {
+    pub(super) fn refuse_bind(&mut self, statement: Option<&Prepared>, refusal: Refusal, cx: &mut Context<'_>) {
         let mut random = [0; 16];
         cx.entropy.fill(&mut random);
         let mut body = vec![0];
@@ -44,27 +44,28 @@ impl Session {
         body.extend_from_slice(&[0; 7]);
         // Shorter than any limit.
         let _ = encode::raw(cx.to_server, b'B', &body);
-        self.bind_fails(plan, refusal, b"26000");
+        self.bind_fails(statement, refusal, b"26000");
     }
 
     /// The Bind fails where its number of values, or one of them, is wrong.
-    pub(super) fn fail_bind(&mut self, bind: &Bind<'_>, plan: &Plan, unbound: Unbound, cx: &mut Context<'_>) {
-        let Unbound { refusal, at } = unbound;
+    pub(super) fn fail_bind(&mut self, bind: &Bind<'_>, statement: &Prepared, unbound: Unbound, cx: &mut Context<'_>) {
+        let (Unbound { refusal, at }, plan) = (unbound, &*statement.plan);
         if at.is_some_and(|at| spoiled(bind, plan, at, cx.to_server).is_ok()) {
-            return self.bind_fails(Some(plan), refusal, b"22021");
+            return self.bind_fails(Some(statement), refusal, b"22021");
         }
         if plan.parameters.is_empty() && plan.hidden.is_empty() {
-            return self.refuse_bind(Some(plan), refusal, cx);
+            return self.refuse_bind(Some(statement), refusal, cx);
         }
         // No values for a statement that has parameters.
         let body = [bind.portal, b"\0", bind.statement, &[0; 7]].concat();
         // Shorter than what came in, which has at least as much.
         let _ = encode::raw(cx.to_server, b'B', &body);
-        self.bind_fails(Some(plan), refusal, b"08P01");
+        self.bind_fails(Some(statement), refusal, b"08P01");
     }
 
-    fn bind_fails(&mut self, plan: Option<&Plan>, refusal: Refusal, expected: &'static [u8; 5]) {
-        let refused = refused_step(plan, refusal);
+    fn bind_fails(&mut self, statement: Option<&Prepared>, refusal: Refusal, expected: &'static [u8; 5]) {
+        let mut refused = refused_step(statement.map(|statement| &*statement.plan), refusal);
+        refused.trace = statement.and_then(|statement| statement.trace);
         self.pending.push_back(Pending::Bind { undo: None, refused: Some(Failing { refused, expected }) });
         self.skipping = true;
     }

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use crate::clock::Now;
 use crate::detect::Rule;
 use crate::error::Refusal;
-use crate::event::Subject;
+use crate::event::{Subject, Trace};
 use crate::plan::{Parameter, Plan, Refused, Step, Target};
 
 use super::fields::Fields;
@@ -26,6 +26,8 @@ pub(super) struct Prepared {
     pub sql: Box<str>,
     /// Declared parameter types.
     pub oids: Box<[u32]>,
+    /// The trace that the text's comment names.
+    pub trace: Option<Trace>,
     /// Made by SQL PREPARE, so that nobody has described it yet.
     pub by_sql: bool,
     /// Decided under.
@@ -251,6 +253,8 @@ pub(super) struct Running {
     pub started: Now,
     /// Its number in this connection.
     pub number: u64,
+    /// The trace that its comment names.
+    pub trace: Option<Trace>,
     /// What it has done so far.
     pub tally: Tally,
     /// Under `mode = "observe"`: the server said something of it that would have been redacted.
@@ -278,6 +282,7 @@ impl Running {
             withheld: None,
             started,
             number,
+            trace: None,
             tally: Tally::default(),
             redacts: false,
             prepares: Vec::new(),

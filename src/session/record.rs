@@ -180,14 +180,20 @@ impl Session {
         event
     }
 
+    /// About a step of what is running, and its result.
+    fn running_event(&self, kind: EventKind, running: &Running, step: Option<&Step>, cx: &Context<'_>) -> Event {
+        let mut event = self.step_event(kind, step, running.fields.as_deref(), running.number, cx);
+        event.trace = running.trace;
+        event
+    }
+
     /// An intent in front of what is appended to `side` from here on.
     pub(super) fn intend(&self, running: &mut Running, side: Side, cx: &mut Context<'_>) {
         if running.has_intent() || !self.settings.intent {
             return;
         }
         running.tally.intent = true;
-        let event =
-            self.step_event(EventKind::Intent, running.current(), running.fields.as_deref(), running.number, cx);
+        let event = self.running_event(EventKind::Intent, running, running.current(), cx);
         let from = match side {
             Side::Client => cx.to_client.len(),
             Side::Server => cx.to_server.len(),
@@ -221,7 +227,7 @@ impl Session {
         let would = would || limited.is_some();
         let canaries = running.tally.canaries.rows(running.tally.rows.max(rows));
         if touches_protected || denied || noted || would || canaries > 0 || self.settings.log_all {
-            let mut event = self.step_event(EventKind::Statement, step, fields, running.number, cx);
+            let mut event = self.running_event(EventKind::Statement, running, step, cx);
             if running.redacts {
                 event.action = Some(redacted(event.action()).into());
             }
@@ -274,6 +280,7 @@ impl Session {
     fn not_run(&self, running: &Running, step: usize, sqlstate: [u8; 5], cx: &mut Context<'_>) {
         let step = running.plan.as_ref().and_then(|plan| plan.steps.get(step));
         let mut event = self.step_event(EventKind::Statement, step, None, running.number, cx);
+        event.trace = running.trace;
         event.sqlstate = Some(SqlState(sqlstate).as_str().to_owned());
         event.duration_us = cx.clock.now().since_us(running.started);
         cx.effects.push(Effect::Event(Box::new(event)));
@@ -301,6 +308,7 @@ impl Session {
         event.action = Some(action.into());
         event.sqlstate = Some(refused.refusal.sqlstate.as_str().to_owned());
         event.code = Some(refused.refusal.code.as_str().to_owned());
+        event.trace = refused.trace;
         if let Some(running) = running {
             event.statement = running.number;
             event.duration_us = cx.clock.now().since_us(running.started);
@@ -313,8 +321,7 @@ impl Session {
     /// A cell did not open.
     pub(super) fn tampered(&mut self, running: &Running, refusal: Option<&Refusal>, cx: &mut Context<'_>) {
         cx.meters.open_error();
-        let mut event =
-            self.step_event(EventKind::Tamper, running.current(), running.fields.as_deref(), running.number, cx);
+        let mut event = self.running_event(EventKind::Tamper, running, running.current(), cx);
         if let Some(refusal) = refusal {
             event.sqlstate = Some(refusal.sqlstate.as_str().to_owned());
             event.code = Some(refusal.code.as_str().to_owned());
@@ -343,5 +350,5 @@ pub(super) fn refused_step(plan: Option<&Plan>, refusal: Refusal) -> Box<Refused
         |s| s.shape.clone(),
     );
     let touches = step.map_or_else(|| Arc::from([]), |s| s.touches.clone());
-    Box::new(Refused { refusal, touches, shape })
+    Box::new(Refused::new(refusal, touches, shape))
 }

@@ -2,6 +2,8 @@
 //!
 //! In: SQL text. Out: keys and values, decoded. Never: a decision; whoever writes the text writes the tags.
 
+use crate::event::Trace;
+
 /// Longest comment that is read, in bytes.
 const BYTES_MAX: usize = 4_096;
 
@@ -15,6 +17,14 @@ pub fn tags(sql: &str) -> Vec<(String, String)> {
     let first = || text.strip_prefix("/*").and_then(|text| Some(&text[..text.find("*/")?]));
     let found = last.map(read).unwrap_or_default();
     if found.is_empty() { first().map(read).unwrap_or_default() } else { found }
+}
+
+/// The trace that the tag `traceparent` names. Whoever writes the text writes the tag, so only its exact form counts.
+pub fn trace(sql: &str) -> Option<Trace> {
+    if !sql.contains("*/") {
+        return None;
+    }
+    tags(sql).iter().find(|(key, _)| key == "traceparent").and_then(|(_, value)| Trace::of_traceparent(value))
 }
 
 fn read(comment: &str) -> Vec<(String, String)> {
@@ -71,6 +81,17 @@ mod tests {
 
     fn shown(sql: &str) -> String {
         tags(sql).iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_trace_is_read_of_its_tag_only() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let shown = |sql: &str| trace(sql).map(|trace| trace.to_string());
+        let id = Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned());
+        assert_eq!(shown(&format!("select 1 /*db='x',traceparent='{parent}'*/")), id);
+        assert_eq!(shown(&format!("select 1 /*tracestate='{parent}'*/")), None);
+        assert_eq!(shown(&format!("select 1 /*traceparent='{parent}x'*/")), None);
+        assert_eq!(shown("select 1"), None);
     }
 
     #[test]
