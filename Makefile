@@ -13,6 +13,8 @@
 # make filters  10,000 random queries through a lens, and on tables where the hidden is physically absent; QUERIES=n SEED=n
 # make properties  10,000 random values of every type through pgveil and an unsealed twin, byte by byte; VALUES=n
 # make edits  10,000 random single edits of an access log, each found where it was made; EDITS=n
+# make detect  the detector on generated months of a hospital with injected attacks, beside two baselines; SEEDS=n months,
+#             CLINICIANS=n of each, CHECK=1 fails on a missed bar; SQL=1 a sample as real SQL through pgveil, SEED=n
 # make gigabyte  the longest message PostgreSQL takes, about something sealed, in every form; needs 16 GiB of memory; MIB=n
 # make simulations  simulated networks, hosts, disks and clients that fail, SEEDS=n of them or the one of SEED=n
 CARGO ?= cargo
@@ -20,7 +22,7 @@ SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench who conformance clients fuzz oracle scripts filters properties edits gigabyte simulations
+.PHONY: demo test lint fmt bench who conformance clients fuzz oracle scripts filters properties edits detect gigabyte simulations
 
 demo:
 	@.ci/needs demo
@@ -82,6 +84,15 @@ properties:
 
 edits:
 	@PGVEIL_TEST_EDITS=$(or $(EDITS),10000) $(CARGO) test --locked --lib audit::tests::signed::any_single_edit
+
+detect:
+ifdef SQL
+	@.ci/needs demo
+	@PGVEIL_TEST_SEED=$(or $(SEED),0) $(CARGO) test --locked --test main -- --nocapture detect_sql::
+else
+	@$(CARGO) bench --locked --quiet --bench detect -- --seeds $(or $(SEEDS),3) \
+	    $(if $(CLINICIANS),--clinicians $(CLINICIANS)) $(if $(CHECK),--check)
+endif
 
 gigabyte:
 	@.ci/needs demo

@@ -15,6 +15,8 @@ mod copy_formats;
 mod copy_rows;
 mod crash;
 mod definitions;
+mod detect;
+mod detect_sql;
 mod docker;
 mod doctor;
 mod drift;
