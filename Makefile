@@ -15,6 +15,7 @@
 # make edits  10,000 random single edits of an access log, each found where it was made; EDITS=n
 # make detect  the detector on generated months of a hospital with injected attacks, beside two baselines; SEEDS=n months,
 #             CLINICIANS=n of each, CHECK=1 fails on a missed bar; SQL=1 a sample as real SQL through pgveil, SEED=n
+# make windows  1,000,000 random predicates of the detector's windows against counting everything; PREDICATES=n SEED=n
 # make gigabyte  the longest message PostgreSQL takes, about something sealed, in every form; needs 16 GiB of memory; MIB=n
 # make simulations  simulated networks, hosts, disks and clients that fail, SEEDS=n of them or the one of SEED=n
 CARGO ?= cargo
@@ -22,7 +23,7 @@ SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench who conformance clients fuzz oracle scripts filters properties edits detect gigabyte simulations
+.PHONY: demo test lint fmt bench who conformance clients fuzz oracle scripts filters properties edits detect windows gigabyte simulations
 
 demo:
 	@.ci/needs demo
@@ -93,6 +94,10 @@ else
 	@$(CARGO) bench --locked --quiet --bench detect -- --seeds $(or $(SEEDS),3) \
 	    $(if $(CLINICIANS),--clinicians $(CLINICIANS)) $(if $(CHECK),--check)
 endif
+
+windows:
+	@PGVEIL_TEST_PREDICATES=$(or $(PREDICATES),1000000) PGVEIL_TEST_SEED=$(or $(SEED),1) \
+	    $(CARGO) test --locked --lib detect::window::tests::random_predicates -- --nocapture
 
 gigabyte:
 	@.ci/needs demo

@@ -26,7 +26,7 @@ use pgveil::wire::copy::{Layout, Splitter};
 use pgveil::wire::types::{Format, Kind, SqlType, Style};
 use pgveil::wire::value;
 
-criterion_group!(rooms, hardware, crypto, values, sql, watch, planning);
+criterion_group!(rooms, hardware, crypto, values, sql, watch, watch_many, planning);
 criterion_main!(rooms);
 
 /// Which instructions the ciphers' run-time detection finds.
@@ -227,6 +227,30 @@ fn watch(c: &mut Criterion) {
         b.iter(|| {
             now.mono_ns += 1_000_000;
             detector.observe(black_box(&event), now, &thresholds, &mut alerts);
+            alerts.clear();
+        });
+    });
+}
+
+/// An event of one of two hundred thousand actors, each with windows and a baseline: as when a fifth of a million works.
+fn watch_many(c: &mut Criterion) {
+    let thresholds = Thresholds { actors_max: Some(1_000_000), ..Thresholds::default() };
+    let (mut detector, mut alerts) = (Detector::new(1_000_000), Vec::new());
+    let events: Vec<Event> = (0..200_000)
+        .map(|n| {
+            let mut event = statement();
+            let actor = event.actor.as_deref().cloned();
+            event.actor = actor.map(|actor| Actor { role: format!("clinician{n}"), ..actor }.into());
+            event
+        })
+        .collect();
+    let (mut now, mut next) = (Now { mono_ns: 0, unix_us: 0 }, 0);
+    c.bench_function("detect_observe_200k", |b| {
+        b.iter(|| {
+            // Not one after the other in memory.
+            next = (next + 77_777) % events.len();
+            now.mono_ns += 10_000;
+            detector.observe(black_box(&events[next]), now, &thresholds, &mut alerts);
             alerts.clear();
         });
     });

@@ -217,8 +217,8 @@ async fn a_failed_fsync_gives_the_segment_up_and_repeats_its_records_in_another(
 async fn a_bulk_read_is_an_alert_in_the_same_chain_once() {
     let disk = FakeDisk::default();
     let (desk, thread) = desk(&disk, |_| {});
-    for n in 0..3 {
-        desk.event(read(101, n)).await.unwrap();
+    for (n, rows) in [101, 50, 40].into_iter().enumerate() {
+        desk.event(read(rows, n as u64)).await.unwrap();
     }
     assert!(thread.stop(PATIENCE).await);
     let events = written(&disk);

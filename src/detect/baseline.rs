@@ -154,7 +154,7 @@ impl Baseline {
         &mut self,
         at_us: i64,
         records: u64,
-        people: impl Iterator<Item = u128>,
+        people: impl Iterator<Item = u64>,
         peers: &mut Peers,
         z: u64,
     ) -> Option<Unusual> {
@@ -162,7 +162,7 @@ impl Baseline {
         self.records = self.records.saturating_add(records);
         for person in people {
             // 32 bits tell a few hundred people apart.
-            let person = (person >> 96) as u32 ^ person as u32;
+            let person = (person >> 32) as u32 ^ person as u32;
             if self.people.len() < PEOPLE_MAX && !self.people.contains(&person) {
                 self.people.push(person);
             }
@@ -261,7 +261,7 @@ mod tests {
             for hour in 8..17 {
                 for (n, baseline) in all.iter_mut().enumerate() {
                     let records = 8 + (day * 7 + hour * 3 + n as i64 * 5).unsigned_abs() % 5;
-                    let seen = baseline.add(at(day, hour), records, (0u32..4).map(u128::from), &mut peers, 6);
+                    let seen = baseline.add(at(day, hour), records, (0u32..4).map(u64::from), &mut peers, 6);
                     assert_eq!(seen, None);
                 }
             }
@@ -303,8 +303,8 @@ mod tests {
     #[test]
     fn different_people_count_by_themselves() {
         let (mut all, mut peers) = office(5);
-        assert_eq!(all[1].add(at(28, 10), 40, (0u32..15).map(u128::from), &mut peers, 6), None);
-        let found = all[1].add(at(28, 10), 5, (15u32..40).map(u128::from), &mut peers, 6).unwrap();
+        assert_eq!(all[1].add(at(28, 10), 40, (0u32..15).map(u64::from), &mut peers, 6), None);
+        let found = all[1].add(at(28, 10), 5, (15u32..40).map(u64::from), &mut peers, 6).unwrap();
         assert_eq!((found.observed, found.what), (40, "different people"));
     }
 
@@ -331,7 +331,7 @@ mod tests {
     fn memory_is_bounded() {
         let (mut one, mut peers) = (Baseline::default(), Peers::default());
         for hour in 0..2_000 {
-            one.add(at(0, hour), 70_000, (0u32..1_000).map(|n| u128::from(n) << 96), &mut peers, 6);
+            one.add(at(0, hour), 70_000, (0u32..1_000).map(|n| u64::from(n) << 32), &mut peers, 6);
         }
         assert!(one.heap() <= 4 * 256 + 4 * 64 + 168 + size_of::<Bounds>(), "{}", one.heap());
         assert_eq!((one.own.all.len(), peers.0.all.len(), one.people.len()), (OWN_MAX, PEERS_MAX, PEOPLE_MAX));

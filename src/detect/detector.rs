@@ -1,6 +1,7 @@
 //! The state per actor, and the rules over it.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,13 +10,17 @@ use super::gate::stopped_by;
 use super::hours::Calendar;
 use super::novel::Novel;
 use super::rule::{Level, Rule};
-use super::window::{Recent, Ring, Time};
+use super::state::{Found, Raised, State, failure, identity, of_role, seconds, span};
+use super::window::{Ring, Time};
 use super::{Action, Hours, Setting, Thresholds};
 use crate::clock::Now;
-use crate::event::{Access, Actor, Alert, Event, EventKind, Shown, Subject};
+use crate::event::{Access, Actor, Alert, Event, EventKind, Shown};
 
-/// Actors with windows at the same time; past this the most idle one is dropped and counted.
-pub const ACTORS_MAX: usize = 10_000;
+/// Actors with windows at the same time, unless the policy says otherwise; past this the most idle are dropped and counted.
+pub const ACTORS_MAX: usize = 100_000;
+
+/// Login sources with windows at the same time.
+const DOORS_MAX: usize = 10_000;
 
 /// Peer groups.
 const GROUPS_MAX: usize = 1_000;
@@ -25,39 +30,6 @@ const CALENDARS_MAX: usize = 1_000;
 
 /// Idle actors are looked for this often.
 const SWEEP: Time = 60_000_000;
-
-/// When each rule last spoke, and how loudly. Most actors never give cause.
-#[derive(Clone, Debug, Default)]
-struct Raised(Option<Box<Spoken>>);
-
-type Spoken = [Option<(Time, Level)>; Rule::ALL.len()];
-
-impl Raised {
-    /// Whether to speak now: not within the cooldown, unless it got worse.
-    fn speak(&mut self, rule: Rule, level: Level, now: Time, cooldown: Time) -> bool {
-        let last = self.0.as_ref().and_then(|spoken| spoken[rule as usize]);
-        if last.is_some_and(|(at, before)| now - at < cooldown && level <= before) {
-            return false;
-        }
-        self.spoke(rule, level, now);
-        true
-    }
-
-    fn spoke(&mut self, rule: Rule, level: Level, at: Time) {
-        self.0.get_or_insert_default()[rule as usize] = Some((at, level));
-    }
-}
-
-/// What is kept of one role that has a session.
-#[derive(Clone, Debug, Default)]
-struct State {
-    bulk: Ring,
-    export: Ring,
-    failures: Ring,
-    subjects: Recent,
-    raised: Raised,
-    seen: Time,
-}
 
 /// Who knocks: a claimed role or an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,13 +52,15 @@ type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 /// The detector. One per proxy; pure.
 #[derive(Debug)]
 pub struct Detector {
-    actors: Map<String, State>,
+    /// By the hash of the role's name, under a seed that nobody knows: two of a million share one with a chance of 2⁻²⁵.
+    actors: Map<u64, Box<State>>,
+    names: foldhash::quality::RandomState,
     doors: Map<Knock, Door>,
     actors_max: usize,
     latest: Time,
     swept: Time,
     novel: Novel,
-    baselines: Map<String, Box<Baseline>>,
+    baselines: Map<u64, Box<Baseline>>,
     peers: Map<Arc<str>, Peers>,
     calendars: Vec<(Arc<Hours>, Option<Calendar>)>,
     evicted: u64,
@@ -110,6 +84,7 @@ impl Detector {
     pub fn new(actors_max: usize) -> Self {
         Self {
             actors: Map::default(),
+            names: foldhash::quality::RandomState::default(),
             doors: Map::default(),
             actors_max: actors_max.max(1),
             latest: Time::MIN / 2,
@@ -166,6 +141,17 @@ impl Detector {
         self.novel.knows_policy()
     }
 
+    /// Bytes that actors, baselines and their maps take, with what an allocator adds to each.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        const ALLOCATED: usize = 16;
+        let map = |capacity: usize, entry: usize| (capacity * 8 / 7).next_power_of_two() * (entry + 1);
+        let actors = self.actors.values().map(|state| size_of::<State>() + state.heap() + 3 * ALLOCATED);
+        let baselines = self.baselines.values().map(|known| size_of::<Baseline>() + known.heap() + 3 * ALLOCATED);
+        let maps = map(self.actors.capacity(), 16) + map(self.baselines.capacity(), 16);
+        maps + actors.sum::<usize>() + baselines.sum::<usize>()
+    }
+
     /// Sizes, and what was dropped or could not be judged since the last call.
     pub fn counts(&mut self) -> Counts {
         Counts {
@@ -178,6 +164,7 @@ impl Detector {
     fn observe_at(&mut self, event: &Event, at: Time, thresholds: &Thresholds, out: &mut Vec<Alert>) {
         let now = at.max(self.latest);
         self.latest = now;
+        self.actors_max = thresholds.actors_max.unwrap_or(self.actors_max);
         self.novel.began(now);
         let Some(actor) = event.actor.as_deref() else { return self.of_nobody(event, thresholds, out) };
         if now - self.swept >= SWEEP {
@@ -208,7 +195,7 @@ impl Detector {
             EventKind::Bypass => {
                 if let Some(setting) = thresholds.watching(Rule::Bypass, &actor.role) {
                     let message = || bypasses(actor);
-                    let raised = &mut self.actor(&actor.role, now, thresholds).raised;
+                    let raised = &mut self.actor(&actor.role, now, thresholds).rare().raised;
                     Found::of(Rule::Bypass, setting, 1).say(raised, now, thresholds, message, out);
                 }
             }
@@ -216,7 +203,7 @@ impl Detector {
                 self.failed(actor, now, thresholds, out);
                 if let Some(setting) = thresholds.watching(Rule::Tamper, &actor.role) {
                     let message = || format!("a sealed cell did not open for {:?}", actor.role);
-                    let raised = &mut self.actor(&actor.role, now, thresholds).raised;
+                    let raised = &mut self.actor(&actor.role, now, thresholds).rare().raised;
                     Found::of(Rule::Tamper, setting, 1).say(raised, now, thresholds, message, out);
                 }
             }
@@ -249,12 +236,18 @@ impl Detector {
         {
             let message = || format!("{role:?} touched a canary: {} rows", event.canaries);
             let found = Found::of(Rule::Canary, setting, event.canaries);
-            found.say(&mut self.actor(role, now, t).raised, now, t, message, out);
+            found.say(&mut self.actor(role, now, t).rare().raised, now, t, message, out);
         }
         let walked = u64::from(event.walk);
         if let Some(setting) = t.watching(Rule::Sequence, role).filter(|setting| walked >= setting.threshold.max(1)) {
             let message = || format!("{role:?} read {walked} rows one by one, by keys in equal steps");
-            Found::of(Rule::Sequence, setting, walked).say(&mut self.actor(role, now, t).raised, now, t, message, out);
+            Found::of(Rule::Sequence, setting, walked).say(
+                &mut self.actor(role, now, t).rare().raised,
+                now,
+                t,
+                message,
+                out,
+            );
         }
         if let Some(setting) = t.watching(Rule::FirstTime, role) {
             self.first_time(event, actor, setting, now, out);
@@ -313,14 +306,14 @@ impl Detector {
             let level = if clear { Level::CLEAR } else { Level::default() };
             let message = || format!("{role:?} accessed data outside business hours");
             let found = Found { level, ..Found::of(Rule::AfterHours, setting, event.rows) };
-            found.say(&mut state.raised, now, t, message, out);
+            found.say(&mut state.rare().raised, now, t, message, out);
         }
     }
 
     /// The gate keeps what is counted at the threshold; that somebody wanted more is what there is to say.
     fn stopped(&mut self, rule: Rule, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
         let Some(setting) = t.watching(rule, &actor.role) else { return };
-        let raised = &mut self.actor(&actor.role, now, t).raised;
+        let raised = &mut self.actor(&actor.role, now, t).rare().raised;
         let message = || {
             let what = if rule == Rule::Subjects { "different people" } else { "records" };
             format!("{:?} was stopped at {} {what} in {}", actor.role, setting.threshold, span(setting.window_s))
@@ -331,32 +324,33 @@ impl Detector {
     /// What was released, against what the role and its peers do in an hour.
     fn unusual(&mut self, event: &Event, role: &str, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
         let Some(setting) = t.watching(Rule::Unusual, role) else { return };
-        if !self.baselines.contains_key(role) && self.baselines.len() >= self.actors_max {
+        let id = self.id(role);
+        if self.baselines.len() >= self.actors_max && !self.baselines.contains_key(&id) {
             evict(&mut self.baselines, self.actors_max, |baseline| baseline.seen);
         }
-        let group = t.peers.get(role).cloned().unwrap_or_else(|| Arc::from(""));
-        if self.peers.len() >= GROUPS_MAX && !self.peers.contains_key(&group) {
-            self.peers.clear();
+        let group = t.peers.get(role).map_or("", |group| group);
+        if !self.peers.contains_key(group) {
+            if self.peers.len() >= GROUPS_MAX {
+                self.peers.clear();
+            }
+            self.peers.insert(group.into(), Peers::default());
         }
-        let peers = self.peers.entry(group).or_default();
-        let baseline = match self.baselines.get_mut(role) {
-            Some(known) => known,
-            None => self.baselines.entry(role.to_owned()).or_default(),
-        };
+        let Some(peers) = self.peers.get_mut(group) else { return };
+        let baseline = self.baselines.entry(id).or_default();
         baseline.seen = now;
         let people = event.subjects.known.iter().map(identity);
         if let Some(found) = baseline.add(event.at_us, event.rows, people, peers, setting.threshold) {
             let level = Level::of(found.observed, found.limit);
             let found_of = Found { level, threshold: found.limit, ..Found::of(Rule::Unusual, setting, found.observed) };
-            let raised = &mut self.actor(role, now, t).raised;
+            let raised = &mut self.actor(role, now, t).rare().raised;
             found_of.say(raised, now, t, || found.message(role), out);
         }
     }
 
     fn failed(&mut self, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
         let Some(setting) = t.watching(Rule::Failures, &actor.role) else { return };
-        let state = self.actor(&actor.role, now, t);
-        failure(&mut state.failures, &mut state.raised, now, t, setting, &of_role(actor), out);
+        let rare = self.actor(&actor.role, now, t).rare();
+        failure(&mut rare.failures, &mut rare.raised, now, t, setting, &of_role(actor), out);
     }
 
     /// Whoever fails to log in is not the role: nothing follows but the alert, or anybody could lock others out.
@@ -372,7 +366,7 @@ impl Detector {
             }
         }
         if let Some(setting) = t.watching(Rule::Failures, &actor.role) {
-            if self.actors.contains_key(&actor.role) {
+            if self.actors.contains_key(&self.id(&actor.role)) {
                 self.failed(actor, now, t, out);
             } else {
                 let door = self.door(Knock::Role(actor.role.clone()), now, t);
@@ -404,24 +398,30 @@ impl Detector {
 
     /// The role's state; its failed logins move in with the first thing it does inside.
     fn actor(&mut self, role: &str, now: Time, t: &Thresholds) -> &mut State {
-        if !self.actors.contains_key(role) {
+        let id = self.id(role);
+        if !self.actors.contains_key(&id) {
             if self.actors.len() >= self.actors_max {
                 self.sweep(now, t);
                 self.evicted += evict(&mut self.actors, self.actors_max, |state| state.seen);
             }
-            let door = self.doors.remove(&Knock::Role(role.to_owned())).unwrap_or_default();
-            let state = State { failures: door.failures, raised: door.raised, ..State::default() };
-            self.actors.insert(role.to_owned(), state);
+            let door = self.doors.remove(&Knock::Role(role.to_owned()));
+            let state = door.map_or_else(State::default, |door| State::after(door.failures, door.raised));
+            self.actors.insert(id, Box::new(state));
         }
-        let state = self.actors.entry(role.to_owned()).or_default();
+        let state = self.actors.entry(id).or_default();
         state.seen = now;
         state
     }
 
+    fn id(&self, role: &str) -> u64 {
+        self.names.hash_one(role)
+    }
+
     fn door(&mut self, knock: Knock, now: Time, t: &Thresholds) -> &mut Door {
-        if self.doors.len() >= self.actors_max && !self.doors.contains_key(&knock) {
+        let most = self.actors_max.min(DOORS_MAX);
+        if self.doors.len() >= most && !self.doors.contains_key(&knock) {
             self.sweep(now, t);
-            self.evicted += evict(&mut self.doors, self.actors_max, |door| door.seen);
+            self.evicted += evict(&mut self.doors, most, |door| door.seen);
         }
         let door = self.doors.entry(knock).or_default();
         door.seen = now;
@@ -432,7 +432,7 @@ impl Detector {
     fn restore(&mut self, knock: &Knock, rule: Rule, level: Level, at: Time, t: &Thresholds) {
         self.latest = at;
         let raised = match knock {
-            Knock::Role(role) if self.actors.contains_key(role) => &mut self.actor(role, at, t).raised,
+            Knock::Role(role) if self.actors.contains_key(&self.id(role)) => &mut self.actor(role, at, t).rare().raised,
             _ => &mut self.door(knock.clone(), at, t).raised,
         };
         raised.spoke(rule, level, at);
@@ -466,109 +466,6 @@ fn evict<K, V>(map: &mut Map<K, V>, max: usize, seen: impl Fn(&V) -> Time) -> u6
     (before - map.len()) as u64
 }
 
-impl State {
-    /// `bulk` and `subjects`: protected rows were released.
-    fn many(&mut self, event: &Event, role: &str, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
-        if let Some(setting) = t.watching(Rule::Bulk, role) {
-            self.bulk.add(now, event.rows, seconds(setting.window_s), Level::keep(setting.threshold));
-            let observed = self.bulk.total();
-            if observed > setting.threshold {
-                let message = || format!("{role:?} accessed at least {observed} records in {}", span(setting.window_s));
-                Found::of(Rule::Bulk, setting, observed).say(&mut self.raised, now, t, message, out);
-            }
-        }
-        let Some(setting) = t.watching(Rule::Subjects, role) else { return };
-        let window = seconds(setting.window_s);
-        let keep = usize::try_from(Level::keep(setting.threshold)).unwrap_or(usize::MAX);
-        for subject in &event.subjects.known {
-            self.subjects.see(now, identity(subject), window, keep);
-        }
-        self.subjects.expire(now, window);
-        // `more` are different from the named ones of this event, which alone are `Subjects::MAX` then.
-        let observed = self.subjects.count() + event.subjects.more;
-        if observed > setting.threshold && !event.subjects.known.is_empty() {
-            let message = || {
-                let for_time = span(setting.window_s);
-                format!("{role:?} accessed data of at least {observed} different people in {for_time}")
-            };
-            Found::of(Rule::Subjects, setting, observed).say(&mut self.raised, now, t, message, out);
-        }
-    }
-
-    fn exported(&mut self, rows: u64, role: &str, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
-        let Some(setting) = t.watching(Rule::Export, role) else { return };
-        self.export.add(now, rows, seconds(setting.window_s), Level::keep(setting.threshold));
-        let observed = self.export.total();
-        if observed > setting.threshold {
-            let message = || format!("Large data export: at least {observed} records by {role:?}");
-            Found::of(Rule::Export, setting, observed).say(&mut self.raised, now, t, message, out);
-        }
-    }
-}
-
-fn of_role(actor: &Actor) -> impl Fn(u64, &str) -> String {
-    move |n, span| format!("{:?} failed at least {n} times in {span}", actor.role)
-}
-
-fn failure(
-    ring: &mut Ring,
-    raised: &mut Raised,
-    now: Time,
-    t: &Thresholds,
-    setting: &Setting,
-    message: &dyn Fn(u64, &str) -> String,
-    out: &mut Vec<Alert>,
-) {
-    ring.add(now, 1, seconds(setting.window_s), Level::keep(setting.threshold));
-    let observed = ring.total();
-    if observed > setting.threshold {
-        let message = || message(observed, &span(setting.window_s));
-        Found::of(Rule::Failures, setting, observed).say(raised, now, t, message, out);
-    }
-}
-
-/// A rule that is broken.
-struct Found<'t> {
-    rule: Rule,
-    setting: &'t Setting,
-    observed: u64,
-    threshold: u64,
-    level: Level,
-}
-
-impl<'t> Found<'t> {
-    fn of(rule: Rule, setting: &'t Setting, observed: u64) -> Self {
-        let level = if rule.counts() { Level::of(observed, setting.threshold) } else { Level::default() };
-        Self { rule, setting, observed, threshold: setting.threshold, level }
-    }
-
-    fn alert(self, message: String) -> Alert {
-        Alert {
-            rule: self.rule.as_str().to_owned(),
-            severity: self.level.severity(self.setting.severity).as_str().to_owned(),
-            observed: self.observed,
-            threshold: self.threshold,
-            window_s: self.setting.window_s,
-            address: None,
-            action: self.setting.action,
-            message,
-        }
-    }
-
-    fn say(
-        self,
-        raised: &mut Raised,
-        now: Time,
-        t: &Thresholds,
-        message: impl FnOnce() -> String,
-        out: &mut Vec<Alert>,
-    ) {
-        if raised.speak(self.rule, self.level, now, seconds(t.cooldown_s)) {
-            out.push(self.alert(message()));
-        }
-    }
-}
-
 fn logged_alert(event: &Event, t: &Thresholds) -> Option<(Knock, Rule, Level)> {
     let alert = event.alert.as_ref().filter(|_| event.kind == EventKind::Alert)?;
     let rule = Rule::named(&alert.rule)?;
@@ -596,26 +493,6 @@ fn is_failure(sqlstate: &str) -> bool {
     sqlstate.starts_with("28") || sqlstate == "42501"
 }
 
-/// The pseudonym's 128 bits with the kind folded in; two kinds never share a pseudonym but by chance (2⁻¹²⁸).
-pub(super) fn identity(subject: &Subject) -> u128 {
-    let kind = subject.kind.bytes().fold(0u128, |hash, byte| hash.rotate_left(9) ^ u128::from(byte));
-    subject.pseudonym.0 ^ kind
-}
-
 pub(super) fn mono_us(now: Now) -> Time {
     Time::try_from(now.mono_ns / 1_000).unwrap_or(Time::MAX)
-}
-
-/// Seconds as microseconds, at most a thousand years so that sums cannot overflow.
-pub(super) fn seconds(s: u64) -> Time {
-    Time::try_from(s.min(31_556_952_000)).unwrap_or(0) * 1_000_000
-}
-
-fn span(s: u64) -> String {
-    let (count, unit) = match s {
-        3_600.. if s.is_multiple_of(3_600) => (s / 3_600, "hour"),
-        60.. if s.is_multiple_of(60) => (s / 60, "minute"),
-        _ => (s, "second"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }

@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::detector::{identity, mono_us, seconds};
+use super::detector::mono_us;
 use super::rule::Rule;
+use super::state::{identity, seconds};
 use super::window::{Recent, Ring, Time};
 use super::{Action, Thresholds};
 use crate::clock::Now;
@@ -115,7 +116,7 @@ struct Windows {
     export: Ring,
     people: Recent,
     /// People of whom only the number is known; a pseudonym is none of theirs but by chance (2⁻¹²⁸).
-    unnamed: u128,
+    unnamed: u64,
     pace: Option<Pace>,
     latest: Time,
     /// Nothing of it matters any more.
@@ -254,7 +255,7 @@ impl Windows {
         }
     }
 
-    fn see(&mut self, now: Time, who: u128, limit: Limit) {
+    fn see(&mut self, now: Time, who: u64, limit: Limit) {
         self.people.see(now, who, seconds(limit.window_s), usize::try_from(limit.most).unwrap_or(usize::MAX));
         self.last(now, limit);
     }

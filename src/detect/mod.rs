@@ -16,6 +16,7 @@ mod novel;
 mod replay;
 mod rule;
 mod setting;
+mod state;
 mod window;
 
 #[cfg(test)]

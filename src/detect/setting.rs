@@ -65,6 +65,8 @@ pub struct Thresholds {
     pub canaries: Canaries,
     /// Client addresses that are connected past this proxy and are known: other proxies, poolers.
     pub bypass_addresses: Vec<IpAddr>,
+    /// Actors with windows at the same time; `None`: [`super::ACTORS_MAX`].
+    pub actors_max: Option<usize>,
     /// Roles no rule looks at.
     pub exempt: Vec<String>,
     /// The same alert for the same actor is raised again only after this many seconds, or when it got much worse.
@@ -81,6 +83,7 @@ impl Default for Thresholds {
             break_glass: Vec::new(),
             canaries: Canaries::default(),
             bypass_addresses: Vec::new(),
+            actors_max: None,
             exempt: Vec::new(),
             cooldown_s: 900,
         }

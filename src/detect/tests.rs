@@ -510,3 +510,53 @@ fn a_threshold_off_or_exempt_for_one_rule_leaves_the_others() {
     assert_eq!(rules_of(&alerts), ["subjects"]);
     assert_eq!(alerts[0].action, Action::Stop);
 }
+
+/// Two hundred thousand of a million roles are at work: everything that is kept of them.
+#[test]
+fn a_million_actors_of_whom_a_fifth_is_active_fit_in_a_hundred_megabytes() {
+    const SCALE: usize = 20;
+    let t = Thresholds { actors_max: Some(1_000_000), ..Thresholds::default() };
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    for n in 0..200_000 / SCALE {
+        for statement in 0..4 {
+            let at = now(statement * 60 * SECOND);
+            let mut event = read(&format!("clinician{n}"), at, 3, Shown::Clear);
+            event.subjects.known = vec![person(n as u64 * 10 + statement.unsigned_abs())];
+            detector.observe(&event, at, &t, &mut alerts);
+        }
+    }
+    assert!(alerts.is_empty(), "{:?}", alerts.first());
+    let bytes = detector.bytes() * SCALE;
+    println!("{} MB, {} bytes an active actor", bytes / 1_000_000, bytes / 200_000);
+    assert!(bytes <= 100_000_000, "{bytes}");
+    // The idle ones cost nothing once their windows are over.
+    let later = now(15 * 86_400 * SECOND);
+    detector.observe(&read("late", later, 1, Shown::Clear), later, &t, &mut alerts);
+    assert_eq!(detector.counts().actors, 1);
+}
+
+#[test]
+fn an_unusual_hour_is_said_with_its_numbers_and_again_when_it_gets_worse() {
+    let mut t = Thresholds::default();
+    for rule in [Rule::Bulk, Rule::Subjects, Rule::Export] {
+        t.of_mut(rule).enabled = false;
+    }
+    t.peers = ["eve", "ann", "bob"].map(|role| (role.to_owned(), Arc::from("ward"))).into();
+    let (mut detector, mut alerts) = (Detector::new(ACTORS_MAX), Vec::new());
+    for hour in 0..10 {
+        for role in ["eve", "ann", "bob"] {
+            let at = now(hour * 3_600 * SECOND);
+            detector.observe(&read(role, at, 10, Shown::Clear), at, &t, &mut alerts);
+        }
+    }
+    assert!(alerts.is_empty(), "{alerts:?}");
+    for second in 0..60 {
+        let at = now(10 * 3_600 * SECOND + second * SECOND);
+        detector.observe(&read("eve", at, 10, Shown::Clear), at, &t, &mut alerts);
+    }
+    let said: Vec<_> = alerts.iter().map(|a| (a.rule.as_str(), a.observed, a.threshold, a.severity.as_str())).collect();
+    let steps = [(60, "medium"), (100, "medium"), (250, "high"), (500, "critical")];
+    assert_eq!(said, steps.map(|(observed, severity)| ("unusual", observed, 50, severity)));
+    let why = "\"eve\" accessed 60 records this hour; own median 10, peers' 99th percentile 10";
+    assert_eq!(alerts[0].message, why);
+}

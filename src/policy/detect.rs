@@ -19,6 +19,8 @@ pub(super) fn thresholds(mut s: Section<'_>) -> (Thresholds, Calendars) {
         setting.window_s = window(&mut s, length, setting.window_s);
     }
     thresholds.exempt = s.texts("exempt").unwrap_or_default().into_iter().map(|at| at.value).collect();
+    let actors = s.number("actors_max", 1_000..=10_000_000);
+    thresholds.actors_max = actors.map(|at| usize::try_from(at.value).unwrap_or(usize::MAX));
     thresholds.cooldown_s = window(&mut s, "cooldown", thresholds.cooldown_s);
     thresholds.hours = s.section("hours").and_then(hours).map(Arc::new);
     thresholds.bypass_addresses = addresses(&mut s);
