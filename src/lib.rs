@@ -14,7 +14,7 @@
 //! | 3 work | [`plan`] | statement + rules → what to do with each parameter, literal, field, COPY column |
 //! | 4 mind | [`session`] | one connection's protocol mind, sans-I/O |
 //! | 5 world | [`relay`] [`auth`] [`keys`] [`audit`] [`catalog`] [`lens`] [`store`] [`desk`] | sockets, files, PostgreSQL |
-//! | 6 verbs | [`doctor`] [`console`] [`notify`] | off the hot path: proves that nothing has a hole; answers operators; tells people of alerts |
+//! | 6 verbs | [`doctor`] [`console`] [`notify`] [`report`] | off the hot path: proves that nothing has a hole; answers operators; tells people of alerts; drafts for authorities |
 //! | 7 door | [`admin`] [`cli`] [`config`] [`demo`] | ports, commands, configuration |
 //!
 //! # What never happens
@@ -59,6 +59,7 @@ pub mod store;
 pub mod console;
 pub mod doctor;
 pub mod notify;
+pub mod report;
 
 pub mod admin;
 pub mod cli;

@@ -78,6 +78,9 @@ metrics! {
     SINK_UP Gauge "pgveil_sink_up" "1 while alerts reach a sink ([[alerts.sinks]]); 0 from the third failed try in a row to the next delivery.";
     SINK_ERRORS Counter "pgveil_sink_errors_total" "Tries to deliver to a sink that failed.";
     SINK_DELIVERED Counter "pgveil_sink_delivered_total" "Messages that a sink has taken.";
+    INCIDENTS_OPEN Gauge "pgveil_incidents_open" "Incidents that are not closed, by severity, without drills; 0 unless [store] ship = true.";
+    INCIDENT_DEADLINE Gauge "pgveil_incident_deadline_seconds" "Time until the nearest end of an open incident's 72 hours (GDPR, Article 33); negative when it is over, +Inf when there is none.";
+    INCIDENT_HIPAA Gauge "pgveil_incident_hipaa_deadline_seconds" "Time until the nearest end of an open incident's 60 days (HIPAA); negative when it is over, +Inf when there is none.";
     DETECTOR_ACTORS Gauge "pgveil_detector_actors" "Actors the breach detector holds windows for.";
     DETECTOR_EVICTED Counter "pgveil_detector_evictions_total" "Actors with live windows dropped because the bound was reached.";
     DETECTOR_GAPS Counter "pgveil_detector_gaps_total" "Events a rule could not judge: unknown time zone.";
@@ -107,6 +110,9 @@ pub const ALERT_RULES: [&str; 13] = [
     "bypass",
     "unusual",
 ];
+
+/// Labels of `pgveil_incidents_open`, the mildest first.
+pub const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
 
 /// The most columns `pgveil_key_created_timestamp_seconds` has a series for.
 pub const KEYS_MAX: usize = 4_096;
@@ -187,6 +193,9 @@ pub struct Meters {
     ship_errors: Counter,
     audit_unfinished: Gauge,
     alerts: [Counter; ALERT_RULES.len()],
+    incidents_open: [Gauge; SEVERITIES.len()],
+    incident_deadline: Gauge,
+    incident_hipaa: Gauge,
     detector_actors: Gauge,
     detector_evicted: Counter,
     detector_gaps: Counter,
@@ -217,6 +226,13 @@ fn labelled(name: &'static str, label: &'static str, value: &'static str) -> Cou
 
 fn gauge(name: &'static str) -> Gauge {
     ::metrics::gauge!(name)
+}
+
+/// Seconds until something that is not in sight.
+fn never(name: &'static str) -> Gauge {
+    let gauge = gauge(name);
+    gauge.set(f64::INFINITY);
+    gauge
 }
 
 fn describe() {
@@ -269,6 +285,9 @@ impl Meters {
             ship_errors: counter(SHIP_ERRORS),
             audit_unfinished: gauge(AUDIT_UNFINISHED),
             alerts: ALERT_RULES.map(|rule| labelled(ALERTS, "rule", rule)),
+            incidents_open: SEVERITIES.map(|severity| ::metrics::gauge!(INCIDENTS_OPEN, "severity" => severity)),
+            incident_deadline: never(INCIDENT_DEADLINE),
+            incident_hipaa: never(INCIDENT_HIPAA),
             detector_actors: gauge(DETECTOR_ACTORS),
             detector_evicted: counter(DETECTOR_EVICTED),
             detector_gaps: counter(DETECTOR_GAPS),
@@ -430,6 +449,19 @@ impl Meters {
         if let Some(index) = ALERT_RULES.iter().position(|known| *known == rule) {
             self.alerts[index].increment(1);
         }
+    }
+
+    /// So many incidents of that severity ([`SEVERITIES`]) are open.
+    pub fn incidents_open(&self, severity: usize, count: u64) {
+        if let Some(gauge) = self.incidents_open.get(severity) {
+            gauge.set(count as f64);
+        }
+    }
+
+    /// Seconds until the nearest deadlines: the authority's, HIPAA's.
+    pub fn incident_deadlines(&self, authority: f64, hipaa: f64) {
+        self.incident_deadline.set(authority);
+        self.incident_hipaa.set(hipaa);
     }
 
     /// The series of a sink, named in the configuration.

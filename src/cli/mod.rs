@@ -17,6 +17,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod health;
+mod incidents;
 mod keys;
 mod log;
 mod report;
@@ -51,6 +52,8 @@ enum Command {
     Explain(explain::Args),
     /// Ask the pgveil that runs whether it can serve; for probes.
     Health(health::Args),
+    /// What alerts became, and what is done about it: from detection to the notification's draft.
+    Incidents(incidents::Args),
     /// Make, list and rotate the keys of the keyring file.
     Keys(keys::Args),
     /// Check the access log, or read it.
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Incidents(args) => incidents::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Report(args) => report::run(&args),

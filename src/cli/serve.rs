@@ -11,7 +11,7 @@ use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::{alerts, connect, systemd};
 use crate::admin::{self, Door, Facts};
@@ -130,6 +130,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     let facts = Arc::new(Facts::default());
     let _sinks = notify::start(&config.sinks, &alerts::place(&config, &keyring), &desk, &meters)?;
     let door = Door { metrics, meters: meters.clone(), desk, upstream: admin_upstream(&config), facts: facts.clone() };
+    let _incidents = measure_incidents(&config, &meters)?;
     let _admin = open_admin(&config, door.clone()).await?;
     let helpers = [
         tokio::spawn(reload_certificates(tls)),
@@ -199,6 +200,16 @@ fn ship(config: &Config, keyring: &Keyring, meters: &Arc<Meters>) -> anyhow::Res
         deployment: *keyring.deployment_id(),
     };
     Ok(Some(store::ship::start(settings, meters.clone())?))
+}
+
+/// Incidents are made of what is copied; the task ends with what is returned.
+fn measure_incidents(config: &Config, meters: &Arc<Meters>) -> anyhow::Result<JoinSet<()>> {
+    let mut tasks = JoinSet::new();
+    if config.store.ship {
+        let store = store::Store::new(connect::control(&config.control)?);
+        tasks.spawn(store::incidents::measure(store, meters.clone()));
+    }
+    Ok(tasks)
 }
 
 /// The admin port's task, which ends with the process.

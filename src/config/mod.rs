@@ -39,6 +39,8 @@ pub struct Config {
     pub audit: Audit,
     /// `[store]`
     pub store: Store,
+    /// `[organization]`: who reports.
+    pub organization: crate::report::Organization,
     /// `[[alerts.sinks]]`
     pub sinks: Vec<crate::notify::Settings>,
     /// `[databases] passthrough`: served without a policy.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::policy::reader::Section;
+use crate::report::Organization;
 use crate::sql::parse::{NESTING_MAX, TOKENS_MAX};
 use crate::wire::frame::LENGTH_MAX;
 
@@ -33,6 +34,7 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         s.close();
         Store { ship }
     });
+    let organization = root.section("organization").map_or_else(Organization::default, organization);
     let sinks = root.section("alerts").map_or_else(Vec::new, |s| alerts::read(s, folder));
     let passthrough = root.section("databases").map_or_else(Vec::new, |mut s| {
         let names = s.texts("passthrough").unwrap_or_default();
@@ -69,6 +71,7 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         keys: keys?,
         audit: audit?,
         store,
+        organization,
         sinks,
         passthrough,
         limits,
@@ -383,6 +386,13 @@ fn audit(mut s: Section<'_>, folder: &Path) -> Option<Audit> {
     };
     s.close();
     Some(audit)
+}
+
+fn organization(mut s: Section<'_>) -> Organization {
+    let mut text = |key| s.text(key).map(|at| at.value);
+    let organization = Organization { name: text("name"), contact: text("contact"), dpo: text("dpo") };
+    s.close();
+    organization
 }
 
 fn limits(mut s: Section<'_>) -> Limits {

@@ -10,8 +10,10 @@
 mod baseline;
 mod canary;
 mod detector;
+pub mod evidence;
 mod gate;
 mod hours;
+pub mod incident;
 mod novel;
 mod replay;
 mod rule;

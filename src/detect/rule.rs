@@ -165,6 +165,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn severities_are_those_of_the_metric() {
+        assert_eq!(Severity::ALL.map(Severity::as_str), crate::metrics::SEVERITIES);
+        assert!(Severity::ALL.iter().enumerate().all(|(at, severity)| *severity as usize == at));
+    }
+
+    #[test]
     fn names_are_those_of_the_metric() {
         let names: Vec<_> = Rule::ALL.iter().map(|rule| rule.as_str()).collect();
         assert_eq!(names, crate::metrics::ALERT_RULES);

@@ -1,10 +1,11 @@
-//! pgveil's own tables in PostgreSQL: the access log as shipped, and who saw whom.
+//! pgveil's own tables in PostgreSQL: the access log as shipped, who saw whom, incidents.
 //!
 //! In: the control connection, the policy, the access log's files. Out: tables in schema `pgveil`, owned by the control account
 //! and readable by nobody else. Never: a table made by anything but `pgveil apply`; a value of somebody's data (events
 //! have no field for one); a wait of a session's.
 
 mod classified;
+pub mod incidents;
 mod months;
 mod rows;
 mod schema;

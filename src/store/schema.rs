@@ -13,7 +13,10 @@ pub struct Migration {
 }
 
 /// All of them, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration { version: 1, statements: ACCESS_LOG }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, statements: ACCESS_LOG },
+    Migration { version: 2, statements: super::incidents::schema::TABLES },
+];
 
 /// What this pgveil reads and writes.
 pub const VERSION: i32 = MIGRATIONS.len() as i32;

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 
 use super::months::{self, Month};
 use super::rows::{self, Encoding, Uuid, signed};
-use super::{Store, unknown};
+use super::{Store, incidents, unknown};
 use crate::audit::{self, Batch, Durable, Position};
 use crate::catalog::{Connect, ask, control};
 use crate::clock::Now;
@@ -264,6 +264,7 @@ async fn copy(
     cursor(client, log, (before, after), batch).await?;
     rows::copy(client, encoding, log, &batch.events).await?;
     unknown::add(client, encoding, log, &batch.events).await?;
+    incidents::follow(client, |text| encoding.fit(text), log, &batch.events).await?;
     Ok(())
 }
 
