@@ -393,6 +393,7 @@ fn invented(at_us: i64) -> Event {
         threshold: 100,
         window_s: 900,
         address: None,
+        action: Default::default(),
         message: "\"drill\" accessed at least 501 records in 15 minutes (invented)".to_owned(),
     });
     event

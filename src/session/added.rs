@@ -99,7 +99,17 @@ mod tests {
     fn fields(added: bool) -> Fields {
         let subject = Some(SubjectField { kind: "user".into(), index: 1, type_oid: 25 });
         let (cells, formats) = (vec![Cell::Pass], vec![0, 0]);
-        Fields { cells, formats, any: false, disagree: false, untyped: false, protected: true, subject, added }
+        Fields {
+            cells,
+            formats,
+            any: false,
+            disagree: false,
+            untyped: false,
+            protected: true,
+            subject,
+            keys: Vec::new(),
+            added,
+        }
     }
 
     fn row(cells: &[&[u8]]) -> Vec<u8> {
