@@ -83,7 +83,7 @@ metrics! {
     INCIDENT_HIPAA Gauge "pgveil_incident_hipaa_deadline_seconds" "Time until the nearest end of an open incident's 60 days (HIPAA); negative when it is over, +Inf when there is none.";
     DETECTOR_ACTORS Gauge "pgveil_detector_actors" "Actors the breach detector holds windows for.";
     DETECTOR_EVICTED Counter "pgveil_detector_evictions_total" "Actors with live windows dropped because the bound was reached.";
-    DETECTOR_GAPS Counter "pgveil_detector_gaps_total" "Events a rule could not judge: unknown time zone.";
+    DETECTOR_GAPS Counter "pgveil_detector_gaps_total" "Events a rule could not judge: unknown time zone, memory of first times full.";
     KEY_CREATED Gauge "pgveil_key_created_timestamp_seconds" "When the current key of a column was made, Unix time; its age is time() minus this.";
     RULES_VERSION Gauge "pgveil_rules_version" "Version of the rules in force.";
     PAUSED Gauge "pgveil_paused" "1 between PAUSE and RESUME on the console: new statements wait; else 0.";

@@ -15,7 +15,7 @@ use super::anchor::Anchors;
 use super::{AuditDown, Desk, Durability, Item, OnFailure, Settings, State, Thread};
 use crate::audit::{self, Log, Recovered, Written};
 use crate::clock::Now;
-use crate::detect::{ACTORS_MAX, Detector, Replay, Rule, Thresholds};
+use crate::detect::{ACTORS_MAX, Action, Detector, Replay, Rule, Thresholds};
 use crate::error::{Error, Result};
 use crate::event::{Alert, Event, EventKind};
 use crate::metrics::Meters;
@@ -156,7 +156,7 @@ impl Task {
                 threshold: 0,
                 window_s: 0,
                 address: None,
-                action: t.of(Rule::Tamper).action,
+                action: Action::Alert,
                 message: format!("the access log of the last run is not what was written: {found}"),
             };
             self.respond(&start, alert);

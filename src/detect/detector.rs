@@ -131,6 +131,8 @@ impl Detector {
                 }
             }
         }
+        // The sessions of the last run are over, also when it could not say so.
+        self.novel.restarted();
         let mut due: Vec<_> = due.into_values().collect();
         due.sort_by_key(|(event, _)| event.at_us);
         due

@@ -444,6 +444,19 @@ fn an_emergency_is_said_once_a_session() {
     assert!(alerts[0].severity == "high" && alerts[0].message.contains("\"emergency\""), "{alerts:?}");
 }
 
+#[test]
+fn connections_of_a_run_that_crashed_hide_no_emergency_of_the_next() {
+    let t = Thresholds { break_glass: vec!["emergency".into()], ..Thresholds::default() };
+    let mut used = read("app", now(0), 1, Shown::Clear);
+    used.connection = 1;
+    used.actor = Some(Actor { purpose: Some("emergency".into()), ..(*actor("app", None)).clone() }.into());
+    let mut detector = Detector::new(ACTORS_MAX);
+    assert_eq!(detector.rebuild([used.clone()].into_iter(), now(SECOND), &t).len(), 1, "due");
+    let mut alerts = Vec::new();
+    detector.observe(&used, now(SECOND), &t, &mut alerts);
+    assert_eq!(rules_of(&alerts), ["break_glass"], "another session with the same number");
+}
+
 fn policy(digest: &str, at: Now) -> Event {
     Event { digest: Some(digest.into()), ..Event::new(EventKind::Policy, at.unix_us) }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::canary;
 use super::checked::{Column as Listed, Policy, Sealing, Table};
 use super::classes::{self, Classes};
 use super::code;
@@ -14,6 +15,7 @@ use super::rules::{ActorClass, ByColumn, ClassId, Level, Mode, ProtectedTable, R
 use super::types;
 use super::words::{level_name, mode_name};
 use crate::detect::Thresholds;
+use crate::event::Pseudonym;
 use crate::sql::schema::{Column, RelKind, Relation, Schema};
 use crate::wire::types::SqlType;
 
@@ -42,6 +44,10 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
     }
     build.relatives();
     build.unlisted_seals();
+    // Their pseudonyms are the keyring's: whoever has it makes them.
+    if let Err(found) = canary::canaries(policy, &schema, &|_, _| Pseudonym(0)) {
+        build.problems.extend(found);
+    }
     let Build { problems, mut warnings, tables, sealed, by_id, .. } = build;
     if !problems.is_empty() {
         return Err(problems);

@@ -244,6 +244,32 @@ fn compiled(policy: &str, mut schema: Schema, ids: &[(&str, u32)]) -> Result<Rul
 }
 
 #[test]
+fn roles_have_the_calendar_and_the_peers_of_their_entry() {
+    let policy = |canary: &str| {
+        format!(
+            "version = 1\n[tables.\"public.Users\"]\nsubject = {{ kind = \"user\", key = \"id\" }}\n\
+             canaries = [\"{canary}\"]\n[tables.\"public.Users\".columns]\nid = {{ level = \"internal\" }}\n\
+             [roles.app]\nclearance = \"restricted\"\ncalendar = \"night\"\npeers = \"ward\"\n\
+             [roles.dump]\nclearance = \"restricted\"\n[detect.calendars.night]\ntime_zone = \"UTC\"\n\
+             monday = \"22:00-06:00\"\nexceptions = {{ \"2026-12-24\" = \"closed\", \"2026-12-28\" = \"20:00-06:00\" }}\n"
+        )
+    };
+    let mut table = users();
+    table.columns[1].sealed = None;
+    table.columns[0].type_oid = 20;
+    let rules = compiled(&policy("4711"), schema(vec![table.clone()]), &[]).unwrap();
+    let hours = &rules.detect.calendars["app"];
+    assert_eq!((hours.week[0], hours.week[1], hours.exceptions.len()), (Some((1_320, 360)), None, 2));
+    assert!(!rules.detect.calendars.contains_key("dump"));
+    assert_eq!((&*rules.detect.peers["app"], &*rules.detect.peers["dump"]), ("ward", "dump"));
+    let no_key = compiled(&policy("parkiet"), schema(vec![table]), &[]).unwrap_err();
+    assert!(no_key.starts_with("p.toml:4: a canary of public.Users is no id") && !no_key.contains("parkiet"));
+    let unknown = "[roles.app]\nclearance = \"public\"\ncalendar = \"nihgt\"\n[detect.calendars.night]\ntime_zone = \"UTC\"\n\
+                   monday = \"22:00-06:00\"";
+    assert!(refused(unknown).contains("p.toml:4: there is no calendar \"nihgt\"\n  help: did you mean `night`?"));
+}
+
+#[test]
 fn purposes_narrow_the_roles_that_act_for_them() {
     let purposes = "[purposes.care]\nbasis = \"vital\"\n[purposes.research]\nbasis = \"public_task\"\n\
         clearance = \"internal\"\n[purposes.research.rows]\n\"public.Users\" = \"id > 7\"\n";

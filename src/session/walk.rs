@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::event::Action;
+use crate::event::{Access, Action};
 
 /// Tables walked at the same time.
 const TABLES_MAX: usize = 16;
@@ -68,6 +68,10 @@ impl Walks {
     /// A statement has ended. The length of the walk that it goes on with.
     pub(super) fn step(&mut self, action: &Action, rows: u64, key: Key) -> u32 {
         let (1, Key::One(key), Some(touch)) = (rows, key, action.touches.first()) else { return 0 };
+        // New rows have keys in equal steps by nature.
+        if !matches!(action.access, Access::Read | Access::Export) {
+            return 0;
+        }
         let walk = match self.0.iter().position(|walk| *walk.relation == *touch.relation) {
             Some(at) => Walk::go_on(self.0.remove(at), key),
             None => Walk { relation: touch.relation.clone(), last: key, stride: 0, length: 1 },
@@ -106,7 +110,7 @@ mod tests {
 
     fn of(relation: &str) -> Action {
         let touch = Touch { relation: relation.into(), column: "id".into(), shown: Shown::Clear };
-        Action { touches: vec![touch], ..Action::none() }
+        Action { access: Access::Read, touches: vec![touch], ..Action::none() }
     }
 
     fn lengths(keys: &[i64]) -> Vec<u32> {
@@ -148,6 +152,7 @@ mod tests {
             assert_eq!(walks.step(&of("a"), 2, Key::One(key)), 0);
             assert_eq!(walks.step(&of("a"), 1, Key::Many), 0);
             assert_eq!(walks.step(&Action::none(), 1, Key::One(key)), 0);
+            assert_eq!(walks.step(&Action { access: Access::Write, ..of("a") }, 1, Key::One(key)), 0);
         }
         let mut key = Key::default();
         key.see(b"41");
