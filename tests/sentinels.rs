@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use crate::support::Site;
+use crate::support::{Site, keep_cluster, new_cluster};
 
 const SCHEMA: &str = "
     create table patients (id int primary key, name text, ward text);
@@ -170,4 +170,22 @@ async fn who_goes_past_the_proxy_is_told_once_and_its_own_sessions_are_not() {
     past.simple_query("select 1").await.unwrap();
     assert_eq!(site.events().iter().filter(|e| e["kind"] == "bypass").count(), 1, "app is exempt, support is ours");
     drop((through, exempt));
+}
+
+#[tokio::test]
+async fn a_control_account_that_may_not_look_says_so_once() {
+    let server: &'static _ = Box::leak(Box::new(new_cluster()));
+    keep_cluster(server);
+    server.sql("postgres", "revoke pg_read_all_stats from pgveil").unwrap();
+    let mut site = Site::new("blind").on(server).schema(SCHEMA).policy(POLICY).start();
+    let _past = site.direct("analyst").await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while site.metric("pgveil_bypass_blind", "") < 1.0 {
+        assert!(std::time::Instant::now() < deadline, "{}", site.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(site.log().matches("rule bypass sees nothing").count(), 1);
+    assert!(!site.events().iter().any(|e| e["kind"] == "bypass"));
+    site.terminate();
+    server.stop().unwrap();
 }
