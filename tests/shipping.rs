@@ -291,3 +291,34 @@ async fn partitions_are_made_where_months_begin_and_odd_text_holds_nothing_up() 
     let said = ship::catch_up(taken, meters, &mut |_| ()).await.unwrap_err().to_string();
     assert!(said.contains("not the one that was copied before"), "{said}");
 }
+
+#[tokio::test]
+async fn records_that_are_gone_before_their_turn_are_noted() {
+    let site = Site::new("gone").schema(SCHEMA).policy(POLICY).config(SHIP).prepare();
+    site.pgveil_ok(&["apply"]);
+    let dir = site.path("made");
+    let settings = audit::Settings { segment_bytes: 2_000, ..audit::Settings::new(&dir) };
+    let (mut log, _) = audit::open(&settings, Key::new([7; 32]), &[1; 16], 1).unwrap();
+    for number in 0..60 {
+        log.append(&login(number, "in order"));
+        log.sync(2).unwrap();
+    }
+    log.close(3).unwrap();
+    let ship = || {
+        let connect = Connect { config: site.direct_url("pgveil").parse().unwrap(), tls: None };
+        let settings = ship::Settings { connect, dir: dir.clone(), deployment: [1; 16] };
+        async move { ship::catch_up(settings, Arc::new(Meters::detached()), &mut |_| ()).await.unwrap() }
+    };
+    std::fs::remove_file(dir.join("access-00000002.jsonl")).unwrap();
+    let copied = ship().await;
+    assert!(copied > 20 && copied < 60, "{copied}");
+    let logged = logged(&dir);
+    assert_eq!(usize::try_from(copied).unwrap(), logged.len());
+    let missing = logged.windows(2).find(|two| two[1].0 > two[0].0 + 5).map(|two| (two[0].0, two[1].0)).unwrap();
+    let noted = site.sql("select first_seq || ' ' || last_seq from pgveil.ship_gaps");
+    let (first, last) = noted.split_once(' ').unwrap();
+    let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
+    assert!(missing.0 < first && first < last && last < missing.1, "{missing:?} {noted}");
+    assert_eq!(ship().await, 0);
+    assert_eq!(site.sql("select count(*) from pgveil.ship_gaps"), "1");
+}

@@ -23,7 +23,7 @@ use crate::{catalog, keys, policy};
 /// Arguments of `pgveil log who-saw`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The person: the kind of the policy's `subject`, a colon, the key.
+    /// The person: the kind of the policy's `subject`, a colon, the key as PostgreSQL prints it.
     #[arg(long, value_name = "KIND:KEY", value_parser = subject)]
     subject: (String, String),
     /// Only since then: a period up to now such as P90D, a date, or a time such as 2026-11-20T08:00:00Z.
@@ -101,11 +101,10 @@ fn tables(config: &Config, kind: &str) -> anyhow::Result<Tables> {
     Ok(Tables { theirs, known })
 }
 
-/// The key as it may have stood in a row, a parameter or the statement's text: as typed, as PostgreSQL prints an integer, as
-/// it prints a uuid.
+/// The key as it may have stood in a row, a parameter or the statement's text: as typed, and where that can be a uuid, as
+/// PostgreSQL prints it. Of numbers only what is typed: where keys are text, 042 and 42 are two people.
 fn spellings(key: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::from([key.to_owned()]);
-    all.extend(key.parse::<i64>().ok().map(|number| number.to_string()));
     let digits: String = key.chars().filter(|c| !matches!(c, '-' | '{' | '}')).collect::<String>().to_lowercase();
     if digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let [a, b, c, d, e] = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
@@ -255,7 +254,7 @@ mod tests {
     fn a_key_is_looked_for_as_it_may_have_stood() {
         let of = |key: &str| spellings(key).into_iter().collect::<Vec<_>>();
         assert_eq!(of("42"), ["42"]);
-        assert_eq!(of("042"), ["042", "42"]);
+        assert_eq!(of("042"), ["042"]);
         assert_eq!(of("a:b"), ["a:b"]);
         let uuid = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
         assert_eq!(of(uuid), [uuid]);

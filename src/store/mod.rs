@@ -45,10 +45,9 @@ impl Store {
     /// The tables are there and this pgveil's.
     ///
     /// # Errors
-    /// [`Error::Config`] with the way out when they are not; as [`Connect::open`].
+    /// [`Error::Config`] with the way out when they are not; as [`Store::within`].
     pub async fn ready(&self) -> Result<()> {
-        let client = self.line.client().await?;
-        judge(version(&client).await?)
+        self.within(async |client| judge(version(client).await?)).await
     }
 
     /// Does that in one transaction: all of it, or nothing. Given up half-way, its connection is given up too.

@@ -36,7 +36,8 @@ impl Month {
         Self(self.0.last_of_month().tomorrow().unwrap_or(self.0))
     }
 
-    /// Makes its partitions where they are missing.
+    /// Makes its partitions where they are missing, without a lock that would wait for somebody's query or hold one up: a
+    /// table is made beside, and attached.
     pub(super) fn sql(self) -> String {
         let from = self.0;
         let to = match self.next().0 {
@@ -46,8 +47,11 @@ impl Month {
         let make = |table: &&str| {
             let name = format!("pgveil.{table}_{:04}_{:02}", from.year(), from.month());
             format!(
-                "create table if not exists {name} partition of pgveil.{table} \
-                 for values from ('{from} 00:00:00+00') to ({to}); revoke all on {name} from public"
+                "do $$ begin if not exists (select from pg_inherits where inhrelid = to_regclass('{name}')) then \
+                 create table if not exists {name} (like pgveil.{table} including all); \
+                 revoke all on {name} from public; \
+                 alter table pgveil.{table} attach partition {name} \
+                 for values from ('{from} 00:00:00+00') to ({to}); end if; end $$"
             )
         };
         TABLES.iter().map(make).collect::<Vec<_>>().join(";\n")
@@ -73,7 +77,7 @@ mod tests {
         let (last, first) = (us("2026-12-31T23:59:59.999999Z"), us("2027-01-01T00:00:00Z"));
         assert!(Month::of(last) < Month::of(first) && Month::of(last).next() == Month::of(first));
         let sql = Month::of(last).sql();
-        assert!(sql.contains("pgveil.access_log_2026_12 partition"), "{sql}");
+        assert!(sql.contains("attach partition pgveil.access_log_2026_12 "), "{sql}");
         assert!(sql.contains("from ('2026-12-01 00:00:00+00') to ('2027-01-01 00:00:00+00')"), "{sql}");
         assert_eq!(needed([last, last].into_iter(), first).len(), 3);
     }

@@ -150,6 +150,8 @@ impl Shipper {
 
     fn failed(&mut self, error: &Error) {
         self.open = None;
+        // A month may have been taken away.
+        self.months.clear();
         self.meters.ship_error();
         if let Ok(durable) = audit::durable_seq(&self.settings.dir) {
             self.meters.ship_lag(durable.saturating_sub(self.shipped));

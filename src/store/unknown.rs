@@ -12,6 +12,10 @@ use crate::audit::{Kept, Unknown};
 use crate::catalog::control;
 use crate::error::Result;
 
+/// Names of tables in one sum, bytes: they are part of a key, and an index holds no longer ones. Beyond it the sum is for no
+/// table, which concerns everybody.
+const NAMES_MAX: usize = 2_000;
+
 const HOUR_US: i64 = 3_600_000_000;
 
 /// What a sum is for: hour and tables.
@@ -47,7 +51,11 @@ fn sums(encoding: Encoding, events: &[Kept]) -> BTreeMap<Key, Unknown> {
         one.add(event);
         if one.events > 0 {
             let relations: BTreeSet<&str> = event.action().touches.iter().map(|touch| &*touch.relation).collect();
-            let relations = relations.into_iter().map(|name| encoding.fit(name).into_owned()).collect();
+            let mut relations: Vec<String> =
+                relations.into_iter().map(|name| encoding.fit(name).into_owned()).collect();
+            if relations.iter().map(|name| name.len() + 8).sum::<usize>() > NAMES_MAX {
+                relations.clear();
+            }
             let hour_us = months::clamped(event.at_us) / HOUR_US * HOUR_US;
             sums.entry((hour_us, relations)).or_default().add(event);
         }
@@ -80,6 +88,13 @@ mod tests {
         let sums = sums(Encoding::Utf8, &events);
         let told: Vec<_> = sums.iter().map(|((hour, tables), sum)| (*hour, tables.join(" "), *sum)).collect();
         let sum = |events, rows| Unknown { events, rows, people: 0 };
+        let many: Vec<String> = (0..500).map(|n| format!("public.table_{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let wide = super::sums(Encoding::Utf8, &[event(EventKind::Statement, 0, &many, 1)]);
+        assert!(
+            wide.keys().all(|(_, relations)| relations.is_empty()),
+            "for no table: an index has no room for the names"
+        );
         assert_eq!(told, [(HOUR_US, "a b".to_owned(), sum(2, 5)), (2 * HOUR_US, "a".to_owned(), sum(1, 4))]);
     }
 }
