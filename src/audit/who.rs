@@ -99,7 +99,7 @@ pub struct Found {
     pub unfinished: u64,
     /// When the log begins; nothing is known of what was before.
     pub begins_us: Option<i64>,
-    /// Records that were lost before they could be copied.
+    /// Records that are not there: gone from the files, or before they could be copied.
     pub missing: u64,
     /// When the newest record was copied, if these are copies.
     pub copied_us: Option<i64>,
@@ -120,31 +120,45 @@ pub fn who_saw(dir: &Path, search: &Search, progress: &mut dyn FnMut(u64, u64)) 
     let size = |path: &PathBuf| fs::metadata(path).map_or(0, |meta| meta.len());
     let total: u64 = segments.iter().map(|(path, _)| size(path)).sum();
     let mut reader = Reader::new(search);
-    let mut read = 0;
+    let (mut read, mut newest) = (0, None);
     for (path, last) in &segments {
         let mut lines = Lines::open(path)?;
         let mut count = 0u64;
         while let Some((line, true)) = lines.next()? {
-            reader.line(line, *last);
+            if let Some(seq) = sequence(line).filter(|seq| last.is_none_or(|last| *seq <= last)) {
+                newest = Some(seq);
+                reader.line(line);
+            }
             read += line.len() as u64 + 1;
             count += 1;
             if count.is_multiple_of(4_096) {
                 progress(read, total);
             }
         }
+        if let Some(last) = *last {
+            reader.found.missing += last.saturating_sub(newest.unwrap_or(last));
+            newest = Some(last);
+        }
     }
     Ok(reader.found())
 }
 
-/// Segments that may hold an event since then, oldest first, each with the last record that counts in it: what a segment
-/// that was given up holds beyond that stands again in the next one.
-fn segments_since(dir: &Path, since_us: i64) -> Result<Vec<(PathBuf, u64)>> {
+/// A record's number, without reading the rest of it.
+fn sequence(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(b"{\"v\":1,\"seq\":")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
+/// Segments that may hold an event since then, oldest first, each with the last record that counts in it where another
+/// follows: what a segment that was given up holds beyond that stands again in the next one.
+fn segments_since(dir: &Path, since_us: i64) -> Result<Vec<(PathBuf, Option<u64>)>> {
     let listed = disk::segments(dir).map_err(|e| Error::io(format!("reading {}", dir.display()), e))?;
-    let (mut found, mut next) = (VecDeque::new(), u64::MAX);
+    let (mut found, mut next) = (VecDeque::new(), None);
     for (_, path) in listed.into_iter().rev() {
         let first = first_record(&path);
-        let begins = first.as_ref().map_or(next, |first| first.seq);
-        found.push_front((path, next.saturating_sub(1)));
+        let begins = first.as_ref().map(|first| first.seq).or(next);
+        found.push_front((path, next.map(|next| next.saturating_sub(1))));
         next = begins;
         if let Some(record::Kind::Segment(header)) = first.map(|first| first.kind)
             && header.created_us < since_us
@@ -177,14 +191,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Only lines that may matter are read as JSON.
-    fn line(&mut self, line: &[u8], last: u64) {
+    fn line(&mut self, line: &[u8]) {
         let named = self.people.iter().any(|person| memchr::memmem::find(line, person.as_bytes()).is_some());
         let unknown = self.unknown.iter().any(|finder| finder.find(line).is_some());
         let first = self.found.begins_us.is_none();
         if !(named || unknown || first || self.start.find(line).is_some()) {
             return;
         }
-        let Some((seq, event)) = record::event(line).filter(|(seq, _)| *seq <= last) else { return };
+        let Some((seq, event)) = record::event(line) else { return };
         self.found.begins_us.get_or_insert(event.at_us);
         if event.at_us >= self.search.since_us {
             self.event(seq, event);

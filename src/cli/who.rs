@@ -194,7 +194,8 @@ fn lines(args: &Args, found: &Found, since: Option<Timestamp>, from: &str) -> Ve
         lines.push(format!("newest copy into PostgreSQL: {}", time(copied_us)));
     }
     if found.missing > 0 {
-        lines.push(format!("{} records were lost before they were copied: see pgveil.ship_gaps", found.missing));
+        let missing = found.missing;
+        lines.push(format!("{missing} records are missing: see `pgveil log verify`, and of a copy pgveil.ship_gaps"));
     }
     lines
 }

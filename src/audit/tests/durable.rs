@@ -124,3 +124,21 @@ fn a_log_keeps_its_name() {
     fs::write(path.join("instance"), "what").unwrap();
     assert!(instance(&path, || 8).unwrap_err().to_string().contains("remove the file"));
 }
+
+#[test]
+fn what_is_searched_says_what_is_missing() {
+    let (_dir, path) = sample();
+    let search = Search { people: Vec::new(), since_us: 0, limit: 1, tables: Tables::default() };
+    let found = |path: &Path| who_saw(path, &search, &mut |_, _| ()).unwrap();
+    let whole = found(&path);
+    assert_eq!((whole.missing, whole.begins_us), (0, Some(login(0).at_us)));
+    let files = segments(&path);
+    let first = |file: &Path| record::decode(lines(file)[0].trim_ascii_end()).unwrap().seq;
+    let (second, third) = (first(&files[1]), first(&files[2]));
+    let kept = lines(&files[1]);
+    let cut: Vec<u8> = [kept[..kept.len() - 2].concat(), kept[kept.len() - 2][..30].to_vec()].concat();
+    fs::write(&files[1], cut).unwrap();
+    assert_eq!(found(&path).missing, 2, "the end of a segment is not what was written");
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(found(&path).missing, third - second);
+}
