@@ -79,7 +79,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 async fn every_show_has_its_columns() {
     let site = site("shows");
     let app = site.client("app").await;
-    app.execute("insert into people values (1, $1)", &[&"Ann parkiet"]).await.unwrap();
+    app.execute("insert into people values (1, $1)", &[&"Ann kanarie"]).await.unwrap();
     for (command, columns) in [
         ("show help", "command|what"),
         ("SHOW STATS;", "metric|labels|value"),
@@ -109,7 +109,7 @@ async fn every_show_has_its_columns() {
     assert_eq!(value(&lines(&site, "app", "show audit"), "writable"), "yes");
     let stats = lines(&site, "app", "show stats");
     assert!(stats.iter().any(|line| line.starts_with("pgveil_rows_total|treatment=\"written\"|1")), "{stats:?}");
-    assert!(!stats.concat().contains("parkiet"));
+    assert!(!stats.concat().contains("kanarie"));
     assert_eq!(lines(&site, "app", "show version")[1], concat!("pgveil ", env!("CARGO_PKG_VERSION")));
     assert_eq!(state(&site, "app", &site.database), "idle");
     assert_eq!(state(&site, "analyst", "pgveil"), "console");
@@ -155,7 +155,8 @@ async fn every_command_is_in_the_access_log() {
     let site = site("recorded");
     lines(&site, "app", "Show   Version ;");
     error(&site, "analyst", "reload");
-    error(&site, "app", "select 'parkiet'");
+    // What is typed and is no command stays out of log, metrics and access log: the site looks for it when it ends.
+    error(&site, "app", "select 'kanarie'");
     let console: Vec<_> = site.events().into_iter().filter(|event| event["kind"] == "console").collect();
     let told = |event: &serde_json::Value, field: &str| event[field].as_str().unwrap_or("-").to_owned();
     let seen: Vec<_> = console
@@ -175,7 +176,6 @@ async fn every_command_is_in_the_access_log() {
     assert!(console.iter().all(|event| event["actor"]["database"] == "pgveil"));
     let tail = site.pgveil_ok(&["log", "tail", "-n", "100"]);
     assert!(tail.contains("console") && tail.contains("SHOW VERSION"), "{tail}");
-    site.assert_no_canary();
 }
 
 #[test]
@@ -291,7 +291,7 @@ async fn what_a_client_that_left_has_asked_during_a_pause_does_not_begin() {
     let site = builder("left").listen("drain_timeout_s = 1\n").start();
     let mut gone = Wire::login(site.port(), "app", &site.database);
     lines(&site, "app", "pause");
-    gone.send(&query("insert into people values (1, 'Ann parkiet')"));
+    gone.send(&query("insert into people values (1, 'Ann kanarie')"));
     drop(gone);
     until("it is gone", || {
         let of = format!("|app|{}|", site.database);
