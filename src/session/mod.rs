@@ -566,6 +566,7 @@ impl Session {
             "the access log cannot be written, so protected data is not released",
             "free space in the audit directory, or look at the proxy's log",
         );
+        self.denied(&refusal, cx);
         self.fatal(&refusal, "the access log cannot be written", cx)
     }
 

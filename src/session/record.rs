@@ -318,6 +318,35 @@ impl Session {
         cx.effects.push(Effect::Event(Box::new(event)));
     }
 
+    /// What waited for its intent is not done, because the access log could not be written. Counted as one refusal, by who ends
+    /// the session.
+    pub(super) fn denied(&mut self, refusal: &Refusal, cx: &mut Context<'_>) {
+        let told = cx.effects.len();
+        let mut pending = std::mem::take(&mut self.pending);
+        for pending in &mut pending {
+            let (Pending::Query(running) | Pending::Execute(running)) = pending else { continue };
+            if !running.owes_outcome() {
+                continue;
+            }
+            let mut event = self.step_event(EventKind::Refused, running.current(), None, running.number, cx);
+            event.sqlstate = Some(refusal.sqlstate.as_str().to_owned());
+            event.code = Some(refusal.code.as_str().to_owned());
+            event.duration_us = cx.clock.now().since_us(running.started);
+            cx.effects.push(Effect::Event(Box::new(event)));
+            // This is its outcome.
+            (running.tally.intent, running.intended) = (false, None);
+        }
+        self.pending = pending;
+        if cx.effects.len() == told {
+            // The server has answered, and the statement has its outcome; the answer is held, and goes nowhere.
+            let mut event = self.event(EventKind::Refused, cx);
+            event.sqlstate = Some(refusal.sqlstate.as_str().to_owned());
+            event.code = Some(refusal.code.as_str().to_owned());
+            event.note = Some("the answer before this was withheld".to_owned());
+            cx.effects.push(Effect::Event(Box::new(event)));
+        }
+    }
+
     /// A cell did not open.
     pub(super) fn tampered(&mut self, running: &Running, refusal: Option<&Refusal>, cx: &mut Context<'_>) {
         cx.meters.open_error();
