@@ -12,7 +12,8 @@
 # make scripts  20,000 random scripts of protocol messages, direct and through pgveil; SCRIPTS=n SEED=n
 # make filters  10,000 random queries through a lens, and on tables where the hidden is physically absent; QUERIES=n SEED=n
 # make properties  10,000 random values of every type through pgveil and an unsealed twin, byte by byte; VALUES=n
-# make edits  10,000 random single edits of an access log, each found where it was made; EDITS=n
+# make edits  10,000 random single edits of an access log, plain, compressed and pruned, each found where it was made; EDITS=n
+# make crash  200 times kill -9 in the middle of reads: every row a client got has its earlier record; KILLS=n SEED=n
 # make detect  the detector on generated months of a hospital with injected attacks, beside two baselines; SEEDS=n months,
 #             CLINICIANS=n of each, CHECK=1 fails on a missed bar; SQL=1 a sample as real SQL through pgveil, SEED=n
 # make windows  1,000,000 random predicates of the detector's windows against counting everything; PREDICATES=n SEED=n
@@ -23,7 +24,7 @@ SECONDS := 600
 TARGETS :=
 SKIPPED := target/tests/skipped
 
-.PHONY: demo test lint fmt bench who conformance clients fuzz oracle scripts filters properties edits detect windows gigabyte simulations
+.PHONY: demo test lint fmt bench who conformance clients fuzz oracle scripts filters properties edits crash detect windows gigabyte simulations
 
 demo:
 	@.ci/needs demo
@@ -84,7 +85,12 @@ properties:
 	@PGVEIL_TEST_VALUES=$(or $(VALUES),10000) $(CARGO) test --locked --test main properties
 
 edits:
-	@PGVEIL_TEST_EDITS=$(or $(EDITS),10000) $(CARGO) test --locked --lib audit::tests::signed::any_single_edit
+	@PGVEIL_TEST_EDITS=$(or $(EDITS),10000) $(CARGO) test --locked --lib any_single_edit
+
+crash:
+	@.ci/needs demo
+	@PGVEIL_TEST_KILLS=$(or $(KILLS),200) PGVEIL_TEST_SEED=$(or $(SEED),0) \
+	    $(CARGO) test --locked --test main -- crash::every_row
 
 detect:
 ifdef SQL

@@ -155,6 +155,8 @@ pub enum EventKind {
     Policy,
     /// Somebody is connected to the database past the proxy.
     Bypass,
+    /// Something was done to the access log itself, or befell it; the note says what.
+    Log,
     /// The detector raised an alert.
     Alert,
     /// A command was given on the console.

@@ -33,6 +33,7 @@ mod leak;
 mod leaks;
 mod lenses;
 mod limits;
+mod log;
 mod masks;
 mod metrics;
 mod names;

@@ -2,11 +2,13 @@
 //!
 //! In: names, offsets, bytes. Out: what the operating system says. Never: what the bytes mean.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::packed;
 use crate::error::Error;
 
 /// A file that is written at offsets.
@@ -25,6 +27,10 @@ pub(super) trait Disk: Send {
     fn create(&mut self, name: &str) -> io::Result<Box<dyn Sink>>;
     /// Replaces a file by one with that content, atomically and durably, and opens it.
     fn replace(&mut self, name: &str, content: &[u8]) -> io::Result<Box<dyn Sink>>;
+    /// Sets that many bytes of the device aside; nothing to do where they are.
+    fn set_aside(&mut self, bytes: u64) -> io::Result<()>;
+    /// Gives them back, for what must be written although the disk is full.
+    fn release(&mut self) -> io::Result<()>;
 }
 
 impl Sink for File {
@@ -78,13 +84,55 @@ impl Disk for Directory {
     }
 
     fn replace(&mut self, name: &str, content: &[u8]) -> io::Result<Box<dyn Sink>> {
-        let fresh = self.path.join(format!("{name}.new"));
-        let file = private().create(true).truncate(true).write(true).open(&fresh)?;
-        FileExt::write_all_at(&file, content, 0)?;
-        file.sync_all()?;
-        fs::rename(&fresh, self.path.join(name))?;
-        sync_dir(&self.path)?;
-        Ok(Box::new(file))
+        Ok(Box::new(replace(&self.path, name, content)?))
+    }
+
+    fn set_aside(&mut self, bytes: u64) -> io::Result<()> {
+        let path = self.path.join(RESERVE);
+        let file = private().create(true).truncate(false).read(true).write(true).open(&path)?;
+        let about = file.metadata()?;
+        if about.len() == bytes && about.blocks() * 512 >= bytes {
+            return Ok(());
+        }
+        let made = file.set_len(0).and_then(|()| allocate(&file, bytes)).and_then(|()| file.sync_all());
+        if made.is_err() {
+            // A part of it would only take room from the log.
+            let _ = fs::remove_file(&path);
+        }
+        made.and_then(|()| sync_dir(&self.path))
+    }
+
+    fn release(&mut self) -> io::Result<()> {
+        fs::remove_file(self.path.join(RESERVE))?;
+        sync_dir(&self.path)
+    }
+}
+
+/// Replaces a file of a directory by one with that content, atomically and durably.
+pub(super) fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<File> {
+    let fresh = dir.join(format!("{name}.new"));
+    let file = private().create(true).truncate(true).write(true).open(&fresh)?;
+    FileExt::write_all_at(&file, content, 0)?;
+    file.sync_all()?;
+    fs::rename(&fresh, dir.join(name))?;
+    sync_dir(dir)?;
+    Ok(file)
+}
+
+/// Blocks of the device, not only a length.
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            let block = vec![0xa5; 64 * 1024];
+            let mut at = 0;
+            while at < bytes {
+                let here = usize::try_from(bytes - at).map_or(block.len(), |left| left.min(block.len()));
+                FileExt::write_all_at(file, &block[..here], at)?;
+                at += here as u64;
+            }
+            Ok(())
+        }
+        other => other.map_err(io::Error::from),
     }
 }
 
@@ -103,25 +151,37 @@ pub(super) fn private() -> OpenOptions {
 /// `head`: two slots naming the newest durable record.
 pub(super) const HEAD: &str = "head";
 
+/// `reserve`: room that is given back when the disk is full.
+pub(super) const RESERVE: &str = "reserve";
+
 /// File name of a segment.
 pub(super) fn segment_name(number: u64) -> String {
     format!("access-{number:08}.jsonl")
 }
 
-/// The segments of a directory, ascending.
+/// The segments of a directory, ascending. Of one that is there plain and compressed, the plain one: the other is not proven
+/// or not yet needed.
 ///
 /// # Errors
 /// The directory cannot be read.
 pub(super) fn segments(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut found = Vec::new();
+    let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let number = name.to_str().and_then(|n| n.strip_prefix("access-")?.strip_suffix(".jsonl")?.parse().ok());
-        if let Some(number) = number.filter(|number| name.to_str() == Some(&segment_name(*number))) {
-            found.push((number, entry.path()));
+        let Some((number, packed)) = name.to_str().and_then(segment_number) else { continue };
+        if packed {
+            found.entry(number).or_insert(entry.path());
+        } else {
+            found.insert(number, entry.path());
         }
     }
-    found.sort_unstable();
-    Ok(found)
+    Ok(found.into_iter().collect())
+}
+
+/// Which segment a name is of, and whether compressed.
+fn segment_number(name: &str) -> Option<(u64, bool)> {
+    let (plain, packed) = name.strip_suffix(packed::SUFFIX).map_or((name, false), |plain| (plain, true));
+    let number = plain.strip_prefix("access-")?.strip_suffix(".jsonl")?.parse().ok()?;
+    (plain == segment_name(number)).then_some((number, packed))
 }

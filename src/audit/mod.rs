@@ -41,6 +41,15 @@
 //! What a hand with write access to the directory can still do is put back an older copy of *all* of it. That takes a
 //! witness elsewhere to notice: anchors ([`AnchorFile`]), files on other machines that signed notes are appended to.
 //!
+//! A file `reserve` holds room and no information: when the disk is full it is given back, so that this and what is refused
+//! meanwhile can still be written; it is made again when there is room.
+//!
+//! A closed segment may be compressed: `access-00000001.jsonl.zst`, one zstd frame and a trailer ([`packed`] has the form). It
+//! is read back and compared before the plain one is removed; where both are there the plain one counts.
+//!
+//! Whole segments may be pruned from the oldest on. A file `pruned` then stands for them, signed ([`Pruned`] has the form): the
+//! chain begins after its last record, the tree with its peaks. Segments that it stands for no longer count.
+//!
 //! Each start opens a new segment. A torn tail (the process or machine died in mid-write) is moved to
 //! `torn-<segment>.bin`, and the `start` event says so. If the head names more than the files hold, the new segment
 //! is chained to the head, so [`verify`] will always find the gap.
@@ -52,6 +61,10 @@ mod durable;
 mod lines;
 mod note;
 mod observed;
+mod packed;
+mod proof;
+mod prove;
+mod prune;
 mod reader;
 mod record;
 mod recover;
@@ -70,6 +83,10 @@ pub use anchor::{Anchor, AnchorFile, AnchorPlace, anchors};
 pub use durable::{Batch, Durable, Kept, Position, durable_seq, instance};
 pub use note::{Note, Unproven, VerifierKey};
 pub use observed::{Observed, Shape, Summary, Total};
+pub use packed::{Compressed, compress_next};
+pub use proof::{GrowthProof, RecordProof, Unconvincing};
+pub use prove::{prove_growth, prove_record};
+pub use prune::{Keep, Prunable, Pruned, PrunedPart, Until, prunable, prune};
 pub use reader::{Events, Follow, events_since, last_events};
 pub use recover::{Recovered, Torn, open};
 pub use verify::{Break, BreakKind, Report, Trust, VerifyError, verify};
@@ -85,6 +102,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// … or by the first group commit this long after it was begun, microseconds.
     pub segment_us: u64,
+    /// Room that is held for what must be written although the disk is full.
+    pub reserve_bytes: u64,
 }
 
 impl Settings {
@@ -92,9 +111,16 @@ impl Settings {
     pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
     /// The default age of a segment: a day.
     pub const SEGMENT_US: u64 = 24 * 3_600 * 1_000_000;
+    /// The default reserve: more than a group commit can hold.
+    pub const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
 
     /// A log in that directory, the rest by default.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), segment_bytes: Self::SEGMENT_BYTES, segment_us: Self::SEGMENT_US }
+        Self {
+            dir: dir.into(),
+            segment_bytes: Self::SEGMENT_BYTES,
+            segment_us: Self::SEGMENT_US,
+            reserve_bytes: Self::RESERVE_BYTES,
+        }
     }
 }

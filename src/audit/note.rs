@@ -75,7 +75,7 @@ impl Signer {
     }
 
     /// Key name; key id and signature.
-    fn signature(&self, text: &str) -> (String, Vec<u8>) {
+    pub(super) fn signature(&self, text: &str) -> (String, Vec<u8>) {
         let mut bytes = key_id(&self.origin, &self.key.verifying_key()).to_vec();
         bytes.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
         (self.origin.clone(), bytes)
@@ -95,6 +95,13 @@ impl VerifierKey {
     /// The key whose signatures are in the log of that deployment.
     pub fn new(audit_key: &Key, deployment: &[u8; 16]) -> Self {
         Signer::new(audit_key, &hex::encode(deployment)).public()
+    }
+
+    /// It signed that text.
+    pub(super) fn proves(&self, text: &str, (name, bytes): &(String, Vec<u8>)) -> bool {
+        let id = key_id(&self.name, &self.key);
+        let signature = bytes.strip_prefix(&id[..]).and_then(|bytes| Signature::from_slice(bytes).ok());
+        *name == self.name && signature.is_some_and(|it| self.key.verify_strict(text.as_bytes(), &it).is_ok())
     }
 
     /// The name it signs under, which is the log's origin.
@@ -171,6 +178,13 @@ impl Note {
         known.then(|| Self { origin: origin.to_owned(), size: number, root, signatures })
     }
 
+    /// The last note of a text that may hold several, one after the other, as a file of anchors does.
+    pub fn last_of(text: &str) -> Option<Self> {
+        let text = text.trim_end_matches('\n');
+        let start = text.rfind("\npgveil.log/").map_or(0, |at| at + 1);
+        Self::parse(&format!("{}\n", &text[start..]))
+    }
+
     /// Whose log it speaks of.
     pub fn origin(&self) -> &str {
         &self.origin
@@ -208,15 +222,11 @@ impl Note {
             return Err(Unproven::NotSigned);
         }
         let body = self.body();
-        let right = |bytes: &[u8]| {
-            let signature = Signature::from_slice(bytes.get(id.len()..)?).ok()?;
-            key.key.verify_strict(body.as_bytes(), &signature).ok()
-        };
-        if ours.all(|(_, bytes)| right(bytes).is_some()) { Ok(()) } else { Err(Unproven::Wrong) }
+        if ours.all(|signature| key.proves(&body, signature)) { Ok(()) } else { Err(Unproven::Wrong) }
     }
 }
 
-fn signature(line: &str) -> Option<(String, Vec<u8>)> {
+pub(super) fn signature(line: &str) -> Option<(String, Vec<u8>)> {
     let (name, encoded) = line.strip_prefix("— ")?.split_once(' ')?;
     let bytes = STANDARD.decode(encoded).ok()?;
     (is_name(name) && bytes.len() > 4).then(|| (name.to_owned(), bytes))

@@ -4,11 +4,11 @@
 //! (headers, checkpoints, torn tails) are passed over.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::lines::Lines;
-use super::{disk, record};
+use super::{disk, packed, record};
 use crate::error::{Error, Result};
 use crate::event::Event;
 
@@ -62,7 +62,11 @@ impl Iterator for Events {
                         return Some(found);
                     }
                 }
-                Ok(Some((_, false))) => {}
+                Ok(Some((_, false))) => {
+                    if lines.damaged() {
+                        self.failed = Some(Error::io("reading a compressed segment", ErrorKind::InvalidData.into()));
+                    }
+                }
                 Ok(None) => self.open = None,
                 Err(error) => (self.open, self.failed) = (None, Some(error)),
             }
@@ -82,8 +86,7 @@ fn listed(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
 pub fn events_since(dir: &Path, since_us: i64, bytes_max: u64) -> Result<(Events, bool)> {
     let (mut files, mut bytes, mut taken, mut cut) = (VecDeque::new(), 0, 0, false);
     for (_, path) in listed(dir)?.into_iter().rev() {
-        let meta = fs::metadata(&path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
-        bytes += meta.len();
+        bytes += packed::text_len(&path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
         if bytes > bytes_max && !files.is_empty() {
             cut = true;
             break;
@@ -151,7 +154,7 @@ impl Follow {
     pub fn poll(&mut self) -> Result<Vec<(u64, Event)>> {
         let mut found = Vec::new();
         loop {
-            let next = self.dir.join(disk::segment_name(self.segment + 1)).exists();
+            let next = exists(&self.dir.join(disk::segment_name(self.segment + 1)));
             self.read_segment(&mut found)?;
             if !next {
                 return Ok(found);
@@ -162,7 +165,7 @@ impl Follow {
 
     fn read_segment(&mut self, found: &mut Vec<(u64, Event)>) -> Result<()> {
         let path = self.dir.join(disk::segment_name(self.segment));
-        if !path.exists() {
+        if !exists(&path) {
             return Ok(());
         }
         let mut lines = Lines::open_at(&path, self.offset)?;
@@ -176,4 +179,9 @@ impl Follow {
         }
         Ok(())
     }
+}
+
+/// Plain or compressed.
+fn exists(plain: &Path) -> bool {
+    plain.exists() || packed::packed(plain).exists()
 }

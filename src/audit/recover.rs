@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::Settings;
 use super::disk::{self, Directory};
+use super::packed;
 use super::record::{Head, Kind, SLOT};
 use super::tree::Tree;
 use super::verify::{Break, BreakKind, VerifyError, Walk, heads};
@@ -47,8 +48,9 @@ pub fn open(settings: &Settings, key: Key, deployment: &[u8; 16], now_us: i64) -
     let (start, recovered) = survey(&settings.dir, &key)?;
     let deployment = hex::encode(deployment);
     let full = Full { bytes: settings.segment_bytes, us: settings.segment_us };
-    let log = Log::resume(Box::new(directory), key, deployment, full, start, now_us)
+    let mut log = Log::resume(Box::new(directory), key, deployment, full, start, now_us)
         .map_err(|e| Error::io(format!("opening the access log in {}", settings.dir.display()), e))?;
+    log.keep_reserve(settings.reserve_bytes);
     Ok((log, recovered))
 }
 
@@ -59,7 +61,9 @@ fn survey(dir: &Path, key: &Key) -> Result<(Start, Recovered)> {
     let slots = trusted_heads(dir, key, !segments.is_empty(), &mut recovered)?;
     recovered.first = segments.is_empty() && slots.is_none() && recovered.broken.is_none();
     // Segments without a header never held anything durable, unless a hand took it away: then the head tells.
-    while let Some((number, path)) = segments.pop_if(|(_, path)| starts_after(path).is_none()) {
+    while let Some((number, path)) =
+        segments.pop_if(|(_, path)| !packed::is_packed(path) && starts_after(path).is_none())
+    {
         if fs::metadata(&path).is_ok_and(|meta| meta.len() > 0) {
             recovered.torn = Some(set_aside(dir, number, &path, 0)?);
         }
@@ -77,7 +81,7 @@ fn survey(dir: &Path, key: &Key) -> Result<(Start, Recovered)> {
             None => grown(before, path, key, &known, start)?,
             known => known,
         };
-        let mut walk = Walk::new(Some(key).into(), &known, start, frontier);
+        let mut walk = Walk::after(Some(key).into(), &known, start, frontier);
         let walked = walk.segment(*number, path, None);
         (tip, tree) = (walk.tip, walk.tree);
         match walked {
@@ -109,7 +113,7 @@ const NOTHING: Tip = Tip { seq: 0, hash: [0; 32] };
 
 /// The tree before a segment whose header does not tell it, from all records before it; `None` if they do not lead there.
 fn grown(before: &[(u64, PathBuf)], segment: &Path, key: &Key, heads: &[Head; 2], start: Tip) -> Result<Option<Tree>> {
-    let mut walk = Walk::new(Some(key).into(), heads, NOTHING, Some(Tree::default()));
+    let mut walk = Walk::after(Some(key).into(), heads, NOTHING, Some(Tree::default()));
     match walk.segments(before, Some(segment)) {
         Ok(()) => Ok(walk.tree.filter(|_| walk.tip == start)),
         Err(VerifyError::Break(_)) => Ok(None),

@@ -3,6 +3,8 @@
 mod anchored;
 mod durable;
 pub(crate) mod fake;
+mod packed;
+mod pruned;
 mod signed;
 
 use std::fs;

@@ -15,7 +15,7 @@ pub(super) fn leaf(line: &[u8]) -> Hash {
     hash.finalize().into()
 }
 
-fn node(left: &Hash, right: &Hash) -> Hash {
+pub(super) fn node(left: &Hash, right: &Hash) -> Hash {
     let mut hash = Sha256::new();
     hash.update([1]);
     hash.update(left);
@@ -35,6 +35,17 @@ pub(super) struct Tree {
 }
 
 impl Tree {
+    /// A tree of that size with those peaks, if it can have them.
+    pub(super) fn of(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        // The sizes of records are their numbers: far below, but the next leaf must not overflow.
+        (size != u64::MAX && peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })
+    }
+
+    /// The roots of its full subtrees, largest first.
+    pub(super) fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// How many leaves it has.
     pub(super) fn size(&self) -> u64 {
         self.size
@@ -50,6 +61,21 @@ impl Tree {
         }
         self.peaks.push(right);
         self.size += 1;
+    }
+
+    /// The tree over its leaves `from..to`, as far as it has them; `None` unless full subtrees begin and end there.
+    pub(super) fn part(&self, from: u64, to: u64) -> Option<Self> {
+        let to = to.min(self.size);
+        let (mut at, mut first, mut last) = (0, None, None);
+        for index in 0..=self.peaks.len() {
+            first = first.or((at == from).then_some(index));
+            last = last.or((at == to).then_some(index));
+            // What is left of the size when its larger bits are taken away.
+            let left = self.size - at;
+            at += left.checked_ilog2().map_or(0, |bit| 1 << bit);
+        }
+        let peaks = self.peaks.get(first?..last?)?.to_vec();
+        Some(Self { size: to.checked_sub(from)?, peaks })
     }
 
     /// The root over all leaves; of none, the hash of nothing.
@@ -87,11 +113,7 @@ impl TryFrom<Written> for Tree {
     fn try_from(written: Written) -> Result<Self, Self::Error> {
         let peaks = written.peaks.iter().map(|text| unhex(text)).collect::<Result<Vec<_>, _>>();
         let peaks = peaks.map_err(|_| "a peak is 64 hex digits")?;
-        // The sizes of records are their numbers: far below, but the next leaf must not overflow.
-        if written.size == u64::MAX || peaks.len() != written.size.count_ones() as usize {
-            return Err("a tree has one peak for each bit of its size");
-        }
-        Ok(Self { size: written.size, peaks })
+        Self::of(written.size, peaks).ok_or("a tree has one peak for each bit of its size")
     }
 }
 

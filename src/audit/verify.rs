@@ -11,6 +11,9 @@ use super::anchor::{Anchor, AnchorPlace};
 use super::disk::{self, HEAD};
 use super::lines::Lines;
 use super::note::{self, Note, Signer, Unproven, VerifierKey};
+use super::packed;
+use super::proof::Roots;
+use super::prune::{self, Pruned, PrunedPart};
 use super::record::{self, Hash, Head, Kind, Malformed, Record, SLOT, SegmentHeader};
 use super::tree::{self, Tree};
 use super::writer::Tip;
@@ -38,6 +41,11 @@ pub struct Report {
     pub proven_seq: u64,
     /// Anchors that the log fits.
     pub anchors: u64,
+    /// Anchors of records that were pruned, at sizes whose roots were not kept: not checked.
+    pub anchors_pruned: u64,
+    /// What was pruned before the first record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<PrunedPart>,
     /// Bytes of an unfinished record after the newest durable one: a crash, or a proxy that is writing just now.
     pub torn_bytes: u64,
     /// Records that were repeated in the next segment after a failed fsync.
@@ -142,7 +150,7 @@ pub fn verify<'a>(dir: &Path, trust: impl Into<Trust<'a>>) -> Result<Report, Ver
     let trust = trust.into();
     // The head first: a writer may add records meanwhile, never take any away.
     let heads = heads(dir)?;
-    let segments = disk::segments(dir).map_err(|e| Error::io(format!("reading {}", dir.display()), e))?;
+    let mut segments = disk::segments(dir).map_err(|e| Error::io(format!("reading {}", dir.display()), e))?;
     if segments.is_empty() && heads.is_none() {
         return Err(Error::Config(format!("{}: no access log here", dir.display())).into());
     }
@@ -157,7 +165,13 @@ pub fn verify<'a>(dir: &Path, trust: impl Into<Trust<'a>>) -> Result<Report, Ver
             .is_some_and(|record| matches!(record.kind, Kind::Segment(header) if header.key != record::key_name(key)));
         return Err(at(HEAD, 0, a.seq, if wrong { BreakKind::WrongKey } else { BreakKind::Rewritten }).into());
     }
-    let mut walk = Walk::new(trust, &heads, Tip { seq: 0, hash: [0; 32] }, Some(Tree::default()));
+    let pruned = prune::read(dir, &trust)?;
+    if let Some(pruned) = &pruned {
+        // What a crash left of them while they were removed.
+        segments.retain(|(number, _)| *number > pruned.segments);
+    }
+    let mut walk = Walk::new(trust, &heads, pruned.as_ref());
+    walk.before_the_cut(pruned.as_ref())?;
     walk.segments(&segments, None)?;
     walk.end()?;
     Ok(walk.report)
@@ -198,6 +212,11 @@ pub(super) fn first_record(path: &Path) -> Option<Record> {
     if whole { record::decode(line).ok() } else { None }
 }
 
+/// A segment's name within the directory.
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// Whether a record of that number follows.
 fn follows(lines: &mut Lines, seq: u64) -> Result<bool, Error> {
     while let Some((line, _)) = lines.next()? {
@@ -223,31 +242,93 @@ pub(super) struct Walk<'a> {
     pub(super) tip: Tip,
     /// Over all records to `tip`; `None` where what came before is not known.
     pub(super) tree: Option<Tree>,
+    /// How many segments were pruned.
+    segments_before: u64,
     /// File and number of lines of the segment before.
     before: (String, u64),
     /// Where the torn tail of the newest segment begins.
     pub(super) torn_at: Option<u64>,
-    /// By size; those that the walk has passed are in the report.
+    /// By size.
     anchors: Vec<&'a Anchor>,
+    /// How many of them the walk has passed.
+    passed: usize,
+    /// The newest signed checkpoint passed.
+    pub(super) newest_note: Option<Note>,
+    /// Is shown the leaves that are passed.
+    pub(super) roots: Option<Roots>,
     pub(super) report: Report,
 }
 
 impl<'a> Walk<'a> {
+    /// A walk from the log's first record, or the first one that was not pruned.
+    pub(super) fn new(trust: Trust<'a>, heads: &'a [Head; 2], pruned: Option<&Pruned>) -> Self {
+        let Some(pruned) = pruned else {
+            return Self::after(trust, heads, Tip { seq: 0, hash: [0; 32] }, Some(Tree::default()));
+        };
+        let mut walk = Self::after(trust, heads, pruned.tip(), Some(pruned.tree.clone()));
+        walk.segments_before = pruned.segments;
+        walk.deployment = Some(pruned.deployment().to_owned());
+        walk.passed = walk.anchors.iter().take_while(|anchor| anchor.size() <= walk.tip.seq).count();
+        walk.report.pruned = Some(pruned.said());
+        walk
+    }
+
     /// A walk that begins after `tip`; `tree` is over all records to there.
-    pub(super) fn new(trust: Trust<'a>, heads: &'a [Head; 2], tip: Tip, tree: Option<Tree>) -> Self {
+    pub(super) fn after(trust: Trust<'a>, heads: &'a [Head; 2], tip: Tip, tree: Option<Tree>) -> Self {
         let durable = heads[0].seq.max(heads[1].seq);
         let report = Report { keyed: trust.key.is_some(), ..Report::default() };
         let before = (String::new(), 0);
         let verifier = if trust.key.is_some() { None } else { trust.public.cloned() };
         let mut anchors: Vec<_> = trust.anchors.iter().collect();
         anchors.sort_by_key(|anchor| anchor.size());
-        Self { trust, heads, durable, deployment: None, verifier, tip, tree, before, torn_at: None, anchors, report }
+        Self {
+            trust,
+            heads,
+            durable,
+            deployment: None,
+            verifier,
+            tip,
+            tree,
+            segments_before: 0,
+            before,
+            torn_at: None,
+            anchors,
+            passed: 0,
+            newest_note: None,
+            roots: None,
+            report,
+        }
+    }
+
+    /// Anchors of what was pruned, as far as their sizes are known.
+    pub(super) fn before_the_cut(&mut self, pruned: Option<&Pruned>) -> Result<(), Break> {
+        for anchor in &self.anchors[..self.passed] {
+            match pruned.and_then(|pruned| pruned.root_at(anchor.size())) {
+                Some(root) if same(&root, anchor.root()) => self.report.anchors += 1,
+                Some(_) => {
+                    let found = at(prune::FILE, 0, anchor.size(), BreakKind::Rewritten);
+                    return Err(Break { anchor: Some(anchor.place()), ..found });
+                }
+                None => self.report.anchors_pruned += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Anchors of what the walk has passed.
+    pub(super) fn passed_anchors(&self) -> &[&'a Anchor] {
+        &self.anchors[..self.passed]
+    }
+
+    /// Whose log it is.
+    pub(super) fn deployment(&self) -> &str {
+        self.deployment.as_deref().unwrap_or_default()
     }
 
     /// Walks segments from the first on. `next`: the one after them, if they are not all.
     pub(super) fn segments(&mut self, segments: &[(u64, PathBuf)], next: Option<&Path>) -> Result<(), VerifyError> {
         for (index, (number, path)) in segments.iter().enumerate() {
-            let expected = index as u64 + 1;
+            let expected = self.segments_before + index as u64 + 1;
             if *number != expected {
                 let missing = disk::segment_name(expected);
                 return Err(at(&missing, 0, self.tip.seq + 1, BreakKind::MissingSegment).into());
@@ -265,7 +346,8 @@ impl<'a> Walk<'a> {
         path: &Path,
         next: Option<Option<Record>>,
     ) -> Result<(), VerifyError> {
-        let file = disk::segment_name(number);
+        let packed = packed::is_packed(path);
+        let file = file_name(path);
         let newest = next.is_none();
         let given_up = next.flatten().and_then(|record| match record.kind {
             Kind::Segment(ref header) if header.salvaged => Some((record.seq, record.prev)),
@@ -283,7 +365,10 @@ impl<'a> Walk<'a> {
             let leaf = tree::leaf(bytes);
             let surplus = given_up.is_some_and(|(seq, prev)| expected == seq && same(&prev, &self.tip.hash));
             let Ok(record) = decoded else {
-                if surplus || (newest && expected > self.durable) {
+                if lines.damaged() && !surplus {
+                    return Err(at(&file, line, expected, BreakKind::Edited).into());
+                }
+                if surplus || (newest && !packed && expected > self.durable) {
                     self.torn_at = newest.then_some(offset);
                     self.report.torn_bytes += length + lines.rest()?;
                     break;
@@ -356,6 +441,9 @@ impl<'a> Walk<'a> {
         if let Some(tree) = &mut self.tree {
             tree.push(leaf);
         }
+        if let Some(roots) = &mut self.roots {
+            roots.push(leaf);
+        }
         self.report.records += 1;
         self.report.last_seq = record.seq;
         self.anchored(file, line)
@@ -369,12 +457,13 @@ impl<'a> Walk<'a> {
                 return Err(Break { anchor: Some(anchor.place()), ..found });
             }
             self.report.anchors += 1;
+            self.passed += 1;
         }
         Ok(())
     }
 
     fn next_anchor(&self) -> Option<&'a Anchor> {
-        self.anchors.get(usize::try_from(self.report.anchors).ok()?).copied()
+        self.anchors.get(self.passed).copied()
     }
 
     fn header(&mut self, header: &SegmentHeader, number: u64) -> Result<(), BreakKind> {
@@ -413,6 +502,7 @@ impl<'a> Walk<'a> {
             self.report.proven_seq = note.size();
         }
         self.report.signed += 1;
+        self.newest_note = Some(note);
         Ok(())
     }
 

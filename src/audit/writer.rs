@@ -6,7 +6,7 @@
 use std::io;
 
 use super::disk::{Disk, Sink, segment_name};
-use super::note::{Note, Signer};
+use super::note::{Note, Signer, VerifierKey};
 use super::record::{self, Checkpoint, Hash, Head, Payload, SLOT, SegmentHeader, Signed};
 use super::tree::{self, Tree};
 use crate::event::Event;
@@ -79,6 +79,14 @@ pub struct Log {
     /// Records in `pending` and not yet reported by a [`Written`].
     unreported: u64,
     salvaging: bool,
+    reserve: Reserve,
+}
+
+/// Room on the device for what must be written although it is full.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reserve {
+    bytes: u64,
+    held: bool,
 }
 
 impl std::fmt::Debug for Log {
@@ -134,9 +142,44 @@ impl Log {
             flushed: 0,
             unreported: 0,
             salvaging: false,
+            reserve: Reserve::default(),
         };
         log.begin_segment(now_us);
         Ok(log)
+    }
+
+    /// From now on that much room is held. Where there is none, [`Log::is_cramped`].
+    pub(super) fn keep_reserve(&mut self, bytes: u64) {
+        self.reserve = Reserve { bytes, held: false };
+        // Told by `is_cramped`, and tried again by whoever asks.
+        let _ = self.make_reserve();
+    }
+
+    /// The room that should be held is not.
+    pub fn is_cramped(&self) -> bool {
+        self.reserve.bytes > 0 && !self.reserve.held
+    }
+
+    /// Holds the room again, if there is that much.
+    ///
+    /// # Errors
+    /// There is not.
+    pub fn make_reserve(&mut self) -> io::Result<()> {
+        if self.is_cramped() {
+            self.disk.set_aside(self.reserve.bytes)?;
+            self.reserve.held = true;
+        }
+        Ok(())
+    }
+
+    /// Gives the held room to the log; whether there was any.
+    pub fn release_reserve(&mut self) -> bool {
+        std::mem::take(&mut self.reserve.held) && self.disk.release().is_ok()
+    }
+
+    /// What it is checked with.
+    pub fn keys(&self) -> (Key, VerifierKey) {
+        (self.key.clone(), self.signer.public())
     }
 
     /// Adds an event to the chain, in memory.

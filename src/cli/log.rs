@@ -1,5 +1,8 @@
 //! `pgveil log`: check the access log offline, or read it.
 
+mod proof;
+mod prune;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +38,20 @@ enum Action {
     #[command(after_help = "Examples:\n  pgveil log key\n  \
         pgveil log key --keyring keyring.toml --key-file kek > for-the-auditor")]
     Key(Key),
+    /// Remove the oldest segments, and leave a signed note that proves what is left to continue them.
+    #[command(after_help = "Examples:\n  pgveil log prune --keep P7Y --dry-run\n  \
+        pgveil log prune --before 2026-01-01T00:00:00Z --anchor /mnt/elsewhere/pgveil.anchors\n\n\
+        Not while pgveil serves: [audit] keep = \"P7Y\" has it do that itself.")]
+    Prune(Box<prune::Args>),
+    /// Print a proof that a record is in the log, or that the log still begins as it once was, for whoever has the public key.
+    #[command(after_help = "Examples:\n  pgveil log prove --seq 4711 --record line > 4711.tlog-proof\n  \
+        pgveil log prove --since /mnt/elsewhere/pgveil.anchors > grown")]
+    Prove(Box<proof::Prove>),
+    /// Check such a proof, without the log and without the keyring.
+    #[command(after_help = "Examples:\n  \
+        pgveil log check-proof 4711.tlog-proof --record line --public-key pgveil.log/3f0c…+1a2b3c4d+AXo9…\n  \
+        pgveil log check-proof grown --public-key pgveil.log/3f0c…+1a2b3c4d+AXo9…")]
+    CheckProof(Box<proof::CheckProof>),
     /// Show the newest events.
     #[command(after_help = "Examples:\n  pgveil log tail -n 20\n  pgveil log tail -f --json | jq .touches")]
     Tail(Tail),
@@ -106,6 +123,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             println!("{}", VerifierKey::new(ring.audit_key(), ring.deployment_id()));
             Ok(ExitCode::SUCCESS)
         }
+        Action::Prune(args) => prune::run(args),
+        Action::Prove(args) => proof::prove(args),
+        Action::CheckProof(args) => proof::check(args),
         Action::Tail(args) => tail(args),
         Action::WhoSaw(args) => super::who::run(args),
     }
@@ -167,9 +187,14 @@ fn anchors(files: &[PathBuf], key: Option<&VerifierKey>) -> Result<Vec<Anchor>, 
 /// An intact log in sentences, one a line.
 fn said(report: &Report, signatures: bool) -> String {
     let Report { records, segments, events, checkpoints, signed, proven_seq, .. } = report;
-    let mut text = format!(
+    let mut text = String::new();
+    if let Some(pruned) = &report.pruned {
+        let (at, root) = (Timestamp::from_microsecond(pruned.at_us).unwrap_or(Timestamp::UNIX_EPOCH), &pruned.root);
+        text.push_str(&format!("records 1 to {} were pruned on {at:.0}, root {root}\n", pruned.records));
+    }
+    text.push_str(&format!(
         "{records} records in {segments} segments: {events} events, {checkpoints} checkpoints, {signed} signed checkpoints"
-    );
+    ));
     text.push_str(match (report.keyed, signatures) {
         (true, _) => ", every MAC and signature right",
         (false, true) => ", every signature right (MACs not checked: no audit key)",
@@ -184,6 +209,12 @@ fn said(report: &Report, signatures: bool) -> String {
     }
     if report.anchors > 0 {
         text.push_str(&format!("\n{} anchored checkpoints are of this log", report.anchors));
+    }
+    if report.anchors_pruned > 0 {
+        let unknown = report.anchors_pruned;
+        text.push_str(&format!(
+            "\n{unknown} anchored checkpoints are over pruned records whose roots were not kept: not checked"
+        ));
     }
     if report.torn_bytes > 0 {
         let bytes = report.torn_bytes;
@@ -308,6 +339,7 @@ fn kind(kind: EventKind) -> &'static str {
         EventKind::Untyped => "untyped",
         EventKind::Policy => "policy",
         EventKind::Bypass => "BYPASS",
+        EventKind::Log => "log",
         EventKind::Alert => "ALERT",
         EventKind::Console => "console",
     }

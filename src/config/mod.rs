@@ -200,6 +200,12 @@ pub struct Audit {
     pub segment_mb: u32,
     /// … or at this age.
     pub segment_hours: u32,
+    /// Room held for what must be written although the disk is full.
+    pub reserve_bytes: u64,
+    /// Closed segments are compressed.
+    pub compress: bool,
+    /// How long records stay; for ever without it.
+    pub keep: Option<crate::audit::Keep>,
     /// Files elsewhere that signed checkpoints are appended to.
     pub anchors: Vec<PathBuf>,
     /// Which statements are logged.
@@ -214,6 +220,9 @@ impl From<&Audit> for crate::desk::Settings {
         let mut settings = desk::Settings::new(&audit.dir);
         settings.audit.segment_bytes = u64::from(audit.segment_mb) << 20;
         settings.audit.segment_us = u64::from(audit.segment_hours) * 3_600 * 1_000_000;
+        settings.audit.reserve_bytes = audit.reserve_bytes;
+        settings.compress = audit.compress;
+        settings.keep = audit.keep;
         settings.anchors.clone_from(&audit.anchors);
         settings.durability = match audit.durability {
             Durability::Intent => desk::Durability::Intent,

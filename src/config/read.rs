@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::audit::Keep;
 use crate::policy::reader::Section;
 use crate::report::Organization;
 use crate::sql::parse::{NESTING_MAX, TOKENS_MAX};
@@ -350,6 +351,9 @@ fn default_audit(folder: &Path) -> Audit {
         on_failure: OnAuditFailure::Block,
         segment_mb: 64,
         segment_hours: 24,
+        reserve_bytes: crate::audit::Settings::RESERVE_BYTES,
+        compress: true,
+        keep: None,
         anchors: Vec::new(),
         statements: Statements::Protected,
         subject_keys: SubjectKeys::Add,
@@ -374,13 +378,24 @@ fn audit(mut s: Section<'_>, folder: &Path) -> Option<Audit> {
         }
         anchors.push(path);
     }
+    let keep = s.text("keep").and_then(|text| {
+        let keep = Keep::parse(&text.value);
+        if keep.is_none() {
+            let hint = "an ISO 8601 period such as \"P7Y\" or \"P90D\"".to_owned();
+            s.problem(&text.place, "`keep` in [audit] is not a period", hint);
+        }
+        keep
+    });
     let audit = Audit {
         dir,
         anchors,
+        keep,
         durability: durability.map_or(default.durability, |at| at.value),
         on_failure: on_failure.map_or(default.on_failure, |at| at.value),
         segment_mb: small(&mut s, "segment_mb", 4_096, default.segment_mb),
         segment_hours: small(&mut s, "segment_hours", 8_784, default.segment_hours),
+        compress: s.flag("compress").map_or(default.compress, |at| at.value),
+        reserve_bytes: s.number("reserve_bytes", 0..=1 << 30).map_or(default.reserve_bytes, |at| at.value),
         statements: statements.map_or(default.statements, |at| at.value),
         subject_keys: keys.map_or(default.subject_keys, |at| at.value),
     };

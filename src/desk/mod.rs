@@ -5,6 +5,7 @@
 //! of its own; when its queue is full, callers wait.
 
 mod anchor;
+mod keeper;
 mod task;
 
 #[cfg(test)]
@@ -54,6 +55,16 @@ pub struct Response {
     pub gate: Arc<Gate>,
 }
 
+impl OnFailure {
+    /// In words, for the log itself.
+    fn consequence(self) -> &'static str {
+        match self {
+            Self::Block => "protected statements wait until there is room",
+            Self::DenyProtected => "protected statements are refused until there is room",
+        }
+    }
+}
+
 /// How the desk works.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -69,6 +80,10 @@ pub struct Settings {
     pub anchors: Vec<PathBuf>,
     /// Shared with the sessions.
     pub response: Response,
+    /// Closed segments are compressed.
+    pub compress: bool,
+    /// How long records stay; for ever without it.
+    pub keep: Option<audit::Keep>,
 }
 
 impl Settings {
@@ -81,6 +96,8 @@ impl Settings {
             queue: 8_192,
             anchors: Vec::new(),
             response: Response::default(),
+            compress: true,
+            keep: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the settings say.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::anchor::Anchors;
+use super::keeper::Keeper;
 use super::{AuditDown, Desk, Durability, Item, OnFailure, Settings, State, Thread};
 use crate::audit::{self, Log, Recovered, Written};
 use crate::clock::Now;
@@ -47,9 +49,10 @@ pub(super) fn launch(
     meters: Arc<Meters>,
 ) -> Result<(Desk, Thread)> {
     let anchors = Anchors::start(&settings.anchors, &meters)?;
+    let (queue, inbox) = mpsc::channel(settings.queue.max(1));
+    let keeper = Keeper::start(&settings, &log, queue.downgrade())?;
     let mut task = Task::new(&settings, log, anchors, rules, meters);
     task.open(&settings, recovered)?;
-    let (queue, inbox) = mpsc::channel(settings.queue.max(1));
     let (ended, done) = oneshot::channel();
     let desk = Desk {
         queue: queue.clone(),
@@ -64,6 +67,7 @@ pub(super) fn launch(
         .map_err(|e| Error::io("starting the desk's runtime", e))?;
     let body = move || {
         runtime.block_on(task.run(inbox));
+        drop(keeper);
         let _ = ended.send(());
     };
     std::thread::Builder::new()
@@ -94,6 +98,8 @@ struct Task {
     pause: Duration,
     /// While the log is down, the next attempt is not made before this.
     retry_ns: u64,
+    /// The disk is full, and the log says so.
+    full: bool,
     stopping: bool,
 }
 
@@ -116,6 +122,7 @@ impl Task {
             synced_ns: 0,
             pause: RETRY.0,
             retry_ns: 0,
+            full: false,
             stopping: false,
         }
     }
@@ -283,7 +290,15 @@ impl Task {
                     self.meters.audit_written(written.records, written.bytes);
                 }
                 if down {
+                    // What the reserve gave room for is written; nothing goes on before there is room for a reserve again.
+                    if self.log.is_cramped() && self.log.make_reserve().is_err() {
+                        self.wait_longer();
+                        return;
+                    }
                     tracing::info!(target: "pgveil::audit", "the access log can be written again");
+                    if std::mem::take(&mut self.full) {
+                        self.note("there is room on the disk again".to_owned());
+                    }
                     self.meters.audit_up(true);
                     self.state.down.store(false, Ordering::Release);
                 }
@@ -323,18 +338,37 @@ impl Task {
         self.meters.audit_error();
         self.meters.audit_up(false);
         self.state.down.store(true, Ordering::Release);
-        if already_down {
-            self.pause = (self.pause * 2).min(RETRY.1);
-        } else {
+        if !already_down {
             tracing::error!(target: "pgveil::audit", %error, "the access log cannot be written");
         }
-        let pause = u64::try_from(self.pause.as_nanos()).unwrap_or(u64::MAX);
-        self.retry_ns = Now::read().mono_ns.saturating_add(pause);
         if self.on_failure == OnFailure::DenyProtected {
             for ack in self.acks.drain(..) {
                 let _ = ack.send(Err(AuditDown));
             }
         }
+        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        if full && self.log.release_reserve() {
+            self.full = true;
+            self.note(format!("the disk is full; {}", self.on_failure.consequence()));
+            self.retry_ns = 0;
+            self.commit();
+        } else if already_down {
+            self.wait_longer();
+        } else {
+            self.retry_ns = nanoseconds_from_now(self.pause);
+        }
+    }
+
+    /// An event about the log itself.
+    fn note(&mut self, text: String) {
+        let mut event = Event::new(EventKind::Log, Now::read().unix_us);
+        event.note = Some(text);
+        self.log.append(&event);
+    }
+
+    fn wait_longer(&mut self) {
+        self.pause = (self.pause * 2).min(RETRY.1);
+        self.retry_ns = nanoseconds_from_now(self.pause);
     }
 
     /// Shows this round's events to the detector; its alerts are records of the next write.
@@ -399,6 +433,10 @@ impl Task {
         self.anchor();
         self.anchors.finish();
     }
+}
+
+fn nanoseconds_from_now(pause: Duration) -> u64 {
+    Now::read().mono_ns.saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The statement whose outcome it is.

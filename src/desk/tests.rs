@@ -38,10 +38,13 @@ fn rules() -> Arc<Rules> {
 }
 
 fn desk(disk: &FakeDisk, change: impl FnOnce(&mut Settings)) -> (Desk, Thread) {
+    desk_of(disk.log(1 << 20), change)
+}
+
+fn desk_of(log: audit::Log, change: impl FnOnce(&mut Settings)) -> (Desk, Thread) {
     let nowhere = tempfile::tempdir().unwrap();
     let mut settings = Settings::new(nowhere.path());
     change(&mut settings);
-    let log = disk.log(1 << 20);
     task::launch(settings, log, Recovered::default(), Box::new(rules), Arc::new(Meters::detached())).unwrap()
 }
 
@@ -125,6 +128,51 @@ async fn a_full_disk_blocks_intents_until_there_is_room_and_loses_nothing() {
     let kinds = written(&disk);
     assert_eq!(kinds.iter().filter(|event| event.kind == EventKind::Intent).count(), 9);
     assert_eq!(kinds.iter().filter(|event| event.kind == EventKind::Statement).count(), 5);
+}
+
+/// Waits for what another thread does.
+async fn until(what: &str, mut there: impl FnMut() -> bool) {
+    let all = async {
+        while !there() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, all).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test]
+async fn on_a_full_disk_the_reserve_takes_what_is_refused_and_why() {
+    const RESERVE: u64 = 64 << 10;
+    for on_failure in [OnFailure::DenyProtected, OnFailure::Block] {
+        let disk = FakeDisk::default();
+        let log = disk.log_with_reserve(RESERVE);
+        let (desk, thread) = desk_of(log, |settings| settings.on_failure = on_failure);
+        assert_eq!(disk.with(|inner| (inner.reserve as u64, inner.room)), (RESERVE, None));
+        disk.with(|inner| inner.room = Some(0));
+        let mut intent = desk.intent(event(EventKind::Intent, 1));
+        until("the log is down", || !desk.writable()).await;
+        match on_failure {
+            OnFailure::DenyProtected => assert_eq!(timeout(PATIENCE, &mut intent).await.unwrap(), Err(AuditDown)),
+            OnFailure::Block => assert!(timeout(Duration::from_millis(100), &mut intent).await.is_err()),
+        }
+        desk.event(event(EventKind::Refused, 1)).await.unwrap();
+        let notes = || written(&disk).into_iter().filter(|e| e.kind == EventKind::Log).filter_map(|e| e.note);
+        until("the refusal is written", || {
+            let refused = written(&disk).iter().any(|event| event.kind == EventKind::Refused);
+            refused && notes().any(|note| note.starts_with("the disk is full; protected statements"))
+        })
+        .await;
+        assert!(!desk.writable(), "room in the reserve is no room for protected data");
+        assert_eq!(disk.with(|inner| inner.reserve), 0);
+        disk.with(|inner| inner.room = None);
+        until("there is room", || desk.writable()).await;
+        assert_eq!(disk.with(|inner| inner.reserve as u64), RESERVE, "and the reserve is there again");
+        if on_failure == OnFailure::Block {
+            timeout(PATIENCE, intent).await.unwrap().unwrap();
+        }
+        assert!(thread.stop(PATIENCE).await);
+        assert_eq!(notes().count(), 2, "full, and room again: {:?}", notes().collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test]

@@ -176,7 +176,12 @@ impl Site {
 
     /// Starts `pgveil serve` and waits for `/readyz`.
     pub fn serve(&mut self) {
-        self.spawn();
+        self.serve_by(&[]);
+    }
+
+    /// As [`Site::serve`], by a command that becomes it: `["sh", "-c", "ulimit -n 100; exec \"$0\" \"$@\""]`.
+    pub fn serve_by(&mut self, around: &[&str]) {
+        self.spawn_by(around);
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if http(self.admin_port, "/readyz").is_some_and(|(status, _)| status == 200) {
@@ -191,10 +196,15 @@ impl Site {
 
     /// Starts `pgveil serve` without waiting.
     pub fn spawn(&mut self) {
+        self.spawn_by(&[]);
+    }
+
+    fn spawn_by(&mut self, around: &[&str]) {
         self.starts += 1;
         let log = File::create(self.path(&format!("proxy.{}.log", self.starts))).expect("a log file");
-        let mut serve = Command::new(env!("CARGO_BIN_EXE_pgveil"));
-        serve.current_dir(self.dir.path()).args(["serve", "--config", "pgveil.toml"]);
+        let mut line = [around, &[env!("CARGO_BIN_EXE_pgveil"), "serve", "--config", "pgveil.toml"]].concat();
+        let mut serve = Command::new(line.remove(0));
+        serve.current_dir(self.dir.path()).args(line);
         serve.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.proxy = Some(Leashed::spawn(&mut serve).expect("pgveil starts"));
     }

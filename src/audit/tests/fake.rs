@@ -26,6 +26,8 @@ pub(crate) struct Inner {
     pub(crate) room: Option<usize>,
     /// How many further fsyncs of segments fail.
     pub(crate) failing_syncs: u32,
+    /// Bytes set aside.
+    pub(crate) reserve: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -41,6 +43,13 @@ impl FakeDisk {
         // By age never: some tests count from 0, others by the clock.
         let full = Full { bytes: segment_bytes, us: u64::MAX };
         Log::resume(Box::new(self.clone()), Key::new([7; 32]), "00".repeat(16), full, start, 0).unwrap()
+    }
+
+    /// As [`FakeDisk::log`], with that much room held.
+    pub(crate) fn log_with_reserve(&self, reserve: u64) -> Log {
+        let mut log = self.log(1 << 20);
+        log.keep_reserve(reserve);
+        log
     }
 
     /// Writes the files where the real reader finds them.
@@ -64,6 +73,29 @@ impl Disk for FakeDisk {
     fn replace(&mut self, name: &str, content: &[u8]) -> io::Result<Box<dyn Sink>> {
         self.with(|inner| inner.files.insert(name.to_owned(), content.to_vec()));
         Ok(Box::new(FakeSink(self.clone(), name.to_owned())))
+    }
+
+    fn set_aside(&mut self, bytes: u64) -> io::Result<()> {
+        let bytes = usize::try_from(bytes).unwrap();
+        self.with(|inner| {
+            match &mut inner.room {
+                Some(room) if *room < bytes => return Err(io::ErrorKind::StorageFull.into()),
+                Some(room) => *room -= bytes,
+                None => {}
+            }
+            inner.reserve = bytes;
+            Ok(())
+        })
+    }
+
+    fn release(&mut self) -> io::Result<()> {
+        self.with(|inner| {
+            let bytes = std::mem::take(&mut inner.reserve);
+            if let Some(room) = &mut inner.room {
+                *room += bytes;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -14,16 +14,16 @@ use crate::audit::tree::{Tree, leaf};
 
 const SECOND: i64 = 1_000_000;
 
-fn by_public(public: &VerifierKey) -> Trust<'_> {
+pub(super) fn by_public(public: &VerifierKey) -> Trust<'_> {
     Trust { public: Some(public), ..Trust::default() }
 }
 
-fn public() -> VerifierKey {
+pub(super) fn public() -> VerifierKey {
     VerifierKey::new(&key(), &[1; 16])
 }
 
 /// Three or more segments over two runs, an event every 200 ms, a group commit every fourth.
-fn sample() -> (TempDir, PathBuf) {
+pub(super) fn sample() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings { segment_bytes: 16_384, ..Settings::new(dir.path().join("audit")) };
     let mut now = 0;
@@ -358,7 +358,7 @@ fn behind_a_gap_nothing_is_signed_until_it_is_closed() {
 }
 
 /// What is done to one file, and where it must be found: file and line.
-fn edited(good: &[u8], kind: usize, a: usize, b: usize) -> (Vec<u8>, u64) {
+pub(super) fn edited(good: &[u8], kind: usize, a: usize, b: usize) -> (Vec<u8>, u64) {
     let all: Vec<&[u8]> = good.split_inclusive(|byte| *byte == b'\n').collect();
     let (i, j) = (a % all.len(), b % all.len());
     let line = |index: usize| index as u64 + 1;
@@ -396,7 +396,7 @@ fn edited(good: &[u8], kind: usize, a: usize, b: usize) -> (Vec<u8>, u64) {
     }
 }
 
-fn cases() -> u32 {
+pub(super) fn cases() -> u32 {
     std::env::var("PGVEIL_TEST_EDITS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000)
 }
 

@@ -4,6 +4,8 @@
 
 pub mod array;
 pub mod audit_note;
+pub mod audit_packed;
+pub mod audit_proof;
 pub mod audit_reader;
 pub mod certificate;
 pub mod console_command;
@@ -28,9 +30,11 @@ pub mod value;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("array", array::run),
     ("audit_note", audit_note::run),
+    ("audit_packed", audit_packed::run),
+    ("audit_proof", audit_proof::run),
     ("audit_reader", audit_reader::run),
     ("certificate", certificate::run),
     ("console_command", console_command::run),
