@@ -189,6 +189,7 @@ fn statement() -> Event {
         client: Some([127, 0, 0, 1].into()),
         purpose: None,
         purpose_by: None,
+        person: None,
     };
     event.actor = Some(actor.into());
     let touch = |column: &str| Touch { relation: "public.users".into(), column: column.into(), shown: Shown::Clear };
@@ -367,6 +368,7 @@ fn rules() -> Rules {
         code: pgveil::policy::code::UsersCode::default(),
         views: Vec::new(),
         purposes: Vec::new(),
+        vouchers: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
         observe: None,

@@ -1,6 +1,7 @@
 //! What happened, in words that cannot hold a value: the access log's and the detector's only input.
 
 pub mod alert;
+mod person;
 mod trace;
 mod would;
 
@@ -12,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 pub use alert::Alert;
+pub use person::{Person, PersonBy};
 pub use trace::Trace;
 pub use would::{Becomes, Changed, Would};
 
@@ -103,6 +105,9 @@ pub struct Actor {
     /// What that rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose_by: Option<PurposeBy>,
+    /// Who is behind the login, if that is known.
+    #[serde(flatten)]
+    pub person: Option<Person>,
 }
 
 /// What a purpose rests on. All but the first are claims, among the purposes that the policy gives the role.
@@ -600,6 +605,7 @@ mod tests {
             client: Some([127, 0, 0, 1].into()),
             purpose: Some("care".to_owned()),
             purpose_by: Some(PurposeBy::Database),
+            person: Some(Person { person: "ann".to_owned(), person_by: PersonBy::Vouched }),
         };
         let action = Action {
             fingerprint: Some("00ff".into()),

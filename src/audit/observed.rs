@@ -163,6 +163,7 @@ mod tests {
             client: None,
             purpose: None,
             purpose_by: None,
+            person: None,
         };
         let action = Action {
             fingerprint: Some(text.into()),

@@ -27,6 +27,7 @@ fn rules() -> Arc<Rules> {
         code: crate::policy::code::UsersCode::default(),
         views: Vec::new(),
         purposes: Vec::new(),
+        vouchers: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
         observe: None,
@@ -61,6 +62,7 @@ fn event(kind: EventKind, statement: u64) -> Event {
         client: None,
         purpose: None,
         purpose_by: None,
+        person: None,
     }));
     event
 }

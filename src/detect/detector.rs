@@ -205,7 +205,7 @@ impl Detector {
                 self.failed(actor, now, thresholds, out);
                 if let Some(setting) = thresholds.watching(Rule::Tamper, &actor.role) {
                     let message = || format!("a sealed cell did not open for {:?}", actor.role);
-                    let raised = &mut self.actor(&actor.role, now, thresholds).rare().raised;
+                    let raised = &mut self.actor(&actor.accountable(), now, thresholds).rare().raised;
                     Found::of(Rule::Tamper, setting, 1).say(raised, now, thresholds, message, out);
                 }
             }
@@ -295,7 +295,7 @@ impl Detector {
         if released && event.rows > 0 {
             self.unusual(event, role, now, t, out);
         }
-        let state = self.actor(role, now, t);
+        let state = self.actor(&actor.accountable(), now, t);
         if released && event.rows > 0 {
             state.many(event, role, now, t, out);
         }
@@ -351,7 +351,7 @@ impl Detector {
 
     fn failed(&mut self, actor: &Actor, now: Time, t: &Thresholds, out: &mut Vec<Alert>) {
         let Some(setting) = t.watching(Rule::Failures, &actor.role) else { return };
-        let rare = self.actor(&actor.role, now, t).rare();
+        let rare = self.actor(&actor.accountable(), now, t).rare();
         failure(&mut rare.failures, &mut rare.raised, now, t, setting, &of_role(actor), out);
     }
 
@@ -481,7 +481,7 @@ fn logged_alert(event: &Event, t: &Thresholds) -> Option<(Knock, Rule, Level)> {
 
 /// Whom the alert is about.
 fn knock(event: &Event, alert: &Alert) -> Knock {
-    let role = || event.actor.as_ref().map(|actor| actor.role.clone()).unwrap_or_default();
+    let role = || event.actor.as_ref().map(|actor| actor.accountable().into_owned()).unwrap_or_default();
     alert.address.map_or_else(|| Knock::Role(role()), Knock::Address)
 }
 

@@ -25,6 +25,7 @@ fn actor(role: &str, client: Option<&str>) -> Part<Actor> {
         client: client.map(|address| address.parse().unwrap()),
         purpose: None,
         purpose_by: None,
+        person: None,
     })
 }
 

@@ -229,11 +229,12 @@ pub(super) fn unread_step(request: &Request<'_>, tokens: &[Token], range: Range<
     if unseen {
         step.moves = Moves { settings: true, names: true, style: true };
     } else if sets(kind) || calls.settings || calls.user || calls.sql {
-        let settings = ["search_path", "role", "session_authorization", "pgveil.purpose", "application_name"];
+        let settings =
+            ["search_path", "role", "session_authorization", "pgveil.purpose", "pgveil.actor", "application_name"];
         // An application's name may claim a purpose, and so may code that users have written.
         let acts = request.rules.class(request.class).purpose.is_some();
         let settings = &settings[..settings.len() - usize::from(!acts)];
-        let words = ["schema", "authorization", "purpose"];
+        let words = ["schema", "authorization", "purpose", "actor"];
         let names = (acts && calls.user) || moves(sql, own, settings, &words);
         step.moves = Moves { settings: true, names, style: moves(sql, own, STYLES, &["zone"]) };
     }

@@ -15,6 +15,7 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
     let mut once = Once { seen: HashMap::new(), problems };
     let mut levels = Levels::default();
     let (mut tables, mut roles, mut purposes) = (Vec::new(), Vec::new(), Vec::<Purpose>::new());
+    let mut vouchers = Vec::new();
     let (mut default_level, mut default_role, mut detect) = (None, None, None);
     let (mut observe, mut copies) = (None, Copies::default());
     let (mut accepted, mut demanded, mut reviewed) = (Vec::new(), Vec::new(), Vec::new());
@@ -60,6 +61,10 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
             once.check(format!("[purposes.{}]", purpose.name.value), &purpose.name.place);
             purposes.push(purpose);
         }
+        for voucher in file.vouchers {
+            once.check(format!("[vouchers.{}]", voucher.value.0), &voucher.place);
+            vouchers.extend(voucher.value.1);
+        }
         demanded.extend(file.purposes_demand);
     }
     let (mut detect, calendars) = detect.unwrap_or_default();
@@ -74,6 +79,7 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
         roles,
         default_role: default_role.unwrap_or_else(|| nobody(whole)),
         purposes,
+        vouchers,
         reviewed,
         copies,
         detect,
@@ -89,11 +95,22 @@ pub(super) fn join(files: Vec<File>, whole: &Place, problems: &mut Vec<Problem>)
     unenforced(&demanded, &accepted, &mut policy.warnings, problems);
     purpose::check(&policy, problems);
     calendar(&policy, problems);
+    voucher(&policy, problems);
     check(&policy, problems);
     policy
 }
 
 /// `default_role` when nothing is written: nothing clear.
+/// Whoever vouches needs somebody whose signature counts.
+fn voucher(policy: &Policy, problems: &mut Vec<Problem>) {
+    let roles = policy.roles.iter().chain([&policy.default_role]);
+    let vouching = roles.filter_map(|role| role.vouches.as_ref());
+    for at in vouching.filter(|_| policy.vouchers.is_empty()) {
+        let hint = "add the key of the application that signs: [vouchers.NAME] public_key = \"…\"".to_owned();
+        problems.push(Problem::at(&at.place, "a role vouches, and there is nobody whose signature counts", hint));
+    }
+}
+
 fn nobody(whole: &Place) -> Role {
     Role {
         name: At { value: String::new(), place: whole.clone() },
@@ -110,6 +127,7 @@ fn nobody(whole: &Place) -> Role {
         calendar: None,
         peers: None,
         purposes: Vec::new(),
+        vouches: None,
     }
 }
 

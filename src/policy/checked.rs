@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::problem::{At, Place};
 use super::purpose::Pattern;
-use super::rules::{Copies, Level, Mode, OnFailure, StatementClass};
+use super::rules::{Copies, Level, Mode, OnFailure, Persons, StatementClass};
+use super::voucher::Voucher;
 use crate::detect::{Hours, Thresholds};
 use crate::mask::Mask;
 use crate::wire::types::SqlType;
@@ -29,6 +30,8 @@ pub struct Policy {
     pub default_role: Role,
     /// `[purposes]`, in the order of the files.
     pub purposes: Vec<Purpose>,
+    /// `[vouchers]`, in the order of the files.
+    pub vouchers: Vec<Voucher>,
     /// `[functions] reviewed`: (schema, name), exact, all overloads.
     pub reviewed: Vec<(String, String)>,
     /// `copies`: what becomes of a table made of a protected plaintext column.
@@ -272,6 +275,8 @@ pub struct Role {
     pub peers: Option<Arc<str>>,
     /// `purposes`: what it may claim to act for.
     pub purposes: Vec<At<String>>,
+    /// `vouches`, `persons`: it may say who is behind it, and how that is logged.
+    pub vouches: Option<At<Persons>>,
 }
 
 /// `[purposes.…]`: what data is used for.

@@ -192,6 +192,7 @@ fn class(role: &Role, found: &Found<'_>, by_id: &ByColumn<Arc<SealedColumn>>) ->
         filtered,
         lens: None,
         purpose: None,
+        vouches: role.vouches.as_ref().map(|at| at.value),
         acts: Vec::new(),
     }
 }

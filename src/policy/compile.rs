@@ -66,7 +66,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
     warnings.dedup();
     let (detect, reviewed, purposes) = (policy.detect.clone(), policy.reviewed.clone(), policy.purposes.clone());
     let detect = watched(policy, detect, &classes, &class_of);
-    let copies = policy.copies;
+    let (copies, vouchers) = (policy.copies, policy.vouchers.clone());
     let readers = Readers::build(&schema, &tables, &classes);
     Ok(Rules {
         version,
@@ -80,6 +80,7 @@ pub fn compile(policy: &Policy, schema: Arc<Schema>, ids: Ids<'_>, version: u64)
         code,
         views,
         purposes,
+        vouchers,
         reviewed,
         grounds,
         observe,

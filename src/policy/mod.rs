@@ -24,6 +24,7 @@ pub mod reveal;
 mod rule;
 pub mod rules;
 mod types;
+pub mod voucher;
 mod words;
 
 pub use checked::Policy;

@@ -5,7 +5,8 @@ use super::checked::{Above, Canary, Column, Demands, Purpose, Role, RowFilter, S
 use super::problem::{At, Place, suggest};
 use super::purpose::Pattern;
 use super::reader::Section;
-use super::rules::{Copies, Level, Mode, OnFailure, StatementClass};
+use super::rules::{Copies, Level, Mode, OnFailure, Persons, StatementClass};
+use super::voucher::Voucher;
 use super::words;
 use super::{detect, types};
 use crate::detect::Thresholds;
@@ -28,6 +29,7 @@ pub(super) struct File {
     pub(super) purposes: Vec<Purpose>,
     /// What they demand that this version does not enforce.
     pub(super) purposes_demand: Vec<(&'static str, Place)>,
+    pub(super) vouchers: Vec<At<(String, Option<Voucher>)>>,
     pub(super) reviewed: Vec<(String, String)>,
     pub(super) detect: Option<At<(Thresholds, detect::Calendars)>>,
 }
@@ -79,6 +81,9 @@ pub(super) fn file(mut root: Section<'_>) -> File {
     }
     for (name, section) in root.sections("purposes") {
         file.purposes.push(purpose(name, section, &mut file.purposes_demand));
+    }
+    for (name, section) in root.sections("vouchers") {
+        file.vouchers.push(voucher(name, section));
     }
     if let Some(section) = root.section("functions") {
         file.reviewed = functions(section);
@@ -186,6 +191,33 @@ fn purpose(name: At<String>, mut s: Section<'_>, demand: &mut Vec<(&'static str,
     purpose
 }
 
+fn voucher(name: At<String>, mut s: Section<'_>) -> At<(String, Option<Voucher>)> {
+    let key = s.text("public_key");
+    let voucher = key.as_ref().and_then(|key| Voucher::new(&name.value, &key.value));
+    if voucher.is_none() {
+        let place = key.map_or_else(|| s.place().clone(), |key| key.place);
+        let hint = "public_key = \"…\", what `openssl pkey -in key.pem -pubout -outform DER | tail -c 32 | base64` prints of an Ed25519 key";
+        s.problem(&place, format!("[{}] has no public_key that can be read", s.path()), hint.to_owned());
+    }
+    s.close();
+    At { value: (name.value, voucher), place: name.place }
+}
+
+/// `vouches = true`, `persons = "clear"`
+fn vouches(s: &mut Section<'_>) -> Option<At<Persons>> {
+    let vouches = s.flag("vouches");
+    let persons = s.choice("persons", &[("pseudonym", Persons::Pseudonym), ("clear", Persons::Clear)]);
+    match (vouches.filter(|at| at.value), persons) {
+        (Some(at), persons) => Some(At { value: persons.map_or(Persons::Pseudonym, |at| at.value), place: at.place }),
+        (None, Some(persons)) => {
+            let hint = "add vouches = true, or remove it".to_owned();
+            s.problem(&persons.place, format!("`persons` in [{}] is of nobody: it may not vouch", s.path()), hint);
+            None
+        }
+        (None, None) => None,
+    }
+}
+
 fn role(name: At<String>, mut s: Section<'_>) -> Role {
     if !s.has("clearance") {
         let hint = "clearance = \"public\", \"internal\", \"confidential\" or \"restricted\"".to_owned();
@@ -209,6 +241,7 @@ fn role(name: At<String>, mut s: Section<'_>) -> Role {
         calendar: s.text("calendar"),
         peers: s.text("peers").map(|at| at.value.into()),
         purposes: s.texts("purposes").unwrap_or_default(),
+        vouches: vouches(&mut s),
     };
     s.close();
     role

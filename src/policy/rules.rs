@@ -10,6 +10,7 @@ use super::lens::View;
 use super::observe::Observe;
 use super::purpose::Act;
 use super::readers::Readers;
+use super::voucher::Voucher;
 use crate::mask::Mask;
 use crate::sql::schema::Schema;
 use crate::wire::types::SqlType;
@@ -178,6 +179,15 @@ pub enum Copies {
     Allow,
 }
 
+/// How the access log names a person that a login has vouched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persons {
+    /// By a keyed pseudonym.
+    Pseudonym,
+    /// As the token does.
+    Clear,
+}
+
 /// Actors with the same rights share a class; the plan cache is keyed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClassId(pub u16);
@@ -205,6 +215,8 @@ pub struct ActorClass {
     pub lens: Option<Arc<Lens>>,
     /// What whoever is in it acts for.
     pub purpose: Option<Arc<str>>,
+    /// Of a login's own class: it may vouch for who is behind it, who is logged so.
+    pub vouches: Option<Persons>,
     /// Of a login's own class: the purposes it may act for; the first when nothing is claimed.
     pub acts: Vec<Act>,
 }
@@ -253,6 +265,8 @@ pub struct Rules {
     pub views: Vec<View>,
     /// `[purposes]`, for what sessions claim.
     pub purposes: Vec<Purpose>,
+    /// `[vouchers]`: who may sign for persons.
+    pub vouchers: Vec<Voucher>,
     /// `[functions] reviewed`: (schema, name).
     pub reviewed: Vec<(String, String)>,
     /// Why: for people, and nothing is decided by it.
@@ -284,6 +298,7 @@ impl Rules {
             code: UsersCode::default(),
             views: Vec::new(),
             purposes: Vec::new(),
+            vouchers: Vec::new(),
             reviewed: Vec::new(),
             grounds: Grounds::default(),
             observe: None,

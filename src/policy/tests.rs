@@ -68,6 +68,28 @@ fn max_rows_is_a_whole_number_from_1() {
 }
 
 #[test]
+fn whoever_vouches_needs_a_key_that_counts() {
+    use super::rules::Persons;
+    let role = |lines: &str| format!("version = 1\n[roles.a]\nclearance = \"public\"\n{lines}");
+    let key = "[vouchers.portal]\npublic_key = \"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"";
+    let vouches =
+        |lines: &str| one(&role(&format!("{lines}\n{key}"))).unwrap().roles[0].vouches.clone().map(|at| at.value);
+    assert_eq!(vouches("vouches = true"), Some(Persons::Pseudonym));
+    assert_eq!(vouches("vouches = true\npersons = \"clear\""), Some(Persons::Clear));
+    assert_eq!(vouches("vouches = false"), None);
+    for (lines, why) in [
+        ("vouches = true", "nobody whose signature counts"),
+        ("persons = \"clear\"", "it may not vouch"),
+        ("[vouchers.portal]", "no public_key that can be read"),
+        ("[vouchers.portal]\npublic_key = \"AAAA\"", "no public_key that can be read"),
+        ("[vouchers.portal]\nkey = \"x\"", "key"),
+    ] {
+        let said = render(&one(&role(lines)).unwrap_err());
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn copies_are_refused_unless_the_policy_says_otherwise() {
     use super::rules::Copies;
     assert_eq!(one("version = 1").unwrap().copies, Copies::Refuse);

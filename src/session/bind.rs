@@ -169,7 +169,17 @@ impl Session {
             Known::Is(statement) => statement,
             Known::Nothing => return self.bind_unknown(body, &bind, cx),
         };
-        match claimed.and_then(|_| self.current(&statement, cx)) {
+        let mut actor = None;
+        let counts = protected_read(&statement.plan) || statement.plan.steps.iter().any(|step| step.touches_unknown);
+        let known = match self.person_of(&statement.sql, cx) {
+            Ok(person) => {
+                actor = person;
+                Ok(())
+            }
+            Err(refusal) if counts => Err(refusal),
+            Err(_) => Ok(()),
+        };
+        match claimed.and(known).and_then(|()| self.current(&statement, cx)) {
             Ok(true) => {}
             Ok(false) => return Ok(Flow::Hold),
             Err(refusal) => {
@@ -192,6 +202,7 @@ impl Session {
                 }
                 let portal = Arc::new(Portal {
                     statement,
+                    actor,
                     result_formats: bind.result_formats.into(),
                     subjects,
                     key,
@@ -361,6 +372,7 @@ impl Session {
         if let Some(portal) = portal {
             running.tally.named(portal.subjects.clone(), portal.key, cx);
             running.trace = portal.statement.trace;
+            running.actor.clone_from(&portal.actor);
             for (_, name, prepared) in self.prepared_by_sql(&portal.statement.sql, &portal.statement.plan, cx) {
                 running.undo.push(self.statement_changed(name.as_bytes(), Some(prepared)));
             }

@@ -159,6 +159,10 @@ impl Session {
         if let Some(refusal) = self.objection(sql, &plan, protected, cx) {
             return Decided::Refuse(refused_step(Some(&plan), refusal));
         }
+        let counts = protected || plan.steps.iter().any(|step| step.touches_unknown);
+        if let Some(refusal) = self.person_objection(sql, counts, cx) {
+            return Decided::Refuse(refused_step(Some(&plan), refusal));
+        }
         let plan = self.noted(sql, plan, (extended, protected), cx);
         Decided::Go { plan, protected }
     }
@@ -333,6 +337,7 @@ impl Session {
                 let mut running = self.next_running(Some(plan.clone()), cx);
                 running.wrapped = wrapped;
                 running.trace = comment::trace(sql);
+                running.actor = self.person_here();
                 running.prepares = self.prepared_by_sql(sql, &plan, cx);
                 running.undo = self.unnamed_dropped();
                 let (people, key) = subjects_of_literals(sql, &plan, cx);

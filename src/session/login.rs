@@ -103,6 +103,7 @@ pub(super) fn check(
         client,
         purpose: None,
         purpose_by: None,
+        person: None,
     };
     Ok(Checked { startup, actor, transparent: passthrough, console: false, purpose })
 }

@@ -23,6 +23,7 @@ mod login;
 mod observe;
 mod path;
 mod pending;
+mod person;
 mod purpose;
 mod record;
 mod redact;
@@ -257,6 +258,7 @@ pub struct Session {
     /// What it acts for; the class's.
     class_purpose: Option<Arc<str>>,
     purpose: purpose::Purpose,
+    persons: person::Claims,
     rules_version: u64,
     style: Style,
     search_path: Vec<Arc<str>>,
@@ -339,7 +341,9 @@ impl Session {
     ) -> Result<Self, Refusal> {
         let mut checked = login::check(&settings, startup, client, rules)?;
         checked.actor.certificate = legs.client_certificate.as_deref().map(str::to_owned);
-        let class = rules.acting(rules.class_of(&checked.actor.role));
+        let own = rules.class_of(&checked.actor.role);
+        let vouches = !checked.transparent && rules.class(own).vouches.is_some();
+        let class = rules.acting(own);
         let guard = stop::Guard::new(rules, &checked.actor.role);
         Ok(Self {
             settings,
@@ -357,6 +361,7 @@ impl Session {
             walks: walk::Walks::default(),
             class_purpose: None,
             purpose: checked.purpose,
+            persons: person::Claims::new(vouches),
             rules_version: rules.version,
             style: Style::default(),
             search_path: Vec::new(),

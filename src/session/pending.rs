@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use crate::clock::Now;
 use crate::detect::Rule;
 use crate::error::Refusal;
-use crate::event::{Subject, Trace};
+use crate::event::{Actor, Part, Subject, Trace};
 use crate::plan::{Parameter, Plan, Refused, Step, Target};
 
 use super::fields::Fields;
@@ -118,6 +118,8 @@ pub(super) struct Portal {
     pub statement: Arc<Prepared>,
     /// Result format codes as in Bind.
     pub result_formats: Box<[u8]>,
+    /// Who is behind it, if that is another than the session says.
+    pub actor: Option<Part<Actor>>,
     /// People named by its parameters.
     pub subjects: Vec<Subject>,
     /// The key, if they are one by an integer.
@@ -255,6 +257,8 @@ pub(super) struct Running {
     pub number: u64,
     /// The trace that its comment names.
     pub trace: Option<Trace>,
+    /// Who is behind it, if that is another than the session says.
+    pub actor: Option<Part<Actor>>,
     /// What it has done so far.
     pub tally: Tally,
     /// Under `mode = "observe"`: the server said something of it that would have been redacted.
@@ -283,6 +287,7 @@ impl Running {
             started,
             number,
             trace: None,
+            actor: None,
             tally: Tally::default(),
             redacts: false,
             prepares: Vec::new(),

@@ -147,6 +147,14 @@ fn touches_of_fields(fields: &Fields, class: &ActorClass) -> Vec<Touch> {
     found
 }
 
+/// What the statement's comment says of itself.
+fn attribute(event: &mut Event, running: &Running) {
+    event.trace = running.trace;
+    if let Some(actor) = &running.actor {
+        event.actor = Some(actor.clone());
+    }
+}
+
 impl Session {
     fn step_event(
         &self,
@@ -183,7 +191,7 @@ impl Session {
     /// About a step of what is running, and its result.
     fn running_event(&self, kind: EventKind, running: &Running, step: Option<&Step>, cx: &Context<'_>) -> Event {
         let mut event = self.step_event(kind, step, running.fields.as_deref(), running.number, cx);
-        event.trace = running.trace;
+        attribute(&mut event, running);
         event
     }
 
@@ -280,7 +288,7 @@ impl Session {
     fn not_run(&self, running: &Running, step: usize, sqlstate: [u8; 5], cx: &mut Context<'_>) {
         let step = running.plan.as_ref().and_then(|plan| plan.steps.get(step));
         let mut event = self.step_event(EventKind::Statement, step, None, running.number, cx);
-        event.trace = running.trace;
+        attribute(&mut event, running);
         event.sqlstate = Some(SqlState(sqlstate).as_str().to_owned());
         event.duration_us = cx.clock.now().since_us(running.started);
         cx.effects.push(Effect::Event(Box::new(event)));

@@ -14,16 +14,20 @@ use crate::wire::types::{DateForm, DateOrder, IntervalForm};
 use crate::wire::{encode, frame, message};
 
 use super::pending::{Own, Pending};
+use super::person;
 use super::purpose::SETTING;
 use super::{Close, Context, Phase, Session};
 
-/// What is followed, in the order of the answers; the last only where it is known. SHOW takes no snapshot.
-const PROBE: [&str; 5] = ["search_path", "bytea_output", "extra_float_digits", "role", SETTING];
+/// What is followed, in the order of the answers; the last two only where they matter. SHOW takes no snapshot.
+const PROBE: [&str; 6] = ["search_path", "bytea_output", "extra_float_digits", "role", SETTING, person::SETTING];
 
-/// Asks for the purpose the first time, outside any transaction: from here on SHOW knows the setting, whose default stays
-/// the role's or database's.
-const DEFINE: &str = "select pg_catalog.set_config('pgveil.purpose', \
-     coalesce(pg_catalog.current_setting('pgveil.purpose', true), ''), false)";
+/// Asks for a setting of ours the first time, outside any transaction: from here on SHOW knows it, and its default stays the
+/// role's or database's.
+fn define(setting: &str) -> String {
+    format!(
+        "select pg_catalog.set_config('{setting}', coalesce(pg_catalog.current_setting('{setting}', true), ''), false)"
+    )
+}
 
 /// What a SET or set_config of that text may not do.
 pub(super) fn pinned(sql: &str) -> Option<Refusal> {
@@ -63,14 +67,16 @@ impl Session {
         self.path_before.clone_from(&self.search_path);
         self.pending.push_back(Pending::Own(Own::Probe { row: 0 }));
         // Under a name of ours: a simple Query would drop the client's unnamed statement.
-        let followed = PROBE.len() - usize::from(!self.purpose.followed);
-        for setting in &PROBE[..followed] {
+        let followed: Vec<&str> = self.followed().collect();
+        for setting in followed {
             // Shorter than any limit.
             let _ = encode::raw(cx.to_server, b'C', b"Spgveil_\0");
-            let text = match *setting {
-                SETTING if !std::mem::replace(&mut self.purpose.defined, true) => DEFINE.to_owned(),
-                setting => format!("show {setting}"),
+            let defined = match setting {
+                SETTING => std::mem::replace(&mut self.purpose.defined, true),
+                person::SETTING => std::mem::replace(&mut self.persons.defined, true),
+                _ => true,
             };
+            let text = if defined { format!("show {setting}") } else { define(setting) };
             let _ = encode::raw(cx.to_server, b'P', format!("pgveil_\0{text}\0\0\0").as_bytes());
             let _ = encode::raw(cx.to_server, b'B', b"pgveil_\0pgveil_\0\0\0\0\0\0\0");
             let _ = encode::raw(cx.to_server, b'E', b"pgveil_\0\0\0\0\0");
@@ -85,13 +91,25 @@ impl Session {
         let mut r = message::Reader::new(body);
         let Some(value) = r.count().ok().and_then(|_| r.value().ok()).flatten() else { return };
         let Ok(value) = std::str::from_utf8(value) else { return };
-        match row {
-            0 => self.path_shown(value),
-            1 => self.style.bytea_hex = value == "hex",
-            2 => self.style.extra_float_digits = value.parse().unwrap_or(1),
-            3 => value.clone_into(&mut self.role),
-            _ => self.purpose_shown(value),
+        match self.followed().nth(usize::from(row)) {
+            Some("search_path") => self.path_shown(value),
+            Some("bytea_output") => self.style.bytea_hex = value == "hex",
+            Some("extra_float_digits") => self.style.extra_float_digits = value.parse().unwrap_or(1),
+            Some("role") => value.clone_into(&mut self.role),
+            Some(SETTING) => self.purpose_shown(value),
+            Some(_) => self.person_shown(value),
+            None => {}
         }
+    }
+
+    /// What is asked for, in order.
+    fn followed(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let (purpose, person) = (self.purpose.followed, self.persons.followed);
+        PROBE.into_iter().filter(move |setting| match *setting {
+            SETTING => purpose,
+            person::SETTING => person,
+            _ => true,
+        })
     }
 
     /// Whose `$user` is in the path.
@@ -113,6 +131,7 @@ impl Session {
     /// The settings are known: the path is put right, or the client's turn has come.
     pub(super) fn probe_answered(&mut self, cx: &mut Context<'_>) {
         self.act(cx);
+        self.know_person(cx);
         self.put_path(cx);
         let role = self.current_role().to_owned();
         for schema in &mut self.search_path {

@@ -46,6 +46,7 @@ fn rules() -> Arc<Rules> {
         code: crate::policy::code::UsersCode::default(),
         views: Vec::new(),
         purposes: Vec::new(),
+        vouchers: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
         observe: None,

@@ -226,6 +226,7 @@ fn build() -> Rules {
         code: code(),
         views: Vec::new(),
         purposes: Vec::new(),
+        vouchers: Vec::new(),
         reviewed: Vec::new(),
         grounds: Grounds::default(),
         observe: None,

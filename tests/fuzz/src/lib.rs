@@ -25,12 +25,13 @@ pub mod session_server;
 pub mod stage;
 pub mod startup;
 pub mod value;
+pub mod voucher;
 
 /// One input.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("array", array::run),
     ("audit_note", audit_note::run),
     ("audit_packed", audit_packed::run),
@@ -50,6 +51,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("session_server", session_server::run),
     ("startup", startup::run),
     ("value", value::run),
+    ("voucher", voucher::run),
 ];
 
 /// The longest beginning of the input that is text.

@@ -89,6 +89,7 @@ fn rules() -> Rules {
         code: UsersCode::default(),
         views: Vec::new(),
         purposes: Vec::new(),
+        vouchers: Vec::new(),
         reviewed: Vec::new(),
         grounds: Default::default(),
         observe: None,
