@@ -15,7 +15,8 @@ use crate::support::{CANARY, Dice, PASSWORD, Site, connect};
 /// Everybody there are patients for.
 const PATIENTS: usize = 1_500;
 
-const ATTACKERS: [&str; 4] = ["detect_dump", "detect_scrape", "detect_copies", "detect_guess"];
+/// The last of them is a canary.
+const ATTACKERS: [&str; 5] = ["detect_dump", "detect_scrape", "detect_copies", "detect_nosy", "detect_guess"];
 const INNOCENT: [&str; 3] = ["detect_nurse", "detect_clerk", "detect_doctor"];
 
 fn policy() -> String {
@@ -23,6 +24,7 @@ fn policy() -> String {
         "version = 1
 [tables.\"public.patients\"]
 subject = { kind = \"patient\", key = \"id\" }
+canaries = [\"1500\"]
 [tables.\"public.patients\".columns]
 id = { level = \"internal\" }
 name = { level = \"restricted\", as = \"text\", encrypt = \"randomized\", mask = \"name\" }
@@ -59,13 +61,14 @@ async fn hospital() -> Site {
     site
 }
 
-/// What was raised so far, with whom it is about: a role, or an address.
+/// What was raised so far about this test's roles, or an address. What goes past the proxy is not theirs.
 fn raised(site: &Site) -> BTreeSet<(String, String)> {
     let of = |event: &Value| {
         let alert = event.get("alert")?;
         let role = event["actor"]["role"].as_str()?;
         let who = alert["address"].as_str().unwrap_or(role);
-        Some((who.to_owned(), alert["rule"].as_str()?.to_owned()))
+        let ours = role.starts_with("detect_");
+        ours.then_some((who.to_owned(), alert["rule"].as_str()?.to_owned()))
     };
     site.events().iter().filter(|event| event["kind"] == "alert").filter_map(of).collect()
 }
@@ -78,7 +81,7 @@ async fn work(site: &Site, role: &str, dice: &mut Dice) {
     }
     let client = site.client(role).await;
     // Twelve people at most, looked at again and again.
-    let first = 1 + dice.below(PATIENTS - 12) as i32;
+    let first = 1 + dice.below(PATIENTS - 14) as i32;
     let list = client.query("select id, name from patients where id between $1 and $1 + 9", &[&first]).await.unwrap();
     assert_eq!(list.len(), 10);
     let chart = client.prepare("select id, name from patients where id = $1").await.unwrap();
@@ -120,9 +123,13 @@ async fn attacks_raise_their_alerts_and_people_at_work_none() {
     // Nine exports, each just under what one may be.
     let copies = site.client("detect_copies").await;
     for _ in 0..9 {
-        let from = dice.below(PATIENTS - 999);
-        copy(&copies, &format!("copy (select id, name from patients where id > {from} limit 999) to stdout")).await;
+        let from = dice.below(PATIENTS - 1_000);
+        let sql = format!("copy (select id, name from patients where id > {from} order by id limit 999) to stdout");
+        copy(&copies, &sql).await;
     }
+    // A list that goes on to a canary.
+    let nosy = site.client("detect_nosy").await;
+    nosy.query("select id, name from patients where id > $1", &[&1_490]).await.unwrap();
     // Guesses, last: the log is in the order of what happened, so the alert about them ends what is waited for.
     let wrong = site.url("detect_guess").replace(PASSWORD, "guessed");
     for _ in 0..12 + dice.below(10) {
@@ -132,6 +139,8 @@ async fn attacks_raise_their_alerts_and_people_at_work_none() {
         ("detect_dump", "bulk"),
         ("detect_dump", "subjects"),
         ("detect_scrape", "subjects"),
+        ("detect_scrape", "sequence"),
+        ("detect_nosy", "canary"),
         ("detect_copies", "bulk"),
         ("detect_copies", "subjects"),
         ("detect_copies", "export"),

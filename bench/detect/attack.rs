@@ -107,7 +107,28 @@ pub struct Attack<'h> {
     site: usize,
     next: i64,
     statement: u64,
+    walk: Walk,
 }
+
+/// Keys that go on in equal steps, as the proxy counts them.
+#[derive(Default)]
+struct Walk {
+    last: u64,
+    step: u64,
+    length: u32,
+}
+
+impl Walk {
+    fn go_on(&mut self, key: u64) -> u32 {
+        let step = key.wrapping_sub(self.last);
+        self.length = if step == self.step { self.length + 1 } else { 2 };
+        (self.last, self.step) = (key, step);
+        if self.length < 3 { 0 } else { self.length }
+    }
+}
+
+/// On a table's rows, one in so many is a canary.
+const CANARY_EVERY: u64 = 6_000;
 
 /// Attacks of every scenario, `each` times, each by another actor.
 pub fn all(hospital: &Hospital, each: usize) -> Vec<Attack<'_>> {
@@ -255,6 +276,7 @@ impl<'h> Attack<'h> {
             site: me.site,
             next,
             statement: 0,
+            walk: Walk::default(),
         }
     }
 
@@ -277,13 +299,22 @@ impl<'h> Attack<'h> {
         self.statement += 1;
         let Some(action) = self.action.clone() else { return self.knock(at) };
         let rows = self.dice.between(self.rows.0 as i64, self.rows.1 as i64) as u64;
+        let subjects = self.subjects(rows);
+        let (mut canaries, mut walk) = (0, 0);
+        match self.people {
+            People::From(end) => canaries = end / CANARY_EVERY - end.saturating_sub(rows) / CANARY_EVERY,
+            People::Some(key) => walk = self.walk.go_on(key),
+            _ => {}
+        }
         Event {
+            canaries,
+            walk,
             connection: (1 << 51) + self.number as u64,
             statement: self.statement,
             actor: Some(self.actor.clone()),
             action: Some(action),
             rows,
-            subjects: self.subjects(rows),
+            subjects,
             ..Event::new(EventKind::Statement, at)
         }
     }

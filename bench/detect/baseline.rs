@@ -7,12 +7,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 use jiff::civil::Weekday;
-use pgveil::detect::{Calendar, Hours};
+use pgveil::detect::{Rule, Thresholds};
 use pgveil::event::{Access, Event, EventKind, Shown};
 
 use super::hospital::SECOND;
 use super::policy::Limits;
-use super::watch::{Raised, Watcher};
+use super::watch::{Own, Raised, Watcher};
 
 /// A count that starts at zero with each window of the clock.
 #[derive(Default)]
@@ -43,17 +43,20 @@ impl Bucket {
     }
 }
 
-/// The same thresholds, lengths, exemptions, hours and cooldown; windows that begin with the clock's.
+/// The same thresholds, lengths, exemptions and cooldown, with windows that begin with the clock's. What is not counted
+/// over time is pgveil's own.
 pub struct Tumbling {
     limits: Limits,
-    calendar: Option<Calendar>,
+    rest: Own,
     buckets: HashMap<(&'static str, String), Bucket>,
 }
 
 impl Tumbling {
-    pub fn new(limits: Limits, hours: Option<&Hours>) -> Self {
-        let calendar = hours.and_then(|hours| Calendar::new(hours).ok());
-        Self { limits, calendar, buckets: HashMap::new() }
+    pub fn new(limits: Limits, mut thresholds: Thresholds, start: i64) -> Self {
+        for rule in [Rule::Bulk, Rule::Subjects, Rule::Failures, Rule::Export] {
+            thresholds.of_mut(rule).enabled = false;
+        }
+        Self { limits, rest: Own::new("", thresholds, start), buckets: HashMap::new() }
     }
 
     fn count(&mut self, rule: &'static str, who: &str, at: i64, add: impl FnOnce(&mut Bucket), out: &mut Vec<Raised>) {
@@ -73,6 +76,7 @@ impl Watcher for Tumbling {
     }
 
     fn observe(&mut self, event: &Event, out: &mut Vec<Raised>) {
+        self.rest.observe(event, out);
         let Some(actor) = event.actor.as_deref() else { return };
         let (role, at) = (actor.role.as_str(), event.at_us);
         let failed = matches!(event.kind, EventKind::LoginFailed | EventKind::Refused);
@@ -99,10 +103,6 @@ impl Watcher for Tumbling {
         let export = action.access == Access::Export || (released && event.rows > self.limits.of("export").0);
         if export && !self.limits.exempt(role, "export") {
             self.count("export", role, at, |bucket| bucket.count += event.rows, out);
-        }
-        let closed = self.calendar.as_ref().is_some_and(|calendar| !calendar.open_at(at));
-        if closed && !self.limits.exempt(role, "after_hours") {
-            self.count("after_hours", role, at, |bucket| bucket.count = 1, out);
         }
     }
 }

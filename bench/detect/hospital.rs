@@ -3,13 +3,14 @@
 //! In: a seed and a size. Out: people, shifts, beds and appointments, each computed when asked for. Never: a list of
 //! what happens; [`super::month`] makes that, one event at a time.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use jiff::civil::{Date, Weekday, date};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Span, Timestamp};
-use pgveil::event::{Access, Action, Actor, ActorAuth, Part, Pseudonym, Shown, Subject, Touch};
+use pgveil::event::{Access, Action, Actor, ActorAuth, Event, Part, Pseudonym, Shown, Subject, Touch};
 
 use super::draw::dice;
 
@@ -64,6 +65,20 @@ pub struct Clinician {
     pub rate: f64,
     pub address: IpAddr,
     turn: Turn,
+}
+
+impl Clinician {
+    /// The hours that belong to the job: a name and, from Monday to Friday and at weekends, when. A physician is called
+    /// at any hour.
+    pub fn calendar(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        match (self.job, self.turn) {
+            (Job::Physician, _) => None,
+            (_, Turn::Office) => Some(("office", "06:00-21:00", "closed")),
+            (_, Turn::Early) => Some(("early", "05:30-19:00", "05:30-19:00")),
+            (_, Turn::Late) => Some(("late", "14:00-03:00", "14:00-03:00")),
+            (_, Turn::Night) => Some(("night", "22:00-12:00", "22:00-12:00")),
+        }
+    }
 }
 
 /// When somebody is there, and how much of the usual work there is.
@@ -146,6 +161,7 @@ pub struct Hospital {
     wards: u64,
     zones: [TimeZone; 3],
     patient: Arc<str>,
+    watched: HashSet<u128>,
 }
 
 impl Hospital {
@@ -155,7 +171,20 @@ impl Hospital {
         let wards = (clinicians as u64 / 30).max(2);
         let start = FIRST_DAY.to_zoned(TimeZone::UTC).map_or(0, |at| at.timestamp().as_microsecond());
         let clinicians = (0..clinicians).map(|who| clinician(seed, who, wards)).collect();
-        Self { seed, clinicians, statements: Statements::new(), days, start, wards, zones, patient: "patient".into() }
+        let mut hospital = Self {
+            seed,
+            clinicians,
+            statements: Statements::new(),
+            days,
+            start,
+            wards,
+            zones,
+            patient: "patient".into(),
+            watched: HashSet::new(),
+        };
+        let watched = (0..VIPS).map(|vip| VIP + vip).chain((0..CANARIES).map(|canary| CANARY + canary));
+        hospital.watched = watched.map(|number| hospital.subject(number).pseudonym.0).collect();
+        hospital
     }
 
     pub fn end(&self) -> i64 {
@@ -244,6 +273,13 @@ impl Hospital {
 
     pub fn vip(&self, vip: u64) -> u64 {
         VIP + vip
+    }
+
+    /// Rows of the event that are a canary's or a VIP's, whom the policy lists with them.
+    pub fn canaries(&self, event: &Event) -> u64 {
+        let known = &event.subjects.known;
+        let listed = known.iter().filter(|subject| self.watched.contains(&subject.pseudonym.0)).count() as u64;
+        if known.len() == 1 { listed * event.rows } else { listed }
     }
 
     pub fn canary(&self, canary: u64) -> u64 {

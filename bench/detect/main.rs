@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     let first = hospital(size(1));
     let quiet = quiet::busiest(&hospital(Size { seed: QUIET, ..size(QUIET) }), &policy::unwatched());
     let recommended = Limits::recommended(quiet);
-    println!("A quiet month (seed {QUIET}): {quiet:?}\n\n```toml\n{}```\n", recommended.toml(&first));
+    println!("A quiet month (seed {QUIET}): {quiet:?}\n\n```toml\n{}```\n", recommended.toml(&first, true));
     let mut months = Vec::new();
     for seed in 1..=asked.seeds {
         eprintln!("seed {seed} of {}", asked.seeds);

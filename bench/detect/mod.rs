@@ -52,12 +52,11 @@ pub fn hospital(size: Size) -> Hospital {
 pub fn watch(size: Size, recommended: &Limits) -> Watched {
     let hospital = hospital(size);
     let thresholds = recommended.thresholds(&hospital);
-    let hours = thresholds.hours.clone();
     let shipped = Limits::shipped().thresholds(&hospital);
     let mut watchers: Vec<(Box<dyn Watcher>, Ledger)> = vec![
-        (Box::new(Own::new("pgveil", thresholds, hospital.start)), Ledger::default()),
+        (Box::new(Own::new("pgveil", thresholds.clone(), hospital.start)), Ledger::default()),
         (Box::new(Own::new("pgveil, shipped numbers", shipped, hospital.start)), Ledger::default()),
-        (Box::new(baseline::Tumbling::new(recommended.clone(), hours.as_ref())), Ledger::default()),
+        (Box::new(baseline::Tumbling::new(recommended.clone(), thresholds.clone(), hospital.start)), Ledger::default()),
         (Box::new(baseline::Seeds::default()), Ledger::default()),
     ];
     let attacks = attack::all(&hospital, size.each);

@@ -40,6 +40,7 @@ impl Source<'_> {
 }
 
 pub struct Month<'h> {
+    hospital: &'h Hospital,
     sources: Vec<Source<'h>>,
     due: BinaryHeap<Reverse<(i64, usize)>>,
 }
@@ -51,7 +52,7 @@ impl<'h> Month<'h> {
         let attacks = attacks.into_iter().map(|attack| Source::Attack(Box::new(attack)));
         let sources: Vec<_> = workers.chain(services).chain(attacks).collect();
         let due = sources.iter().enumerate().filter_map(|(n, source)| Some(Reverse((source.due()?, n)))).collect();
-        Self { sources, due }
+        Self { hospital, sources, due }
     }
 }
 
@@ -65,6 +66,8 @@ impl Iterator for Month<'_> {
         if let Some(at) = source.due() {
             self.due.push(Reverse((at, number)));
         }
-        Some(made)
+        let (mut event, attack) = made;
+        event.canaries += self.hospital.canaries(&event);
+        Some((event, attack))
     }
 }

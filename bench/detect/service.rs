@@ -47,6 +47,16 @@ pub fn roles() -> Vec<String> {
     (0..SERVICES).map(role).collect()
 }
 
+/// Those with nightly hours, and their sites.
+pub fn batches() -> Vec<(String, usize)> {
+    (0..BATCHES).map(|number| (role(number), number % 3)).collect()
+}
+
+/// Those that pass on what happens to everybody.
+pub fn interfaces() -> Vec<String> {
+    (BATCHES..BATCHES + INTERFACES).map(role).collect()
+}
+
 /// Every login that many people share.
 pub fn shared() -> Vec<String> {
     (SERVICES..SERVICES + KIOSKS).map(role).collect()

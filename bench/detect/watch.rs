@@ -57,10 +57,14 @@ impl Watcher for Own {
     fn observe(&mut self, event: &Event, out: &mut Vec<Raised>) {
         self.detector.observe(event, now(event, self.start), &self.thresholds, &mut self.alerts);
         out.extend(self.alerts.drain(..).map(|alert| Raised {
+            window_s: match alert.rule.as_str() {
+                // It looks at an hour; what it says is how long it remembers.
+                "unusual" => 3_600,
+                _ => alert.window_s,
+            },
             rule: alert.rule.into(),
             observed: alert.observed,
             threshold: alert.threshold,
-            window_s: alert.window_s,
             address: alert.address,
         }));
     }
