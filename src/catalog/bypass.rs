@@ -100,6 +100,7 @@ impl Bypass {
                 client,
                 purpose: None,
                 purpose_by: None,
+                person: None,
             };
             let exempt = client.is_some_and(|address| t.bypass_addresses.contains(&address));
             if exempt || t.watching(Rule::Bypass, &actor.role).is_none() || self.told.contains(&identity) {
@@ -157,6 +158,7 @@ mod tests {
                 client: None,
                 purpose: None,
                 purpose_by: None,
+                person: None,
             },
             began_ns: 10,
             seen_ns: 10,

@@ -384,6 +384,7 @@ fn invented(at_us: i64) -> Event {
         client: None,
         purpose: None,
         purpose_by: None,
+        person: None,
     };
     event.actor = Some(actor.into());
     event.alert = Some(Alert {

@@ -17,7 +17,7 @@ use super::keeper::Keeper;
 use super::{AuditDown, Desk, Durability, Item, OnFailure, Settings, State, Thread};
 use crate::audit::{self, Log, Recovered, Written};
 use crate::clock::Now;
-use crate::detect::{ACTORS_MAX, Action, Detector, Replay, Rule, Thresholds};
+use crate::detect::{ACTORS_MAX, Action, Detector, Replay, Thresholds};
 use crate::error::{Error, Result};
 use crate::event::{Alert, Event, EventKind};
 use crate::metrics::Meters;

@@ -21,6 +21,7 @@ fn event(seq: u64, rule: &str, severity: &str) -> (u64, Event) {
         client: Some([192, 0, 2, 7].into()),
         purpose: None,
         purpose_by: None,
+        person: None,
     };
     event.actor = Some(actor.into());
     event.alert = Some(Alert {

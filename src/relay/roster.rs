@@ -131,6 +131,7 @@ mod tests {
             client: None,
             purpose: None,
             purpose_by: None,
+            person: None,
         };
         let line = Line { number: 7, actor: actor.into(), tls: false, since_us: 1, state: State::Busy };
         let present = roster.enter(line.clone());

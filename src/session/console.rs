@@ -40,6 +40,7 @@ pub(super) fn check(mut startup: Startup, role: String, client: Option<IpAddr>, 
         client,
         purpose: None,
         purpose_by: None,
+        person: None,
     };
     Checked { startup, actor, transparent: false, console: true, purpose: Purpose::default() }
 }

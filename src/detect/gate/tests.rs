@@ -144,6 +144,7 @@ fn event(kind: EventKind, seconds: u64, statement: u64, rows: u64, people: &[u12
         client: None,
         purpose: None,
         purpose_by: None,
+        person: None,
     };
     let touch = Touch { relation: "public.people".into(), column: "name".into(), shown: Shown::Clear };
     let action = Done { access: Access::Read, touches: vec![touch], ..Done::none() };

@@ -144,8 +144,9 @@ impl Mind for DoubleMind {
     fn actor(&self) -> Part<Actor> {
         let role = String::from_utf8_lossy(self.startup.user().unwrap_or_default()).into_owned();
         let (database, application) = (role.clone(), String::new());
-        let (certificate, client, purpose, purpose_by) = (None, None, None, None);
-        Actor { role, database, auth: ActorAuth::Trust, certificate, application, client, purpose, purpose_by }.into()
+        let (certificate, client, purpose, purpose_by, person) = (None, None, None, None, None);
+        Actor { role, database, auth: ActorAuth::Trust, certificate, application, client, purpose, purpose_by, person }
+            .into()
     }
 
     fn authenticated(&self) -> bool {
