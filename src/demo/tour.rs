@@ -267,6 +267,9 @@ fn copy_with_one_edit(from: &Path, to: &Path) -> Result<PathBuf> {
     fs::create_dir_all(to).map_err(failed)?;
     let mut largest: Option<(PathBuf, Vec<u8>)> = None;
     for entry in fs::read_dir(from).map_err(failed)?.flatten().filter(|entry| entry.path().is_file()) {
+        if entry.file_name() == "reserve" {
+            continue;
+        }
         let bytes = fs::read(entry.path()).map_err(failed)?;
         let name = PathBuf::from(entry.file_name());
         fs::write(to.join(&name), &bytes).map_err(failed)?;
