@@ -148,3 +148,33 @@ async fn old_segments_are_pruned_by_command_and_by_the_proxy_and_what_is_left_sa
     let said = String::from_utf8_lossy(&verified.stderr);
     assert!(verified.status.code() == Some(1) && said.contains("missing segment"), "{said}");
 }
+
+#[tokio::test]
+async fn a_syslog_collector_is_an_anchor() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let collector = std::thread::spawn(move || {
+        // Each note comes on a connection of its own; the first one is enough.
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut listener.accept().unwrap().0, &mut text).unwrap();
+        text
+    });
+    let mut site = Site::new("collected")
+        .schema(include_str!("clients/schema.sql"))
+        .policy(include_str!("clients/policy.toml"))
+        .audit(&format!("anchors = [\"syslog://127.0.0.1:{port}\"]\n"))
+        .prepare();
+    site.pgveil_ok(&["apply"]);
+    site.serve();
+    runs(&mut site, 1).await;
+    let message = collector.join().unwrap();
+    assert!(message.contains(" checkpoint - {\"note\":\"pgveil.log/"), "{message}");
+    site.write("seen", &format!("{message}\n"));
+    let said = site.pgveil_ok(&["log", "verify", "--anchor", "seen"]);
+    assert!(said.contains("1 anchored checkpoints are of this log"), "{said}");
+    site.write(
+        "seen",
+        &format!("{}\n", message.replacen(" checkpoint - {\"note\":\"", " checkpoint - {\"note\":\"x", 1)),
+    );
+    assert_eq!(site.pgveil(&["log", "verify", "--anchor", "seen"]).status.code(), Some(1));
+}

@@ -15,6 +15,7 @@ use super::disk;
 use super::lines::Lines;
 use super::note::{NOTE_MAX, Note, VerifierKey};
 use super::record::Hash;
+use super::syslog;
 use super::verify::{Break, BreakKind, VerifyError};
 
 /// Between the text of a note and its first signature.
@@ -147,7 +148,7 @@ impl fmt::Display for AnchorPlace {
     }
 }
 
-/// Reads a file of anchors, each of which that key must have signed. A last one that is not finished is passed over: a
+/// Reads a file of anchors, or of syslog messages ([`super::Syslog`]), one a line; each of which that key must have signed. A last one that is not finished is passed over: a
 /// crash, or a write just now.
 ///
 /// # Errors
@@ -166,6 +167,10 @@ pub fn anchors(path: &Path, key: &VerifierKey) -> Result<Vec<Anchor>, VerifyErro
     while let Some((line, true)) = lines.next()? {
         number += 1;
         let line = String::from_utf8_lossy(line);
+        if let Some(note) = syslog::note_in(&line).filter(|_| text.is_empty()) {
+            found.push(anchor(&note, number)?);
+            continue;
+        }
         if text.contains("\n\n") && !line.starts_with(SIGNATURE) {
             found.push(anchor(&text, first)?);
             text.clear();

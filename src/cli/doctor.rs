@@ -73,6 +73,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     checks.push(doctor::hardware());
     checks.extend(doctor::access_log(&config.audit.dir, ring.as_ref().map(|ring| ring.audit_key())));
+    if let Some(ring) = &ring {
+        let public = crate::audit::VerifierKey::new(ring.audit_key(), ring.deployment_id());
+        checks.extend(doctor::anchors(&config.audit.anchors, &config.audit.dir, ring.audit_key(), &public));
+    }
     let count = |severity| checks.iter().filter(|check| check.severity == severity).count();
     let (holes, warnings) = (count(Severity::Hole), count(Severity::Warning));
     let report = Report { ok: holes == 0, holes, warnings, checks };

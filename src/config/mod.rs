@@ -208,6 +208,8 @@ pub struct Audit {
     pub keep: Option<crate::audit::Keep>,
     /// Files elsewhere that signed checkpoints are appended to.
     pub anchors: Vec<PathBuf>,
+    /// Collectors that they are sent to.
+    pub collectors: Vec<crate::audit::Syslog>,
     /// Which statements are logged.
     pub statements: Statements,
     /// Whether a query that does not return its rows' subjects is asked for them.
@@ -224,6 +226,7 @@ impl From<&Audit> for crate::desk::Settings {
         settings.compress = audit.compress;
         settings.keep = audit.keep;
         settings.anchors.clone_from(&audit.anchors);
+        settings.collectors.clone_from(&audit.collectors);
         settings.durability = match audit.durability {
             Durability::Intent => desk::Durability::Intent,
             Durability::Async => desk::Durability::Async,

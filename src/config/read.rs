@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
-use crate::audit::Keep;
+use crate::audit::{Keep, Syslog};
 use crate::policy::reader::Section;
 use crate::report::Organization;
 use crate::sql::parse::{NESTING_MAX, TOKENS_MAX};
@@ -355,6 +355,7 @@ fn default_audit(folder: &Path) -> Audit {
         compress: true,
         keep: None,
         anchors: Vec::new(),
+        collectors: Vec::new(),
         statements: Statements::Protected,
         subject_keys: SubjectKeys::Add,
     }
@@ -369,8 +370,18 @@ fn audit(mut s: Section<'_>, folder: &Path) -> Option<Audit> {
     let statements = s.choice("statements", &[("protected", Statements::Protected), ("all", Statements::All)]);
     let keys = s.choice("subject_keys", &[("add", SubjectKeys::Add), ("as_asked", SubjectKeys::AsAsked)]);
     let dir = dir.unwrap_or(default.dir);
-    let mut anchors = Vec::new();
+    let (mut anchors, mut collectors) = (Vec::new(), Vec::new());
     for anchor in s.texts("anchors").unwrap_or_default() {
+        if anchor.value.starts_with("syslog:") {
+            let collector = Syslog::parse(&anchor.value);
+            if collector.is_none() {
+                let hint =
+                    "\"syslog:\" for the local one, \"syslog:/path/of/a/socket\", or \"syslog://host:port\"".to_owned();
+                s.problem(&anchor.place, "an anchor in [audit] is no syslog that can be reached", hint);
+            }
+            collectors.extend(collector);
+            continue;
+        }
         let path = folder.join(&anchor.value);
         if anchor.value.is_empty() || path.starts_with(&dir) {
             let hint = "whoever puts an older log back puts this back with it: name a file on another machine's disk";
@@ -389,6 +400,7 @@ fn audit(mut s: Section<'_>, folder: &Path) -> Option<Audit> {
     let audit = Audit {
         dir,
         anchors,
+        collectors,
         keep,
         durability: durability.map_or(default.durability, |at| at.value),
         on_failure: on_failure.map_or(default.on_failure, |at| at.value),

@@ -169,6 +169,15 @@ fn anchors_are_files_outside_of_the_logs_folder() {
     let config = parsed(&with("[\"/mnt/elsewhere/anchors\", \"near\"]"));
     assert_eq!(config.audit.anchors, [Path::new("/mnt/elsewhere/anchors"), Path::new("/etc/pgveil/near")]);
     assert_eq!(crate::desk::Settings::from(&config.audit).anchors, config.audit.anchors);
+    let config = parsed(&with("[\"syslog:\", \"near\", \"syslog://collector:601\"]"));
+    assert_eq!(config.audit.anchors, [Path::new("/etc/pgveil/near")]);
+    let shown: Vec<_> = config.audit.collectors.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["syslog:/dev/log", "syslog://collector:601"]);
+    assert!(refused(&with("[\"syslog://collector\"]")).contains("no syslog that can be reached"));
+    let config = parsed(&format!("{GOOD}[audit]\nkeep = \"P7Y\"\ncompress = false\nreserve_bytes = 0\n"));
+    let settings = crate::desk::Settings::from(&config.audit);
+    assert_eq!((settings.compress, settings.audit.reserve_bytes, settings.keep.is_some()), (false, 0, true));
+    assert!(refused(&format!("{GOOD}[audit]\nkeep = \"seven years\"\n")).contains("`keep` in [audit] is not a period"));
     for wrong in ["[\"log/anchors\"]", "[\"\"]", "[\"log\"]"] {
         assert!(refused(&with(wrong)).contains("inside the log's own folder"), "{wrong}");
     }

@@ -1,6 +1,6 @@
 //! Signed checkpoints carried elsewhere, by a thread for each place: one that hangs holds up neither the log nor others.
 //!
-//! In: the newest note. Out: files ([`AnchorFile`]), a count of failures. Never: a note that was not durable, a wait of
+//! In: the newest note. Out: files ([`AnchorFile`]), messages ([`Syslog`]), a count of failures. Never: a note that was not durable, a wait of
 //! the desk's thread but for the last note at its end.
 
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::audit::{AnchorFile, Note};
+use crate::audit::{AnchorFile, Note, Syslog};
+use crate::clock::Now;
 use crate::error::{Error, Result};
 use crate::metrics::Meters;
 
@@ -40,6 +41,28 @@ struct Wanted {
     last: bool,
 }
 
+/// A place that notes are carried to.
+enum Elsewhere {
+    File(AnchorFile),
+    Syslog(Syslog),
+}
+
+impl Elsewhere {
+    fn put(&self, note: &Note) -> std::io::Result<()> {
+        match self {
+            Self::File(file) => file.append(note),
+            Self::Syslog(collector) => collector.send(note, Now::read().unix_us),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::File(file) => file.path().display().to_string(),
+            Self::Syslog(collector) => collector.to_string(),
+        }
+    }
+}
+
 impl Slot {
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
         // Nothing panics under the lock.
@@ -52,15 +75,16 @@ impl Anchors {
     ///
     /// # Errors
     /// There is no room for one.
-    pub(super) fn start(paths: &[PathBuf], meters: &Arc<Meters>) -> Result<Self> {
+    pub(super) fn start(paths: &[PathBuf], collectors: &[Syslog], meters: &Arc<Meters>) -> Result<Self> {
         let mut places = Self(Vec::new());
-        for path in paths {
+        let files = paths.iter().map(|path| Elsewhere::File(AnchorFile::new(path.clone())));
+        for elsewhere in files.chain(collectors.iter().cloned().map(Elsewhere::Syslog)) {
             let (slot, (ending, ended)) = (Arc::new(Slot::default()), channel());
             places.0.push(Place { slot: Arc::clone(&slot), ended });
-            let (file, meters) = (AnchorFile::new(path.clone()), Arc::clone(meters));
+            let meters = Arc::clone(meters);
             std::thread::Builder::new()
                 .name("pgveil-anchor".to_owned())
-                .spawn(move || carry(&slot, &file, &meters, &ending))
+                .spawn(move || carry(&slot, &elsewhere, &meters, &ending))
                 .map_err(|e| Error::io("starting an anchor's thread", e))?;
         }
         Ok(places)
@@ -99,7 +123,7 @@ impl Drop for Anchors {
 }
 
 /// One place's thread. `_ending` hangs up when it is dropped.
-fn carry(slot: &Slot, file: &AnchorFile, meters: &Meters, _ending: &Sender<()>) {
+fn carry(slot: &Slot, elsewhere: &Elsewhere, meters: &Meters, _ending: &Sender<()>) {
     let mut failed = false;
     loop {
         let nothing = |wanted: &mut Wanted| wanted.note.is_none() && !wanted.last;
@@ -108,17 +132,17 @@ fn carry(slot: &Slot, file: &AnchorFile, meters: &Meters, _ending: &Sender<()>) 
         let Some(note) = wanted.note.take() else { return };
         let last = wanted.last;
         drop(wanted);
-        let path = file.path().display();
-        match file.append(&note) {
+        let path = elsewhere.name();
+        match elsewhere.put(&note) {
             Ok(()) => {
                 if failed {
-                    tracing::info!(target: "pgveil::audit", %path, "the anchor can be written again");
+                    tracing::info!(target: "pgveil::audit", path, "the anchor can be written again");
                 }
                 failed = false;
             }
             Err(error) => {
                 meters.anchor_error();
-                tracing::warn!(target: "pgveil::audit", %path, %error, "a signed checkpoint could not be anchored");
+                tracing::warn!(target: "pgveil::audit", path, %error, "a signed checkpoint could not be anchored");
                 if last {
                     return;
                 }

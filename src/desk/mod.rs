@@ -78,6 +78,8 @@ pub struct Settings {
     pub queue: usize,
     /// Files elsewhere that signed checkpoints are appended to.
     pub anchors: Vec<PathBuf>,
+    /// Where else they are sent.
+    pub collectors: Vec<audit::Syslog>,
     /// Shared with the sessions.
     pub response: Response,
     /// Closed segments are compressed.
@@ -95,6 +97,7 @@ impl Settings {
             on_failure: OnFailure::Block,
             queue: 8_192,
             anchors: Vec::new(),
+            collectors: Vec::new(),
             response: Response::default(),
             compress: true,
             keep: None,

@@ -48,7 +48,7 @@ pub(super) fn launch(
     rules: Watch,
     meters: Arc<Meters>,
 ) -> Result<(Desk, Thread)> {
-    let anchors = Anchors::start(&settings.anchors, &meters)?;
+    let anchors = Anchors::start(&settings.anchors, &settings.collectors, &meters)?;
     let (queue, inbox) = mpsc::channel(settings.queue.max(1));
     let keeper = Keeper::start(&settings, &log, queue.downgrade())?;
     let mut task = Task::new(&settings, log, anchors, rules, meters);

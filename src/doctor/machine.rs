@@ -12,7 +12,7 @@ use crate::secret::Key;
 /// Below this it is worth a warning.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 /// Logs up to this size are verified whole.
-const VERIFIED_BYTES_MAX: u64 = 64 << 20;
+pub(super) const VERIFIED_BYTES_MAX: u64 = 64 << 20;
 
 /// The instructions that the seal is computed with: which of them the processor has, and so which are used.
 pub fn hardware() -> Check {
@@ -50,6 +50,14 @@ fn instructions() -> (&'static str, bool, &'static str) {
     ("instructions for AES that this build could use", false, "")
 }
 
+/// Bytes of all files of a folder.
+pub(super) fn size(dir: &Path) -> u64 {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum(),
+        Err(_) => u64::MAX,
+    }
+}
+
 /// The folder is there, private, has room, and what is in it is what was written.
 pub fn access_log(dir: &Path, key: Option<&Key>) -> Vec<Check> {
     let shown = dir.display();
@@ -80,11 +88,7 @@ pub fn access_log(dir: &Path, key: Option<&Key>) -> Vec<Check> {
         }
         Err(error) => Check::warning("disk", format!("free space beside the access log is not known ({error})")),
     });
-    let size: u64 = match std::fs::read_dir(dir) {
-        Ok(entries) => entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum(),
-        Err(_) => u64::MAX,
-    };
-    if size > VERIFIED_BYTES_MAX {
+    if size(dir) > VERIFIED_BYTES_MAX {
         let message = "the access log is large and was not verified here";
         found.push(Check::warning("log_verify", message).step(Step::Run("pgveil log verify".into())));
         return found;

@@ -5,6 +5,7 @@
 //! are made and rolled back), a value (rows are counted, cells are opened in memory and forgotten), a silent pass over
 //! what could not be read: that is a warning with what to grant.
 
+mod anchors;
 mod around;
 mod columns;
 mod copies;
@@ -24,6 +25,7 @@ use crate::catalog;
 use crate::crypto::Keyring;
 use crate::policy::Policy;
 
+pub use anchors::anchors;
 pub use judge::examine;
 pub use machine::{access_log, hardware};
 pub use role::as_role;
