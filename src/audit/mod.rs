@@ -49,6 +49,8 @@
 //!
 //! Whole segments may be pruned from the oldest on. A file `pruned` then stands for them, signed ([`Pruned`] has the form): the
 //! chain begins after its last record, the tree with its peaks. Segments that it stands for no longer count.
+//! An older pgveil takes compressed and pruned segments for missing ones when it verifies; it goes on with such a log, whose
+//! newest segment is always plain, and touches neither.
 //!
 //! Each start opens a new segment. A torn tail (the process or machine died in mid-write) is moved to
 //! `torn-<segment>.bin`, and the `start` event says so. If the head names more than the files hold, the new segment
