@@ -204,7 +204,9 @@ impl Reading {
                 self.schema.readers.entry(place).or_default().push(cell(row, 2)?.into());
             }
             Some(Answer::Aggregates) => {
-                self.schema.aggregates.insert(cell(row, 0)?.to_owned());
+                let schema = &mut self.schema;
+                let names = if truth(row, 1)? { &mut schema.aggregates } else { &mut schema.routines };
+                names.insert(cell(row, 0)?.to_owned());
             }
             Some(Answer::Behind) => self.schema.behind.push(behind(row)?),
             None => return Err(Error::Control("the catalog batch gave too many answers".into())),

@@ -146,7 +146,7 @@ pub(super) const BATCH: &str = concat!(
      ) x(relation, attnum, grantee) left join pg_roles r on r.oid = x.grantee \
      where x.grantee = 0 or r.oid is not null order by 1, 2, 3;",
     // Aggregates
-    "select distinct proname from pg_proc where prokind = 'a';",
+    "select proname, bool_or(prokind = 'a') from pg_proc group by 1;",
 );
 
 /// Read only when `pgveil.columns` exists. The recorded name decides (it survives dump and restore), then the number

@@ -36,6 +36,54 @@ const COLUMNS_MAX: usize = 1_600;
 /// Types whose values are told in both formats: smallint, integer, bigint, uuid, text, varchar.
 const TYPES: [u32; 6] = [21, 23, 20, 2950, 25, 1043];
 
+/// What may stand before a parenthesis and is neither a function of the catalog nor an aggregate.
+const WORDS: &[&str] = &[
+    "and",
+    "any",
+    "array",
+    "as",
+    "at",
+    "between",
+    "by",
+    "case",
+    "cast",
+    "char",
+    "character",
+    "coalesce",
+    "current_time",
+    "current_timestamp",
+    "dec",
+    "decimal",
+    "else",
+    "exists",
+    "extract",
+    "filter",
+    "float",
+    "greatest",
+    "ilike",
+    "in",
+    "is",
+    "least",
+    "like",
+    "localtime",
+    "localtimestamp",
+    "not",
+    "nullif",
+    "operator",
+    "or",
+    "order",
+    "over",
+    "partition",
+    "row",
+    "some",
+    "symmetric",
+    "then",
+    "trim",
+    "varying",
+    "when",
+    "window",
+];
+
 /// Where the key stands.
 #[derive(Debug)]
 pub(super) struct Key {
@@ -328,10 +376,11 @@ impl Text<'_> {
         is_longer(&longer, key.items).then_some((Span { start: end, end }, text))
     }
 
-    /// Some aggregate may be called that is no window function.
+    /// Some aggregate may be called that is no window function. So may whatever the catalog does not know yet: a session
+    /// can make aggregates of its own.
     fn aggregates(&self, own: &[Token]) -> bool {
         let sql = self.request.sql;
-        let known = &self.request.rules.schema.aggregates;
+        let schema = &self.request.rules.schema;
         let closing = |open: usize| {
             let mut depth = 0_usize;
             own.iter().enumerate().skip(open).find_map(|(at, token)| {
@@ -357,9 +406,17 @@ impl Text<'_> {
             let name = ident(sql, token);
             let called = own.get(at + 1).is_some_and(|next| next.is_punct(b'('));
             let dotted = at.checked_sub(1).is_some_and(|before| own[before].is_punct(b'.'));
-            let aggregate = known.contains(&*name) || ["grouping", "json_arrayagg", "json_objectagg"].contains(&&*name);
-            // `row.count` is `count(row)` where the row has no such column.
-            aggregate && if called { !over(at + 1) } else { dotted }
+            let aggregate = schema.aggregates.contains(&*name);
+            if !called {
+                // `row.count` is `count(row)` where the row has no such column.
+                return aggregate && dotted;
+            }
+            let system = !dotted || at.checked_sub(2).is_some_and(|at| *ident(sql, &own[at]) == *"pg_catalog");
+            let temporary = dotted && at.checked_sub(2).is_some_and(|at| ident(sql, &own[at]).starts_with("pg_temp"));
+            let users = !temporary && schema.user_functions.contains(&*name);
+            let word = !dotted && token.kind == TokenKind::Ident && WORDS.contains(&&*name);
+            let plain = !aggregate && (word || (schema.routines.contains(&*name) && (system || users)));
+            !plain && !over(at + 1)
         })
     }
 }

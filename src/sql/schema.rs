@@ -192,6 +192,8 @@ pub struct Schema {
     pub readers: HashMap<(u32, i16), Vec<Arc<str>>>,
     /// Names of all aggregates, the system's too.
     pub aggregates: std::collections::HashSet<String>,
+    /// Names of all functions of which none is an aggregate, the system's too.
+    pub routines: std::collections::HashSet<String>,
 }
 
 impl Schema {

@@ -20,6 +20,7 @@ fn rules() -> &'static Rules {
         schema.readers.insert((100, 0), vec!["app".into()]);
         schema.readers.insert((100, 2), vec!["clerk".into()]);
         schema.readers.insert((101, 0), vec!["app".into(), "clerk".into()]);
+        schema.routines = ["lower", "upper", "clean"].map(str::to_owned).into();
         schema.aggregates = ["count", "max", "my_agg"].map(str::to_owned).into();
         rules.readers = Readers::build(&schema, &rules.tables, &rules.classes);
         rules.schema = Arc::new(schema);
@@ -73,6 +74,12 @@ fn the_key_is_the_last_item_of_a_plain_select() {
         (
             "select count(*) over (), max(note) filter (where true) over (order by note) from users",
             format!("select count(*) over (), max(note) filter (where true) over (order by note), {key} from users"),
+        ),
+        (
+            "select lower(note), pg_catalog.upper(note), public.clean(note), coalesce(note, 'x') from users",
+            format!(
+                "select lower(note), pg_catalog.upper(note), public.clean(note), coalesce(note, 'x'), {key} from users"
+            ),
         ),
         ("select note, 'x'from users", format!("select note, 'x', {key}from users")),
         ("select email from users; select 1", format!("select email, {key} from users; select 1")),
@@ -129,6 +136,10 @@ fn what_more_than_a_column_could_change_is_left_alone() {
         "select count(*) from users",
         "select count(email) filter (where true) from users",
         "select my_agg(nickname) from users",
+        "select pg_temp.new(nickname) from users",
+        "select pg_temp.clean(nickname) from users",
+        "select public.lower(nickname) from users",
+        "select new(nickname) from users",
         "select u.count from users u",
         "select 1 from users order by max(nickname)",
         "select email from users having true",
