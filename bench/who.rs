@@ -152,6 +152,8 @@ fn actor(number: u64) -> Actor {
         client: Some([10, 0, (number / 250) as u8, (number % 250) as u8].into()),
         purpose: Some("care".to_owned()),
         purpose_by: None,
+        person: None,
+        person: None,
     }
 }
 
