@@ -136,6 +136,20 @@ fn only_roles_that_are_named_and_proven_may_come() {
     assert_eq!((failed("PV040"), failed("PV004")), (1, 1), "support and trusty");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_has_seats_when_all_are_taken() {
+    let site = builder("seats").listen("max_connections = 1\n").start();
+    let only = site.client("app").await;
+    let refused = connect(&site.url("app")).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("PV007"), "{refused:?}");
+    let consoles = [0; 4].map(|_| Wire::login(site.port(), "analyst", "pgveil"));
+    assert!(error(&site, "app", "show version").contains("PV007"), "they are bounded as well");
+    drop(consoles);
+    until("their seats are free", || psql(&site, "app", "show sessions").status.success());
+    assert!(connect(&site.url("app")).await.is_err(), "and are the console's");
+    drop(only);
+}
+
 #[test]
 fn a_login_without_a_password_is_not_enough_even_for_a_named_role() {
     let named = "[console]\nroles = [\"trusty\"]\n";

@@ -123,7 +123,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         desk: desk.clone(),
         response,
         meters: meters.clone(),
-        operator: Some(Arc::new(console) as Arc<dyn Operator>),
+        operator: console.roles.any().then(|| Arc::new(console) as Arc<dyn Operator>),
     };
     let proxy = Proxy::bind(settings, world, drain.clone(), roster)?;
     println!("pgveil serves PostgreSQL on {}", proxy.address());

@@ -55,6 +55,13 @@ pub struct Console {
     pub patience: Duration,
 }
 
+impl Roles {
+    /// Somebody may use the console.
+    pub fn any(&self) -> bool {
+        !(self.all.is_empty() && self.read_only.is_empty())
+    }
+}
+
 impl std::fmt::Debug for Console {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Console").field("roles", &self.roles).finish_non_exhaustive()

@@ -70,9 +70,9 @@ impl Gate {
         Stranger { gate: self.clone(), id }
     }
 
-    /// Another session may log in at this moment.
-    pub(crate) fn has_seat(&self) -> bool {
-        self.sessions.load(Ordering::Relaxed) < self.sessions_max
+    /// Another session may log in at this moment, of a kind that has so many seats beside everybody's.
+    pub(crate) fn has_seat(&self, own: usize) -> bool {
+        self.sessions.load(Ordering::Relaxed) < self.sessions_max + own
     }
 
     fn crowd(&self) -> MutexGuard<'_, Crowd> {
@@ -107,11 +107,11 @@ impl Stranger {
         &self.gate
     }
 
-    /// A session's place instead of a stranger's; `None` if all are taken.
-    pub(crate) fn seat(self) -> Option<Seat> {
+    /// A session's place instead of a stranger's, of a kind that has so many beside everybody's; `None` if all are taken.
+    pub(crate) fn seat(self, own: usize) -> Option<Seat> {
         let taken = self.gate.sessions.fetch_add(1, Ordering::AcqRel);
         let seat = Seat { gate: self.gate.clone() };
-        (taken < self.gate.sessions_max).then_some(seat)
+        (taken < self.gate.sessions_max + own).then_some(seat)
     }
 }
 
@@ -188,12 +188,12 @@ mod tests {
     #[test]
     fn seats_are_bounded_and_given_back() {
         let gate = Gate::new(1, 8);
-        let first = gate.admit().seat().unwrap();
-        assert!(!gate.has_seat());
-        assert!(gate.admit().seat().is_none());
+        let first = gate.admit().seat(0).unwrap();
+        assert!(!gate.has_seat(0));
+        assert!(gate.admit().seat(0).is_none());
         assert_eq!(gate.sessions.load(Ordering::Relaxed), 1);
         drop(first);
-        assert!(gate.has_seat());
+        assert!(gate.has_seat(0));
         assert_eq!(gate.crowd().len(), 0);
     }
 

@@ -25,7 +25,7 @@ use crate::clock::Now;
 use crate::error::Refusal;
 use crate::event::{Actor, Part};
 use crate::metrics::Meters;
-use crate::session::Legs;
+use crate::session::{CONSOLE, Legs};
 use crate::wire::startup::{CancelKey, Startup};
 
 /// Counts the connection while it lives, however it ends.
@@ -99,7 +99,8 @@ async fn session<H: Host>(
     stranger: Stranger,
 ) -> Result<(), (Refusal, Stream)> {
     let Arrival { startup, client, early, peer, deadline } = arrival;
-    if !stranger.gate().has_seat() {
+    let console = shared.host.operator().is_some() && startup.database() == Some(CONSOLE.as_bytes());
+    if !stranger.gate().has_seat(if console { console::SEATS } else { 0 }) {
         return Err((no_seat(), client));
     }
     if shared.drain.phase() != Phase::Serving {
@@ -200,7 +201,8 @@ impl<H: Host> Served<'_, H> {
 
     /// Only now is it known who it is: nobody uses up the places of a user by claiming to be that one.
     fn sit(&mut self, stranger: Option<Stranger>, pump: &mut Pump<H::Mind>) -> Result<(), Refusal> {
-        let seat = stranger.and_then(Stranger::seat).ok_or_else(no_seat)?;
+        let own = if pump.mind.console_login() { console::SEATS } else { 0 };
+        let seat = stranger.and_then(|stranger| stranger.seat(own)).ok_or_else(no_seat)?;
         let user = self.shared.users.enter(self.user.clone()).ok_or_else(network::crowded_user)?;
         self.seat = Some((seat, user));
         let (actor, tls) = (pump.mind.actor(), pump.client.is_tls());

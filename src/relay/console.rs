@@ -19,6 +19,8 @@ use crate::wire::{encode, frame, message};
 
 /// Longest message of a console's client.
 const MESSAGE_MAX: usize = 16 * 1024;
+/// Consoles that find a seat when `[listen] max_connections` are taken: that is when they are needed.
+pub(super) const SEATS: usize = 4;
 /// How long a client may take to read an answer.
 const WRITE: Duration = Duration::from_secs(30);
 /// How long the server may take to hear that the login was all.

@@ -38,6 +38,8 @@ pub(crate) trait Mind: Send {
     fn server(&mut self, input: &mut BytesMut, out: &mut Out) -> Result<(), Close>;
     /// Bytes may be copied without looking from here on.
     fn transparent(&self) -> bool;
+    /// The client wants the console.
+    fn console_login(&self) -> bool;
     /// The login to the console is through: the server is no longer needed.
     fn console(&self) -> bool;
     /// Who is connected.

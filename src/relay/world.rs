@@ -179,6 +179,10 @@ impl Mind for Live {
         self.session.transparent()
     }
 
+    fn console_login(&self) -> bool {
+        self.session.console_login()
+    }
+
     fn console(&self) -> bool {
         self.session.console()
     }

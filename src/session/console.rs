@@ -46,6 +46,11 @@ pub(super) fn check(mut startup: Startup, role: String, client: Option<IpAddr>, 
 }
 
 impl Session {
+    /// The client wants the console.
+    pub fn console_login(&self) -> bool {
+        self.console_login
+    }
+
     /// A console that is through its login.
     pub fn console(&self) -> bool {
         self.phase == super::Phase::Console

@@ -137,6 +137,10 @@ impl Mind for DoubleMind {
         self.transparent && self.ready
     }
 
+    fn console_login(&self) -> bool {
+        false
+    }
+
     fn console(&self) -> bool {
         false
     }

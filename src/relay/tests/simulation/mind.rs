@@ -115,6 +115,10 @@ impl Mind for SimMind {
         self.session.transparent()
     }
 
+    fn console_login(&self) -> bool {
+        self.session.console_login()
+    }
+
     fn console(&self) -> bool {
         self.session.console()
     }
