@@ -161,7 +161,7 @@ pub struct Hospital {
     wards: u64,
     zones: [TimeZone; 3],
     patient: Arc<str>,
-    watched: HashSet<u128>,
+    canaries: HashSet<u128>,
 }
 
 impl Hospital {
@@ -180,10 +180,10 @@ impl Hospital {
             wards,
             zones,
             patient: "patient".into(),
-            watched: HashSet::new(),
+            canaries: HashSet::new(),
         };
-        let watched = (0..VIPS).map(|vip| VIP + vip).chain((0..CANARIES).map(|canary| CANARY + canary));
-        hospital.watched = watched.map(|number| hospital.subject(number).pseudonym.0).collect();
+        let canaries = (0..CANARIES).map(|canary| CANARY + canary);
+        hospital.canaries = canaries.map(|number| hospital.subject(number).pseudonym.0).collect();
         hospital
     }
 
@@ -275,10 +275,20 @@ impl Hospital {
         VIP + vip
     }
 
-    /// Rows of the event that are a canary's or a VIP's, whom the policy lists with them.
+    /// Rows of the event that are a canary's.
     pub fn canaries(&self, event: &Event) -> u64 {
+        Self::rows_of(&self.canaries, event)
+    }
+
+    /// Who the VIPs are, for a policy that lists them as canaries.
+    pub fn vips(&self) -> HashSet<u128> {
+        (0..VIPS).map(|vip| self.subject(VIP + vip).pseudonym.0).collect()
+    }
+
+    /// Rows of the event that belong to one of these.
+    pub fn rows_of(people: &HashSet<u128>, event: &Event) -> u64 {
         let known = &event.subjects.known;
-        let listed = known.iter().filter(|subject| self.watched.contains(&subject.pseudonym.0)).count() as u64;
+        let listed = known.iter().filter(|subject| people.contains(&subject.pseudonym.0)).count() as u64;
         if known.len() == 1 { listed * event.rows } else { listed }
     }
 

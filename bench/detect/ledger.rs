@@ -99,7 +99,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn enter(&mut self, event: &Event, raised: &Raised, truth: &Truth) {
+    /// `label` is the attack that the event is part of.
+    pub fn enter(&mut self, event: &Event, label: Option<usize>, raised: &Raised, truth: &Truth) {
         let key = match (raised.address, event.actor.as_deref()) {
             (Some(address), _) => address.to_string(),
             (None, Some(actor)) => actor.role.clone(),
@@ -116,7 +117,7 @@ impl Ledger {
                 rule: raised.rule.to_string(),
                 after_us: event.at_us - instance.first.unwrap_or(event.at_us),
                 rows: instance.rows,
-                rows_stopped: instance.rows - beyond(event, raised),
+                rows_stopped: instance.rows - if label == Some(number) { beyond(event, raised) } else { 0 },
             });
         }
         match self.open.get_mut(&key) {

@@ -82,9 +82,10 @@ fn main() -> ExitCode {
         each: asked.each,
     };
     let first = hospital(size(1));
-    let quiet = quiet::busiest(&hospital(Size { seed: QUIET, ..size(QUIET) }), &policy::unwatched());
-    let recommended = Limits::recommended(quiet);
-    println!("A quiet month (seed {QUIET}): {quiet:?}\n\n```toml\n{}```\n", recommended.toml(&first, true));
+    let quiet = hospital(Size { clinicians: asked.clinicians.unwrap_or(CLINICIANS[0]), ..size(QUIET) });
+    let busiest = quiet::busiest(&quiet, &policy::unwatched());
+    let recommended = Limits::recommended(busiest).with_unusual(&quiet);
+    println!("A quiet month (seed {QUIET}): {busiest:?}\n\n```toml\n{}```\n", recommended.toml(&first, true));
     let mut months = Vec::new();
     for seed in 1..=asked.seeds {
         eprintln!("seed {seed} of {}", asked.seeds);

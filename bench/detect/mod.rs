@@ -52,9 +52,12 @@ pub fn hospital(size: Size) -> Hospital {
 pub fn watch(size: Size, recommended: &Limits) -> Watched {
     let hospital = hospital(size);
     let thresholds = recommended.thresholds(&hospital);
+    let listing = Limits { vips: true, ..recommended.clone() }.thresholds(&hospital);
+    let listing = Own::new("pgveil, VIPs listed as canaries", listing, hospital.start);
     let shipped = Limits::shipped().thresholds(&hospital);
     let mut watchers: Vec<(Box<dyn Watcher>, Ledger)> = vec![
         (Box::new(Own::new("pgveil", thresholds.clone(), hospital.start)), Ledger::default()),
+        (Box::new(listing.listing(hospital.vips())), Ledger::default()),
         (Box::new(Own::new("pgveil, shipped numbers", shipped, hospital.start)), Ledger::default()),
         (Box::new(baseline::Tumbling::new(recommended.clone(), thresholds.clone(), hospital.start)), Ledger::default()),
         (Box::new(baseline::Seeds::default()), Ledger::default()),
@@ -69,7 +72,7 @@ pub fn watch(size: Size, recommended: &Limits) -> Watched {
         }
         for (watcher, ledger) in &mut watchers {
             watcher.observe(&event, &mut raised);
-            raised.drain(..).for_each(|raised| ledger.enter(&event, &raised, &truth));
+            raised.drain(..).for_each(|raised| ledger.enter(&event, label, &raised, &truth));
         }
     }
     let ended = |(watcher, mut ledger): (Box<dyn Watcher>, Ledger)| {

@@ -9,8 +9,11 @@ use std::fmt::Write as _;
 use pgveil::detect::Thresholds;
 
 use super::hospital::{Clinician, HOLIDAYS, Hospital, Job, VIPS, ZONES};
-use super::quiet::Busiest;
+use super::quiet::{self, Busiest};
 use super::service;
+
+/// What is tried for `unusual`.
+const DEVIATIONS: [u64; 5] = [6, 10, 16, 25, 40];
 
 /// Thresholds with their windows in seconds, for the policy and for the tumbling windows.
 #[derive(Clone, Debug)]
@@ -20,8 +23,12 @@ pub struct Limits {
     pub failures: (u64, u64),
     pub export: (u64, u64),
     pub cooldown_s: u64,
+    /// Deviations above what is usual.
+    pub unusual: u64,
+    /// VIPs are listed as canaries, and whoever treats one is exempt.
+    pub vips: bool,
     /// Not looked at by the rules that count records or people.
-    exempt: Vec<String>,
+    pub exempt: Vec<String>,
 }
 
 impl Limits {
@@ -33,6 +40,8 @@ impl Limits {
             failures: (10, 900),
             export: (1_000, 86_400),
             cooldown_s: 900,
+            unusual: 6,
+            vips: false,
             exempt: Vec::new(),
         }
     }
@@ -53,6 +62,15 @@ impl Limits {
             exempt: unwatched(),
             ..shipped
         }
+    }
+
+    /// The fewest deviations at which `unusual` says at most one thing in that quiet month. It starts from the shipped
+    /// number: fewer would be a choice of its own.
+    pub fn with_unusual(self, quiet: &Hospital) -> Self {
+        let candidates = DEVIATIONS.map(|unusual| Self { unusual, ..self.clone() }.thresholds(quiet));
+        let said = quiet::unusual(quiet, candidates);
+        let fits = DEVIATIONS.into_iter().zip(said).find(|(_, said)| *said <= 1);
+        Self { unusual: fits.map_or(DEVIATIONS[DEVIATIONS.len() - 1], |(deviations, _)| deviations), ..self }
     }
 
     pub fn of(&self, rule: &str) -> (u64, u64) {
@@ -87,10 +105,18 @@ impl Limits {
         for rule in ["bulk", "subjects", "export"] {
             let _ = writeln!(text, "[detect.rules.{rule}]\nexempt = {}", list(&self.exempt, short));
         }
-        let _ = writeln!(text, "[detect.rules.canary]\nexempt = {}", list(&readers_of_vips(hospital), short));
+        let _ = writeln!(text, "[detect.rules.unusual]\nthreshold = {}", self.unusual);
+        if self.vips {
+            let _ = writeln!(text, "[detect.rules.canary]\nexempt = {}", list(&readers_of_vips(hospital), short));
+        }
         let mut written = BTreeSet::new();
         for (_, name, site, week, weekend) in calendars(hospital) {
-            if written.insert(name.clone()) {
+            if !written.insert(name.clone()) {
+                continue;
+            }
+            if short {
+                let _ = writeln!(text, "# [detect.calendars.{name}]: {} {week}, weekend {weekend}", ZONES[site]);
+            } else {
                 calendar(&mut text, &name, site, week, weekend);
             }
         }
@@ -153,7 +179,7 @@ fn calendar(text: &mut String, name: &str, site: usize, week: &str, weekend: &st
     }
 }
 
-/// VIPs are listed as canaries: these have a reason to look at one of them. The rule cannot tell which.
+/// Those who have a reason to look at a VIP. The rule cannot tell at which.
 fn readers_of_vips(hospital: &Hospital) -> Vec<String> {
     let wards: Vec<(usize, u64)> = (0..VIPS).map(|vip| hospital.vip_ward(vip)).collect();
     let reads = |clinician: &&Clinician| {

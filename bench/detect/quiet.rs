@@ -3,12 +3,14 @@
 //! In: events of another seed's hospital. Out: the most that any clinician does within each rule's window. Never: a
 //! look at an attack.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
+use pgveil::detect::{Rule, Thresholds};
 use pgveil::event::{Access, EventKind};
 
 use super::hospital::{Hospital, SECOND};
 use super::month::Month;
+use super::watch::{Own, Watcher};
 
 /// The most within each window, over all clinicians.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,4 +97,24 @@ pub fn busiest(hospital: &Hospital, exempt: &[String]) -> Busiest {
         }
     }
     most
+}
+
+/// How many actors each of these policies finds unusual in a quiet month.
+pub fn unusual<const N: usize>(hospital: &Hospital, mut policies: [Thresholds; N]) -> [usize; N] {
+    for policy in &mut policies {
+        for rule in Rule::ALL.into_iter().filter(|rule| *rule != Rule::Unusual) {
+            policy.of_mut(rule).enabled = false;
+        }
+    }
+    let mut watchers = policies.map(|policy| (Own::new("", policy, hospital.start), HashSet::new()));
+    let mut raised = Vec::new();
+    for (event, _) in Month::new(hospital, Vec::new()) {
+        for (watcher, found) in &mut watchers {
+            watcher.observe(&event, &mut raised);
+            let role = event.actor.as_deref().filter(|_| !raised.is_empty()).map(|actor| actor.role.clone());
+            found.extend(role);
+            raised.clear();
+        }
+    }
+    watchers.map(|(_, found)| found.len())
 }

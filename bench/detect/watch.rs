@@ -3,13 +3,14 @@
 //! In: events in the order of time. Out: what each of them raises. Never: labels; a watcher cannot see them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use pgveil::clock::Now;
 use pgveil::detect::{Detector, Thresholds};
 use pgveil::event::{Alert, Event};
 
-use super::hospital::DAY;
+use super::hospital::{DAY, Hospital};
 
 /// What a watcher says about an event.
 #[derive(Clone, Debug)]
@@ -41,11 +42,25 @@ pub struct Own {
     thresholds: Thresholds,
     start: i64,
     alerts: Vec<Alert>,
+    /// Listed as canaries, too.
+    vips: HashSet<u128>,
 }
 
 impl Own {
     pub fn new(name: &'static str, thresholds: Thresholds, start: i64) -> Self {
-        Self { name, detector: Detector::new(pgveil::detect::ACTORS_MAX), thresholds, start, alerts: Vec::new() }
+        Self {
+            name,
+            detector: Detector::new(pgveil::detect::ACTORS_MAX),
+            thresholds,
+            start,
+            alerts: Vec::new(),
+            vips: HashSet::new(),
+        }
+    }
+
+    /// Under a policy that lists these people as canaries.
+    pub fn listing(self, vips: HashSet<u128>) -> Self {
+        Self { vips, ..self }
     }
 }
 
@@ -55,6 +70,9 @@ impl Watcher for Own {
     }
 
     fn observe(&mut self, event: &Event, out: &mut Vec<Raised>) {
+        let vips = if self.vips.is_empty() { 0 } else { Hospital::rows_of(&self.vips, event) };
+        let listed = (vips > 0).then(|| Event { canaries: event.canaries + vips, ..event.clone() });
+        let event = listed.as_ref().unwrap_or(event);
         self.detector.observe(event, now(event, self.start), &self.thresholds, &mut self.alerts);
         out.extend(self.alerts.drain(..).map(|alert| Raised {
             window_s: match alert.rule.as_str() {
