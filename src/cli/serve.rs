@@ -169,7 +169,14 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     for helper in helpers {
         helper.abort();
     }
-    if !desk_thread.stop(LOG_DEADLINE).await {
+    close(desk_thread, shipper).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What is queued is written, and copied as far as there is time.
+async fn close(desk: desk::Thread, shipper: Option<store::ship::Thread>) -> anyhow::Result<()> {
+    if !desk.stop(LOG_DEADLINE).await {
         anyhow::bail!("the access log did not take everything within {} s", LOG_DEADLINE.as_secs());
     }
     if let Some(shipper) = shipper
@@ -177,7 +184,6 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
     {
         tracing::info!("the rest of the access log is copied into PostgreSQL at the next start");
     }
-    tracing::info!("stopped");
     Ok(())
 }
 
