@@ -153,7 +153,6 @@ fn actor(number: u64) -> Actor {
         purpose: Some("care".to_owned()),
         purpose_by: None,
         person: None,
-        person: None,
     }
 }
 
