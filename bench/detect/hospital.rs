@@ -318,6 +318,7 @@ pub fn actor(role: &str, application: &str, client: IpAddr) -> Part<Actor> {
         client: Some(client),
         purpose: None,
         purpose_by: None,
+        person: None,
     })
 }
 
