@@ -29,6 +29,7 @@ mod fuzz;
 mod gigabyte;
 mod harness;
 mod hostile;
+mod incidents;
 mod leak;
 mod leaks;
 mod lenses;

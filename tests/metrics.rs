@@ -5,12 +5,13 @@ use std::process::{Command, Stdio};
 
 use pgveil::metrics::CATALOGUE;
 
-use crate::scenario::site;
-use crate::support::{http, repository, skip};
+use crate::scenario::{POLICY, SCHEMA};
+use crate::support::{Site, http, repository, skip};
 
 #[tokio::test]
 async fn the_metrics_parse_and_are_described() {
-    let site = site("metrics");
+    let sink = "[[alerts.sinks]]\nkind = \"log\"\npath = \"alerts.jsonl\"\n";
+    let site = Site::new("metrics").schema(SCHEMA).policy(POLICY).config(sink).start();
     let app = site.client("app").await;
     app.execute("insert into people (id, email, name) values (1, 'a.kanarie@example.org', 'A kanarie')", &[])
         .await

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::{PASSWORD, Site, cluster, repository, skip, target_dir, twins};
 
-const SCHEMA: &str = include_str!("clients/schema.sql");
-const POLICY: &str = include_str!("clients/policy.toml");
+pub const SCHEMA: &str = include_str!("clients/schema.sql");
+pub const POLICY: &str = include_str!("clients/policy.toml");
 
 /// The sealed site all tests of one driver use.
 pub fn site(name: &str) -> Site {

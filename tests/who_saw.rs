@@ -21,7 +21,7 @@ async fn site(name: &str, config: &str) -> Site {
     app.query("select name from people where id = $1", &[&1]).await.unwrap();
     app.query("select id, email from people order by id", &[]).await.unwrap();
     app.query("select name from people where id = $1", &[&2]).await.unwrap();
-    app.query("select name from people", &[]).await.unwrap();
+    app.query("select distinct email from people", &[]).await.unwrap();
     let analyst = site.client("analyst").await;
     analyst.query("select id, name from people where id = 1", &[]).await.unwrap();
     site

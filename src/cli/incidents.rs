@@ -315,16 +315,18 @@ fn until(progress: &Progress, now_us: i64) -> i64 {
 
 async fn draft(config: &Config, store: &Store, whole: &Whole, art34: bool) -> anyhow::Result<String> {
     let categories = report::categories(&policy_of(config)?);
+    let light = report::light(&categories);
     let (incident, now_us) = (&whole.incident, Now::read().unix_us);
     let until_us = until(&incident.progress, now_us);
     let (evidence, auth) = if incident.drill {
         (report::synthetic(&categories, incident.since_us, incident.last_us), vec!["scram-sha-256".to_owned()])
     } else {
-        let shipped = store.within(async |client| incidents::evidence(client, incident, until_us).await).await?;
+        let shipped =
+            store.within(async |client| incidents::evidence(client, incident, until_us, &light).await).await?;
         match shipped {
             (evidence, auth, true) => (evidence, auth),
             // Not copied, or not yet.
-            (_, _, false) => report::evidence(&config.audit.dir, incident, until_us)?,
+            (_, _, false) => report::evidence(&config.audit.dir, incident, until_us, &light)?,
         }
     };
     let facts = Facts {

@@ -58,7 +58,7 @@ impl From<&Event> for Counted {
 /// Records by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Records {
-    /// At least one protected column was shown in clear.
+    /// At least one column of level confidential or restricted was shown in clear.
     pub clear: u64,
     /// None in clear, at least one masked.
     pub masked: u64,
@@ -68,6 +68,8 @@ pub struct Records {
     pub changed: u64,
     /// By code that pgveil cannot see into.
     pub unseen: u64,
+    /// Nothing was shown but columns of level public or internal.
+    pub light: u64,
 }
 
 /// A refusal, counted.
@@ -104,7 +106,13 @@ pub struct Evidence {
     pub span_us: Option<(i64, i64)>,
     #[serde(skip)]
     seen: HashSet<Subject>,
+    #[serde(skip)]
+    light: Light,
 }
+
+/// Columns (`schema.table`, column) of level public or internal. All others, also those that the policy does not name,
+/// decide whether a record was shown in clear.
+pub type Light = BTreeSet<(String, String)>;
 
 /// One column's records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -120,6 +128,11 @@ pub struct Column {
 }
 
 impl Evidence {
+    /// Nothing yet.
+    pub fn new(light: Light) -> Self {
+        Self { light, ..Self::default() }
+    }
+
     /// Adds statements of one kind.
     pub fn add(&mut self, counted: &Counted) {
         match counted.kind {
@@ -153,8 +166,9 @@ impl Evidence {
         self.more_people += counted.more_people;
         let (first, last) = self.span_us.unwrap_or((counted.first_us, counted.last_us));
         self.span_us = Some((first.min(counted.first_us), last.max(counted.last_us)));
-        let shown: BTreeSet<u8> = counted.touches.iter().map(|touch| touch.shown as u8).collect();
-        let any = |shown_so: Shown| shown.contains(&(shown_so as u8));
+        let light = |touch: &Touch| self.light.contains(&(touch.relation.to_string(), touch.column.to_string()));
+        let (less, more): (Vec<&Touch>, Vec<&Touch>) = counted.touches.iter().partition(|touch| light(touch));
+        let any = |shown: Shown| more.iter().any(|touch| touch.shown == shown);
         let records = &mut self.records;
         let released = match () {
             () if any(Shown::Clear) => &mut records.clear,
@@ -162,6 +176,7 @@ impl Evidence {
             () if any(Shown::Sealed) => &mut records.sealed,
             () if matches!(counted.access, Access::Write | Access::Delete) => &mut records.changed,
             () if counted.touches_unknown => &mut records.unseen,
+            () if less.iter().any(|touch| touch.shown == Shown::Clear) => &mut records.light,
             // Protected columns only found the rows.
             () => return,
         };
@@ -201,9 +216,10 @@ mod tests {
 
     #[test]
     fn records_count_once_by_the_most_that_was_shown_of_them() {
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence::new([("public.people".to_owned(), "id".to_owned())].into());
         evidence.add_event(&event(5, &[("mail", Shown::Clear), ("name", Shown::Masked)], 3, 1));
-        evidence.add_event(&event(3, &[("mail", Shown::Masked)], 4, 1));
+        evidence.add_event(&event(3, &[("id", Shown::Clear), ("mail", Shown::Masked)], 4, 1));
+        evidence.add_event(&event(6, &[("id", Shown::Clear)], 7, 1));
         evidence.add_event(&event(9, &[("mail", Shown::Sealed)], 5, 2));
         evidence.add_event(&event(20, &[("mail", Shown::Searched)], 6, 3));
         let mut unknown = event(7, &[("name", Shown::Clear)], 2, 1);
@@ -212,8 +228,8 @@ mod tests {
         let mut refused = Event::new(EventKind::Refused, 8);
         refused.code = Some("PV011".to_owned());
         evidence.add_event(&refused);
-        assert_eq!(evidence.records, Records { clear: 5, masked: 4, sealed: 5, ..Records::default() });
-        assert_eq!((evidence.people, evidence.unknown_rows, evidence.statements), (3, 2, 5));
+        assert_eq!(evidence.records, Records { clear: 5, masked: 4, sealed: 5, light: 7, ..Records::default() });
+        assert_eq!((evidence.people, evidence.unknown_rows, evidence.statements), (3, 2, 6));
         let mail = &evidence.columns[&("public.people".to_owned(), "mail".to_owned())];
         assert_eq!((mail.clear, mail.masked, mail.sealed), (3, 4, 5));
         assert_eq!(evidence.refusals["PV011"], Refusals { count: 1, first_us: 8, last_us: 8 });

@@ -116,11 +116,14 @@ fn numbers(facts: &Facts<'_>, out: &mut String) {
         ));
     }
     item(out, "people concerned", &people);
-    let released = records.clear + records.masked + records.sealed;
+    let released = records.clear + records.masked + records.sealed + records.light;
     item(out, "records released", &format!("{released}, by {} statements", evidence.statements));
-    item(out, "of these in clear", &records.clear.to_string());
+    item(out, "of these in clear", &format!("{} (columns of level confidential or restricted)", records.clear));
     item(out, "of these masked only", &records.masked.to_string());
     item(out, "of these sealed only", &format!("{} (encrypted; unintelligible without the key)", records.sealed));
+    if records.light > 0 {
+        item(out, "of these less protected columns only", &records.light.to_string());
+    }
     item(out, "of these exported", &evidence.exported.to_string());
     if records.changed > 0 {
         item(out, "records written or deleted", &records.changed.to_string());
@@ -167,7 +170,7 @@ fn consequences(facts: &Facts<'_>, out: &mut String) {
         item(out, words::data(tag), consequence(tag));
     }
     if records.clear == 0 && records.unseen == 0 {
-        out.push_str("- No record was shown in clear: what left was masked or encrypted.\n");
+        out.push_str("- Of columns of level confidential or restricted, none was shown in clear.\n");
     }
     out.push_str("- **[how likely and how severe these are here]**\n\n");
 }

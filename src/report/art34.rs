@@ -30,9 +30,10 @@ pub fn art34(facts: &Facts<'_>) -> String {
     if tags.is_empty() {
         out.push_str("- **[which data]**\n");
     }
-    if evidence.records.clear == 0 && evidence.records.unseen == 0 {
+    let records = &evidence.records;
+    if records.clear + records.masked + records.unseen + records.light == 0 {
         out.push_str(
-            "\nIt was masked or encrypted and is unintelligible to whoever has it: this letter may not be necessary \
+            "\nIt was encrypted and is unintelligible to whoever has it: this letter may not be necessary \
              (Article 34(3)(a)).\n",
         );
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Categories;
 use crate::audit::events_since;
-use crate::detect::evidence::{Counted, Evidence};
+use crate::detect::evidence::{Counted, Evidence, Light};
 use crate::error::Result;
 use crate::event::{Access, Event, EventKind, Shown, Touch};
 use crate::store::incidents::Incident;
@@ -15,8 +15,8 @@ use crate::store::incidents::Incident;
 ///
 /// # Errors
 /// The log cannot be read.
-pub fn evidence(dir: &Path, incident: &Incident, until_us: i64) -> Result<(Evidence, Vec<String>)> {
-    let (mut evidence, mut auth) = (Evidence::default(), BTreeSet::new());
+pub fn evidence(dir: &Path, incident: &Incident, until_us: i64, light: &Light) -> Result<(Evidence, Vec<String>)> {
+    let (mut evidence, mut auth) = (Evidence::new(light.clone()), BTreeSet::new());
     let (mut events, _) = events_since(dir, incident.since_us, u64::MAX)?;
     for (_, event) in events.by_ref() {
         if event.at_us >= incident.since_us && event.at_us <= until_us && is_theirs(&event, incident) {

@@ -17,7 +17,7 @@ pub use art33::art33;
 pub use art34::art34;
 pub use local::{evidence, synthetic};
 
-use crate::detect::evidence::Evidence;
+use crate::detect::evidence::{Evidence, Light};
 use crate::policy::{Policy, level_name};
 use crate::store::incidents::{Change, Incident, SignalOf};
 
@@ -73,6 +73,12 @@ impl Facts<'_> {
         let touched = self.evidence.columns.keys();
         touched.filter_map(|column| self.categories.get(column)?.data).collect()
     }
+}
+
+/// Those whose showing in clear is no matter by itself.
+pub fn light(categories: &Categories) -> Light {
+    let low = |category: &Category| matches!(category.level, "public" | "internal");
+    categories.iter().filter(|(_, category)| low(category)).map(|(column, _)| column.clone()).collect()
 }
 
 /// The columns that a policy names.

@@ -74,7 +74,7 @@ fn the_authority_is_told_all_that_article_33_asks_for() {
         "in 70 hours",
         "137 different people; 400 records are of people whom the log does not know",
         "- **records released:** 400, by 9 statements",
-        "- **of these in clear:** 250",
+        "- **of these in clear:** 250 (",
         "- **of these masked only:** 120",
         "- **of these sealed only:** 30",
         "- **of these exported:** 250",

@@ -4,7 +4,7 @@ use tokio_postgres::{Client, Row};
 
 use super::Incident;
 use crate::catalog::ask;
-use crate::detect::evidence::{Counted, Evidence};
+use crate::detect::evidence::{Counted, Evidence, Light};
 use crate::error::{Error, Result};
 use crate::event::{Access, EventKind, Touch};
 
@@ -19,7 +19,12 @@ const PART: &str = "l.at between 'epoch'::timestamptz + $1::int8 * interval '1 u
 ///
 /// # Errors
 /// [`Error::Control`]
-pub async fn evidence(client: &Client, incident: &Incident, until_us: i64) -> Result<(Evidence, Vec<String>, bool)> {
+pub async fn evidence(
+    client: &Client,
+    incident: &Incident,
+    until_us: i64,
+    light: &Light,
+) -> Result<(Evidence, Vec<String>, bool)> {
     let counted = format!(
         "select l.kind, l.access, l.touches::text, l.touches_unknown, l.code, count(*), sum(l.rows)::int8, \
          sum(l.unknown_rows)::int8, sum(l.more_subjects)::int8, (extract(epoch from min(l.at)) * 1000000)::int8, \
@@ -33,14 +38,14 @@ pub async fn evidence(client: &Client, incident: &Incident, until_us: i64) -> Re
     let known = format!("select distinct l.auth from pgveil.access_log l where l.auth is not null and {PART}");
     let Incident { since_us, database, actor, deployment, .. } = incident;
     let part: [&(dyn tokio_postgres::types::ToSql + Sync); 5] = [since_us, &until_us, database, actor, deployment];
-    let mut evidence = Evidence::default();
+    let mut evidence = Evidence::new(light.clone());
     for row in ask(client, &counted, &part).await? {
         evidence.add(&read(&row)?);
     }
     let rows = ask(client, &people, &part).await?;
     evidence.people = rows.first().map_or(0, |row| count(row, 0));
     let auth: Vec<String> = ask(client, &known, &part).await?.iter().map(|row| row.get(0)).collect();
-    let there = !auth.is_empty() || evidence != Evidence::default();
+    let there = !auth.is_empty();
     Ok((evidence, auth, there))
 }
 

@@ -205,7 +205,7 @@ pub async fn step(
          subjects_notified_at = 'epoch'::timestamptz + $5::int8 * interval '1 us', \
          closed_at = 'epoch'::timestamptz + $6::int8 * interval '1 us', verdict = $7, \
          owner = coalesce($8, owner), root_cause = coalesce($9, root_cause), \
-         delay_reasons = coalesce($10, delay_reasons), notes = concat_ws(E'\\n', notes, $11) where id = $1";
+         delay_reasons = coalesce($10, delay_reasons), notes = concat_ws(E'\\n', notes, $11::text) where id = $1";
     let before = find(client, id).await?;
     let refused = |refused: crate::detect::incident::Refused| Error::Config(format!("INC-{id}: {refused}"));
     let after = before.progress.after(step, at_us, now_us).map_err(refused)?;

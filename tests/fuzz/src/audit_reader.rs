@@ -27,6 +27,8 @@ pub fn run(data: &[u8]) {
     let _ = audit::verify(&dir, None);
     let _ = audit::anchors(&dir.join("access-00000001.jsonl"), &VerifierKey::new(&key, &[1; 16]));
     let _ = audit::last_events(&dir, 10);
+    let _ = audit::Alerts::after(&dir, 1).and_then(|mut alerts| alerts.next(u64::MAX, 10));
+    let _ = pgveil::notify::Cursor::decode(data);
     let settings = Settings::new(dir);
     let _ = audit::open(&settings, key, &[1; 16], 0);
 }
