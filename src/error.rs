@@ -66,6 +66,8 @@ codes! {
     RowLimit = "PV030", b"54000", "A statement would release more rows of a protected table than its role's max_rows.";
     UnprotectedCopy = "PV031", b"42501", "The statement would make an unprotected copy of a protected plaintext column.";
     PurposeDenied = "PV032", b"42501", "The login may not act for the purpose that it claims.";
+    Quarantined = "PV033", b"28000", "The login is quarantined until somebody releases it.";
+    Killed = "PV034", b"57P01", "The breach detector ended the session.";
     PersonDenied = "PV038", b"42501", "Who is said to be behind a shared login is not proven.";
     ConsoleDenied = "PV040", b"42501", "The console, or this command of it, is not open to the role.";
     ConsoleCommand = "PV041", b"42601", "The console does not know this command, or could not carry it out.";

@@ -166,6 +166,12 @@ pub enum EventKind {
     Log,
     /// The detector raised an alert.
     Alert,
+    /// The detector ended a session.
+    Killed,
+    /// A login is refused from now on.
+    Quarantined,
+    /// A login is not refused any more.
+    Released,
     /// A command was given on the console.
     Console,
 }

@@ -2,7 +2,7 @@
 //!
 //! In: counts and durations from every floor. Out: atomic updates of handles registered once at start, in arrays
 //! indexed by small enums, so the hot path looks up nothing. Never: a label made of client bytes, a value, a
-//! subject, a role. Label sets are bounded by enums, by [`ALERT_RULES`], by [`KEYS_MAX`] for columns with
+//! subject, a role. Label sets are bounded by enums, by [`ALERT_RULES`], by [`RESPONSES_BY`], by [`KEYS_MAX`] for columns with
 //! keys, and by the configuration for sinks.
 
 use std::collections::HashSet;
@@ -81,6 +81,8 @@ metrics! {
     INCIDENTS_OPEN Gauge "pgveil_incidents_open" "Incidents that are not closed, by severity, without drills; 0 unless [store] ship = true.";
     INCIDENT_DEADLINE Gauge "pgveil_incident_deadline_seconds" "Time until the nearest end of an open incident's 72 hours (GDPR, Article 33); negative when it is over, +Inf when there is none.";
     INCIDENT_HIPAA Gauge "pgveil_incident_hipaa_deadline_seconds" "Time until the nearest end of an open incident's 60 days (HIPAA); negative when it is over, +Inf when there is none.";
+    RESPONSES Counter "pgveil_detector_actions_total" "Alerts of the breach detector that something followed, by action.";
+    QUARANTINED Gauge "pgveil_quarantined" "Logins that are refused until somebody releases them.";
     DETECTOR_ACTORS Gauge "pgveil_detector_actors" "Actors the breach detector holds windows for.";
     DETECTOR_EVICTED Counter "pgveil_detector_evictions_total" "Actors with live windows dropped because the bound was reached.";
     DETECTOR_GAPS Counter "pgveil_detector_gaps_total" "Events a rule could not judge: unknown time zone, memory of first times full.";
@@ -113,6 +115,9 @@ pub const ALERT_RULES: [&str; 13] = [
 
 /// Labels of `pgveil_incidents_open`, the mildest first.
 pub const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
+
+/// Labels of `pgveil_detector_actions_total`.
+pub const RESPONSES_BY: [&str; 4] = ["throttle", "stop", "kill", "quarantine"];
 
 /// The most columns `pgveil_key_created_timestamp_seconds` has a series for.
 pub const KEYS_MAX: usize = 4_096;
@@ -196,6 +201,8 @@ pub struct Meters {
     incidents_open: [Gauge; SEVERITIES.len()],
     incident_deadline: Gauge,
     incident_hipaa: Gauge,
+    responses: [Counter; RESPONSES_BY.len()],
+    quarantined: Gauge,
     detector_actors: Gauge,
     detector_evicted: Counter,
     detector_gaps: Counter,
@@ -288,6 +295,8 @@ impl Meters {
             incidents_open: SEVERITIES.map(|severity| ::metrics::gauge!(INCIDENTS_OPEN, "severity" => severity)),
             incident_deadline: never(INCIDENT_DEADLINE),
             incident_hipaa: never(INCIDENT_HIPAA),
+            responses: RESPONSES_BY.map(|action| labelled(RESPONSES, "action", action)),
+            quarantined: gauge(QUARANTINED),
             detector_actors: gauge(DETECTOR_ACTORS),
             detector_evicted: counter(DETECTOR_EVICTED),
             detector_gaps: counter(DETECTOR_GAPS),
@@ -442,6 +451,18 @@ impl Meters {
     /// Intents of the previous run that never got an outcome.
     pub fn audit_unfinished(&self, intents: u64) {
         self.audit_unfinished.set(intents as f64);
+    }
+
+    /// Something followed an alert; `action` is one of [`RESPONSES_BY`].
+    pub fn response(&self, action: &str) {
+        if let Some(index) = RESPONSES_BY.iter().position(|known| *known == action) {
+            self.responses[index].increment(1);
+        }
+    }
+
+    /// So many logins are refused.
+    pub fn quarantined(&self, logins: usize) {
+        self.quarantined.set(logins as f64);
     }
 
     /// An alert was raised; `rule` is one of [`ALERT_RULES`].

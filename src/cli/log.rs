@@ -342,6 +342,9 @@ fn kind(kind: EventKind) -> &'static str {
         EventKind::Log => "log",
         EventKind::Alert => "ALERT",
         EventKind::Console => "console",
+        EventKind::Killed => "killed",
+        EventKind::Quarantined => "quarantined",
+        EventKind::Released => "released",
     }
 }
 

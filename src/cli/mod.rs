@@ -20,6 +20,7 @@ mod health;
 mod incidents;
 mod keys;
 mod log;
+mod quarantine;
 mod report;
 mod serve;
 mod systemd;
@@ -58,6 +59,8 @@ enum Command {
     Keys(keys::Args),
     /// Check the access log, or read it.
     Log(log::Args),
+    /// List, shut out or let in again the logins that are refused.
+    Quarantine(quarantine::Args),
     /// Add up the access log: what enforcing an observed policy would change.
     Report(report::Args),
     /// Serve: clients connect here instead of to PostgreSQL.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Incidents(args) => incidents::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Quarantine(args) => quarantine::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Serve(args) => serve::run(&args),
     };

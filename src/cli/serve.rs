@@ -20,7 +20,7 @@ use crate::catalog::{self, Acting, Keeper};
 use crate::config::{self, Config, LogFormat, Statements, SubjectKeys};
 use crate::console::Console;
 use crate::crypto::Keyring;
-use crate::desk::{self, Desk, Response};
+use crate::desk::{self, Desk, Quarantine, Response};
 use crate::error::Error;
 use crate::keys;
 use crate::metrics::Meters;
@@ -96,7 +96,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         loaded => loaded?,
     }
     let verifiers = verifiers(&config).await?;
-    let response = Response::default();
+    let response = response(&config)?;
     let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters, &response).await?;
     let shipper = ship(&config, &keyring, &meters)?;
     let reloaded = Arc::new(Notify::new());
@@ -121,13 +121,14 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         verifiers,
         plans: Arc::new(plans(&config)),
         desk: desk.clone(),
-        response,
+        response: response.clone(),
         meters: meters.clone(),
         operator: console.roles.any().then(|| Arc::new(console) as Arc<dyn Operator>),
     };
     let proxy = Proxy::bind(settings, world, drain.clone(), roster)?;
     println!("pgveil serves PostgreSQL on {}", proxy.address());
     let facts = Arc::new(Facts::default());
+    let following = desk::follow(response, desk.clone(), meters.clone());
     let _sinks = notify::start(&config.sinks, &alerts::place(&config, &keyring), &desk, &meters)?;
     let door = Door { metrics, meters: meters.clone(), desk, upstream: admin_upstream(&config), facts: facts.clone() };
     let _incidents = measure_incidents(&config, &meters)?;
@@ -138,6 +139,7 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         tokio::spawn(admin::upkeep(door)),
         tokio::spawn(systemd::reloads(reloaded)),
         tokio::spawn(systemd::watchdog()),
+        tokio::spawn(following),
     ];
     let mut relay = tokio::spawn(proxy.run());
     systemd::ready();
@@ -308,6 +310,16 @@ fn tell(
             let _ = receipt.await;
         })
     }
+}
+
+/// Who is in quarantine is known before anybody is let in.
+fn response(config: &Config) -> anyhow::Result<Response> {
+    let quarantine = Quarantine::open(config.quarantine.clone(), config.control.url.user())?;
+    let logins = quarantine.count();
+    if logins > 0 {
+        tracing::warn!(logins, "logins are quarantined and refused: pgveil quarantine list");
+    }
+    Ok(Response { quarantine: Arc::new(quarantine), ..Response::default() })
 }
 
 /// Reading the log's tail takes a while on a large log.

@@ -37,6 +37,8 @@ pub struct Config {
     pub keys: Keys,
     /// `[audit]`
     pub audit: Audit,
+    /// `[quarantine] path`: the logins that are refused.
+    pub quarantine: PathBuf,
     /// `[store]`
     pub store: Store,
     /// `[organization]`: who reports.

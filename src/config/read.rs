@@ -30,6 +30,11 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         Some(section) => audit(section, folder),
         None => Some(default_audit(folder)),
     };
+    let quarantine = root.section("quarantine").and_then(|mut s| {
+        let path = path(&mut s, "path", folder);
+        s.close();
+        path
+    });
     let store = root.section("store").map_or_else(Store::default, |mut s| {
         let ship = s.flag("ship").is_some_and(|at| at.value);
         s.close();
@@ -71,6 +76,7 @@ pub(super) fn config(mut root: Section<'_>, folder: &Path) -> Option<Config> {
         policy: policy?,
         keys: keys?,
         audit: audit?,
+        quarantine: quarantine.unwrap_or_else(|| folder.join("quarantine.toml")),
         store,
         organization,
         sinks,

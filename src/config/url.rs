@@ -54,6 +54,11 @@ impl ControlUrl {
         })
     }
 
+    /// pgveil's own login.
+    pub fn user(&self) -> &str {
+        self.config.get_user().unwrap_or_default()
+    }
+
     /// The database whose policy this is.
     pub fn database(&self) -> &str {
         self.config.get_dbname().unwrap_or_default()

@@ -6,6 +6,9 @@
 
 mod anchor;
 mod keeper;
+pub mod quarantine;
+mod respond;
+mod sessions;
 mod task;
 
 #[cfg(test)]
@@ -19,10 +22,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use quarantine::Quarantine;
+pub use respond::{Response, follow};
+pub use sessions::{Ending, Known, Sessions, Word};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::audit;
-use crate::detect::Gate;
 use crate::error::{Code, Refusal, Result};
 use crate::event::Event;
 use crate::metrics::Meters;
@@ -46,13 +51,6 @@ pub enum OnFailure {
     Block,
     /// Intents are answered with [`AuditDown`]; other events wait.
     DenyProtected,
-}
-
-/// What the detector does about what it finds.
-#[derive(Clone, Debug, Default)]
-pub struct Response {
-    /// What its rules let go; the windows are rebuilt when the desk starts.
-    pub gate: Arc<Gate>,
 }
 
 impl OnFailure {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::anchor::Anchors;
 use super::keeper::Keeper;
-use super::{AuditDown, Desk, Durability, Item, OnFailure, Settings, State, Thread};
+use super::{AuditDown, Desk, Durability, Item, OnFailure, Response, Settings, State, Thread};
 use crate::audit::{self, Log, Recovered, Written};
 use crate::clock::Now;
 use crate::detect::{ACTORS_MAX, Action, Detector, Replay, Thresholds};
@@ -94,6 +94,7 @@ struct Task {
     alerts: Vec<Alert>,
     /// The newest record that is an alert.
     alert_seq: u64,
+    response: Response,
     synced_ns: u64,
     pause: Duration,
     /// While the log is down, the next attempt is not made before this.
@@ -119,6 +120,7 @@ impl Task {
             acks: Vec::new(),
             alerts: Vec::new(),
             alert_seq: 0,
+            response: settings.response.clone(),
             synced_ns: 0,
             pause: RETRY.0,
             retry_ns: 0,
@@ -412,13 +414,31 @@ impl Task {
             message = alert.message,
         );
         self.meters.alert(&alert.rule);
-        let mut event = Event::new(EventKind::Alert, Now::read().unix_us);
+        let done = self.response.to(cause, &alert, Now::read());
+        let not_done = done.as_ref().and_then(|done| done.failed.clone());
+        let not_done = not_done.map(|message| Alert { action: Action::Alert, message, ..alert.clone() });
+        self.record(EventKind::Alert, cause, |event| event.alert = Some(alert));
+        if let Some(done) = done {
+            self.meters.response(done.action);
+            if let Some(kind) = done.kind {
+                self.record(kind, cause, |event| event.note = Some(done.note));
+            }
+        }
+        if let Some(alert) = not_done {
+            tracing::error!(target: "pgveil::alert", rule = alert.rule, role, message = alert.message);
+            self.record(EventKind::Alert, cause, |event| event.alert = Some(alert));
+        }
+    }
+
+    /// A record about the same statement.
+    fn record(&mut self, kind: EventKind, cause: &Event, say: impl FnOnce(&mut Event)) {
+        let mut event = Event::new(kind, Now::read().unix_us);
         event.connection = cause.connection;
         event.statement = cause.statement;
         event.actor = cause.actor.clone();
         event.trace = cause.trace;
         event.rules_version = cause.rules_version;
-        event.alert = Some(alert);
+        say(&mut event);
         self.log.append(&event);
         self.alert_seq = self.log.seq();
     }

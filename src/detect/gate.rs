@@ -231,8 +231,8 @@ impl Passage {
         Paced { rows: go, again_ns: Some(again) }
     }
 
-    fn throttle(&self, rate: u64, window_s: u64, now: Now) {
-        let (mut windows, now) = self.lock(mono_us(now));
+    fn throttle(&self, rate: u64, window_s: u64, at: Time) {
+        let (mut windows, now) = self.lock(at);
         let (rate, window) = (rate.max(1), seconds(window_s));
         let until = now.saturating_add(window);
         // Two rules may throttle: the slower rate counts, and it ends with the later window.
@@ -281,6 +281,15 @@ impl Passage {
         }
     }
 
+    /// The log says that rows went.
+    pub(super) fn restore_pace(&self, at: Time) {
+        let (mut windows, now) = self.lock(at);
+        let Some(pace) = windows.pace.as_mut().filter(|pace| now < pace.until) else { return };
+        pace.until = now.saturating_add(pace.window);
+        let until = pace.until;
+        windows.over = windows.over.max(until);
+    }
+
     /// Nobody knows what was released, but not more than was left.
     pub(super) fn restore_all(&self, shown: bool, export: bool, limits: &Limits, at: Time) {
         let most = |limit: Option<Limit>| limit.map_or(0, |limit| limit.most);
@@ -304,7 +313,7 @@ pub struct Gate {
 
 impl Gate {
     /// That role's windows. Those of a role that has any are never dropped: there are no more than PostgreSQL has logins.
-    pub fn passage(&self, role: &str) -> Arc<Passage> {
+    pub fn passage(&self, role: &str, now: Now) -> Arc<Passage> {
         let mut passages = self.passages.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(passage) = passages.get(role) {
             return passage.clone();
@@ -312,7 +321,7 @@ impl Gate {
         if passages.len() >= ACTORS_IDLE {
             passages.retain(|_, passage| {
                 let windows = passage.0.lock().unwrap_or_else(PoisonError::into_inner);
-                Arc::strong_count(passage) > 1 || windows.over > windows.latest
+                Arc::strong_count(passage) > 1 || windows.over > mono_us(now)
             });
         }
         passages.entry(role.to_owned()).or_insert_with(|| Arc::new(Passage::new())).clone()
@@ -325,7 +334,12 @@ impl Gate {
 
     /// From now on rows go to that role at most at this rate, until none has gone for so long.
     pub fn throttle(&self, role: &str, rows_per_second: u64, window_s: u64, now: Now) {
-        self.passage(role).throttle(rows_per_second, window_s, now);
+        self.throttle_from(role, rows_per_second, window_s, mono_us(now), now);
+    }
+
+    /// The same, since then.
+    pub(super) fn throttle_from(&self, role: &str, rows_per_second: u64, window_s: u64, at: Time, now: Now) {
+        self.passage(role, now).throttle(rows_per_second, window_s, at);
         self.throttles.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use super::Thresholds;
 use super::detector::mono_us;
 use super::gate::{Batch, Gate, Limits};
 use super::window::Time;
+use super::{Action, Thresholds};
 use crate::clock::Now;
 use crate::event::{Access, Event, EventKind, Shown};
 
@@ -49,6 +49,9 @@ impl<'a> Replay<'a> {
             }
             EventKind::Intent | EventKind::Statement => {
                 let Some(role) = event.actor.as_ref().map(|actor| actor.role.as_str()) else { return };
+                if self.gate.throttles() && event.rows > 0 {
+                    self.gate.passage(role, self.now).restore_pace(self.at(event));
+                }
                 let Some(limits) = Limits::of(self.thresholds, role) else { return };
                 let export = event.action().access == Access::Export;
                 let (shown, at) = (shown(event), self.at(event));
@@ -56,9 +59,16 @@ impl<'a> Replay<'a> {
                     self.open.remove(&statement);
                     let batch = Batch { rows: event.rows, shown, export, before: 0 };
                     let people = &event.subjects;
-                    self.gate.passage(role).restore(batch, &people.known, people.more, &limits, at);
+                    self.gate.passage(role, self.now).restore(batch, &people.known, people.more, &limits, at);
                 } else if (shown || export) && self.open.len() < Self::OPEN_MAX {
                     self.open.insert(statement, Open { role: role.to_owned(), shown, export, at });
+                }
+            }
+            EventKind::Alert => {
+                let Some((actor, alert)) = event.actor.as_ref().zip(event.alert.as_ref()) else { return };
+                if let Action::Throttle { rows_per_s } = alert.action {
+                    let at = self.at(event);
+                    self.gate.throttle_from(&actor.role, rows_per_s, alert.window_s, at, self.now);
                 }
             }
             _ => {}
@@ -75,7 +85,7 @@ impl<'a> Replay<'a> {
         open.sort_by_key(|open| open.at);
         for open in open {
             if let Some(limits) = Limits::of(self.thresholds, &open.role) {
-                self.gate.passage(&open.role).restore_all(open.shown, open.export, &limits, open.at);
+                self.gate.passage(&open.role, self.now).restore_all(open.shown, open.export, &limits, open.at);
             }
         }
     }

@@ -81,7 +81,7 @@ impl Rule {
     pub fn actions(self) -> &'static [&'static str] {
         match self {
             Rule::Bulk | Rule::Subjects | Rule::Export => &["alert", "throttle", "stop", "kill", "quarantine"],
-            Rule::Canary => &["alert", "stop", "kill", "quarantine"],
+            Rule::Canary => &["alert", "kill", "quarantine"],
             Rule::Sequence | Rule::Unusual => &["alert", "throttle", "kill", "quarantine"],
             Rule::AfterHours | Rule::Failures | Rule::Tamper | Rule::FirstTime => &["alert", "kill", "quarantine"],
             Rule::BreakGlass | Rule::PolicyChange | Rule::Bypass => &["alert"],

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::MutexGuard;
 
+use crate::desk::Word;
 use crate::secret;
 use crate::wire::startup::CancelKey;
 
@@ -18,6 +19,8 @@ use crate::wire::startup::CancelKey;
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     pub(crate) key: CancelKey,
+    /// The session's own: its rows may wait here.
+    pub(crate) word: Arc<Word>,
     queue: Arc<Queue>,
 }
 
@@ -30,8 +33,8 @@ struct Queue {
 }
 
 impl Backend {
-    pub(crate) fn new(address: SocketAddr, key: CancelKey) -> Self {
-        Self { address, key, queue: Arc::default() }
+    pub(crate) fn new(address: SocketAddr, key: CancelKey, word: Arc<Word>) -> Self {
+        Self { address, key, word, queue: Arc::default() }
     }
 
     /// Waits for the request before this one. `None` if another waits already, which will be sent after this one came.
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn only_the_whole_key_finds_its_own_backend() {
         let registry = Arc::new(Registry::default());
-        let backend = |pid| Backend::new(([127, 0, 0, 1], 5432).into(), key(pid, 0));
+        let backend = |pid| Backend::new(([127, 0, 0, 1], 5432).into(), key(pid, 0), Arc::default());
         let one = registry.enter(1, key(7, 1), backend(101));
         let two = registry.enter(2, key(7, 2), backend(102));
         assert_eq!(registry.find(&key(7, 1)).unwrap().key.pid, 101);
@@ -133,7 +136,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_request_is_sent_and_one_waits() {
-        let backend = Backend::new(([127, 0, 0, 1], 5432).into(), key(7, 1));
+        let backend = Backend::new(([127, 0, 0, 1], 5432).into(), key(7, 1), Arc::default());
         let first = backend.turn().await.unwrap();
         let second = backend.turn();
         tokio::pin!(second);

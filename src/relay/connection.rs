@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use bytes::BytesMut;
 use tokio::time::Instant;
@@ -12,9 +13,9 @@ use super::admit::{Seat, Stranger};
 use super::cancel::{Backend, Ticket};
 use super::console;
 use super::drain::Phase;
-use super::farewell::{draining, lost, no_seat, refuse};
+use super::farewell::{draining, lost, no_seat, refuse, told_to_end};
 use super::greet::{Guest, Parting, greet};
-use super::mind::{Host, Mind, conclude};
+use super::mind::{Guest as Claimed, Host, Mind, conclude};
 use super::network::{self, Entry, Visitor};
 use super::pump::{self, Pump};
 use super::reactor::Socket;
@@ -22,6 +23,7 @@ use super::roster::{Line, Present, State};
 use super::splice::{self, Splice};
 use super::stream::{Leg, Stream};
 use crate::clock::Now;
+use crate::desk::Known;
 use crate::error::Refusal;
 use crate::event::{Actor, Part};
 use crate::metrics::Meters;
@@ -78,6 +80,7 @@ async fn turn_away<H: Host>(shared: &Shared<H>, refusal: &Refusal, stream: Strea
 async fn cancel<H: Host>(shared: &Shared<H>, key: &CancelKey) {
     shared.host.meters().cancel_requested();
     let Some(backend) = shared.cancels.find(key) else { return };
+    backend.word.cancel();
     if let Some(_turn) = backend.turn().await {
         // Not reached: the statement goes on, as with PostgreSQL when a CancelRequest is lost.
         let _ = shared.settings.upstream.cancel(backend.address, &backend.key).await;
@@ -121,9 +124,12 @@ async fn session<H: Host>(
     let Some(_here) = shared.addresses.enter(network::household(address)) else {
         return Err((network::crowded_address(), client));
     };
-    let user = Box::from(visitor.user);
-    stranger.speaks();
     let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let guest =
+        Claimed { connection: number, role: visitor.user.into(), database: visitor.database.into(), client: address };
+    stranger.speaks();
+    // Known before it is asked whether it may come in: whoever is shut out meanwhile is told.
+    let known = shared.host.enter(number, &guest.role);
     let legs = Legs {
         client_tls: client.is_tls(),
         client_end_point: client.end_point(),
@@ -133,7 +139,13 @@ async fn session<H: Host>(
     };
     let mind = match shared.host.welcome(startup, number, Some(address), legs) {
         Ok(mind) => mind,
-        Err(refusal) => return Err((refusal, client)),
+        Err(refusal) => {
+            if let Some(recorded) = shared.host.turned_away(&guest, &refusal) {
+                // The desk is gone: there is nobody left to tell.
+                let _ = recorded.await;
+            }
+            return Err((refusal, client));
+        }
     };
     let reached = shared.settings.upstream.connect().await;
     shared.host.meters().upstream(reached.is_ok());
@@ -141,8 +153,9 @@ async fn session<H: Host>(
         Ok(reached) => reached,
         Err(refusal) => return Err((refusal, client)),
     };
-    let pump = Pump::new(mind, client, server, early, deadline, shared.drain.clone());
-    let served = Served { shared, number, user, address, ticket: None, seat: None, present: None };
+    let mut pump = Pump::new(mind, client, server, early, deadline, shared.drain.clone());
+    pump.heed(known.word().clone());
+    let served = Served { shared, number, user: guest.role, address, known, ticket: None, seat: None, present: None };
     let reason = served.run(pump, stranger).await;
     tracing::debug!(connection = number, reason, "connection closed");
     Ok(())
@@ -154,6 +167,7 @@ struct Served<'a, H: Host> {
     number: u64,
     user: Box<[u8]>,
     address: SocketAddr,
+    known: Known,
     ticket: Option<Ticket>,
     seat: Option<(Seat, Entry<Box<[u8]>>)>,
     present: Option<Present>,
@@ -172,6 +186,9 @@ impl<H: Host> Served<'_, H> {
                 }
                 pump::End::KeyKnown => self.register(&pump.mind),
                 pump::End::Closed(reason) => {
+                    if self.known.word().end().is_some() {
+                        self.cancel(&pump.mind).await;
+                    }
                     conclude(&mut pump.mind).await;
                     return reason;
                 }
@@ -215,7 +232,7 @@ impl<H: Host> Served<'_, H> {
 
     fn register(&mut self, mind: &H::Mind) {
         if let Some(key) = mind.backend_key() {
-            let backend = Backend::new(self.address, key.theirs.clone());
+            let backend = Backend::new(self.address, key.theirs.clone(), self.known.word().clone());
             self.ticket = Some(self.shared.cancels.enter(self.number, key.ours.clone(), backend));
         }
     }
@@ -233,9 +250,27 @@ impl<H: Host> Served<'_, H> {
         console::serve(who, client, unsent, said).await
     }
 
+    /// What still runs there stops; closing the connection alone would let it go on until it has something to say.
+    async fn cancel(&self, mind: &H::Mind) {
+        if let Some(key) = mind.backend_key() {
+            // Not reached: it ends when it finds its client gone.
+            let _ = self.shared.settings.upstream.cancel(self.address, &key.theirs).await;
+        }
+    }
+
     async fn splice(&self, client: (Stream, BytesMut), server: (Stream, BytesMut)) -> &'static str {
         let mut splice = Splice::new(client, server, self.shared.drain.clone());
-        match splice.run().await {
+        let word = self.known.word();
+        let told = std::future::poll_fn(|cx| {
+            word.listen(cx);
+            word.end().map_or(Poll::Pending, Poll::Ready)
+        });
+        let ended = tokio::select! {
+            ended = splice.run() => ended,
+            // Anywhere in a message: there is nothing to be said.
+            ending = told => return told_to_end(ending).1,
+        };
+        match ended {
             splice::End::Closed => "closed",
             splice::End::ServerLost => {
                 refuse(splice.client, &lost()).await;

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 
 use super::stream::Stream;
+use crate::desk::{Ending, quarantine};
 use crate::error::{Code, Refusal, SqlState};
 use crate::wire::encode;
 
@@ -26,6 +27,17 @@ pub(crate) async fn refuse(mut stream: Stream, refusal: &Refusal) {
 /// The proxy shuts down; PostgreSQL's own words.
 pub(crate) fn draining() -> Refusal {
     Refusal::new(Code::Draining, "terminating connection due to administrator command", "Connect again.")
+}
+
+/// The detector, or the operator, ends this session.
+pub(crate) fn told_to_end(ending: Ending) -> (Refusal, &'static str) {
+    match ending {
+        Ending::Killed => {
+            let message = "terminating connection because the breach detector has ended this session";
+            (Refusal::new(Code::Killed, message, "The operator finds the reason in the access log."), "killed")
+        }
+        Ending::Quarantined => (quarantine::refusal().with_sqlstate(SqlState(*b"57P01")), "quarantined"),
+    }
 }
 
 /// PostgreSQL went away under a session.

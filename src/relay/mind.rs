@@ -6,7 +6,7 @@ use std::pin::Pin;
 use bytes::BytesMut;
 
 use super::console::Operator;
-use crate::desk::AuditDown;
+use crate::desk::{AuditDown, Known};
 use crate::error::Refusal;
 use crate::event::{Actor, Event, Part};
 use crate::metrics::Meters;
@@ -58,6 +58,8 @@ pub(crate) trait Mind: Send {
     fn refresh(&mut self);
     /// The user's verifier is to be looked up again next time.
     fn forget_credential(&mut self);
+    /// The client has asked for what runs to be cancelled.
+    fn cancelled(&mut self) {}
     /// Our cancel key and the server's, once known.
     fn backend_key(&self) -> Option<&BackendKey>;
     /// Tell the desk. A receipt: its queue is full, and nothing new is to be taken on until the receipt is in.
@@ -83,6 +85,15 @@ pub(crate) async fn conclude(mind: &mut impl Mind) {
     }
 }
 
+/// A client that has said who it is, and has proven nothing.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) connection: u64,
+    pub(crate) role: Box<[u8]>,
+    pub(crate) database: Box<[u8]>,
+    pub(crate) client: IpAddr,
+}
+
 /// Where minds come from.
 pub(crate) trait Host: Send + Sync + 'static {
     type Mind: Mind;
@@ -97,4 +108,12 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn meters(&self) -> &Meters;
     /// Who answers on the console, if there is one.
     fn operator(&self) -> Option<&dyn Operator>;
+    /// A connection has said who it is; it can be spoken to as long as the entry lives.
+    fn enter(&self, _connection: u64, _role: &[u8]) -> Known {
+        Known::unknown()
+    }
+    /// That connection was not welcome: what is to be recorded of it.
+    fn turned_away(&self, _guest: &Guest, _refusal: &Refusal) -> Option<Receipt> {
+        None
+    }
 }

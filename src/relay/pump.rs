@@ -15,12 +15,13 @@ use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep};
 
 use super::drain::{Drain, Ear, Phase};
-use super::farewell::{draining, lost};
+use super::farewell::{draining, lost, told_to_end};
 use super::mind::{LookUp, Mind, Out, Receipt};
 use super::roster::{Place, State};
 use super::scratch;
 use super::stream::{Leg, Stream};
 use crate::clock::Now;
+use crate::desk::Word;
 use crate::error::Refusal;
 use crate::session::{Effect, Side};
 use crate::wire::{encode, frame};
@@ -169,6 +170,9 @@ pub(crate) struct Pump<M, L = Stream> {
     paused: bool,
     /// Where the roster learns what the session is at.
     pub(crate) place: Option<Arc<Place>>,
+    /// What is said to this session from outside; listened to from the first poll on.
+    word: Arc<Word>,
+    listening: bool,
 }
 
 impl<M: Mind, L: Leg> Pump<M, L> {
@@ -203,12 +207,19 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             ear: Ear::new(drain),
             paused: false,
             place: None,
+            word: Arc::default(),
+            listening: false,
         }
     }
 
     /// Runs until something must be decided elsewhere.
     pub(crate) async fn run(&mut self) -> End {
         std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// What is said there is heeded.
+    pub(crate) fn heed(&mut self, word: Arc<Word>) {
+        self.word = word;
     }
 
     /// Both legs, each with the bytes that are on their way to it. For [`End::Transparent`].
@@ -231,6 +242,7 @@ impl<M: Mind, L: Leg> Pump<M, L> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.poll_word(cx);
         loop {
             self.paused = self.ear.paused();
             let mut moved = self.poll_receipts(cx);
@@ -275,6 +287,7 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             && written(&self.to_server, &self.out.to_server)
             && self.receipts.is_empty()
             && self.look_up.is_none()
+            && self.wait.is_none()
             && self.closing.is_none()
     }
 
@@ -292,6 +305,23 @@ impl<M: Mind, L: Leg> Pump<M, L> {
             self.say_goodbye(&draining(), "drained");
         }
         self.closing.is_some()
+    }
+
+    /// Before anything else is read: an end that was said, and a cancel of what waits for its turn.
+    fn poll_word(&mut self, cx: &mut Context<'_>) {
+        if !std::mem::replace(&mut self.listening, true) {
+            self.word.listen(cx);
+        }
+        if let Some(ending) = self.word.end().filter(|_| self.closing.is_none()) {
+            let (refusal, reason) = told_to_end(ending);
+            self.say_goodbye(&refusal, reason);
+        }
+        if self.word.take_cancel() {
+            self.mind.cancelled();
+            if self.wait.take().is_some() {
+                self.from_server.due = true;
+            }
+        }
     }
 
     fn poll_client(&mut self, cx: &mut Context<'_>) -> bool {

@@ -1,5 +1,6 @@
 //! The real host: sessions with the rules, keys, plans, desk and catalog they need.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +10,13 @@ use rand::Rng;
 use tokio::sync::oneshot;
 
 use super::console::Operator;
-use super::mind::{Host, LookUp, Mind, Out, Receipt};
+use super::mind::{Guest, Host, LookUp, Mind, Out, Receipt};
 use crate::auth::Verifiers;
 use crate::catalog::{Acting, Keeper, Ticket};
 use crate::clock::{Clock, Lazy, Now};
-use crate::desk::{Desk, Response};
+use crate::desk::{Desk, Known, Response};
 use crate::error::{Code, Refusal};
-use crate::event::{Actor, Event, Part};
+use crate::event::{Actor, ActorAuth, Event, EventKind, Part};
 use crate::metrics::Meters;
 use crate::plan;
 use crate::policy::rules::Rules;
@@ -90,6 +91,9 @@ impl Host for World {
         if !self.keeper.loaded() {
             return Err(not_reachable());
         }
+        if let Some(refusal) = startup.user().and_then(|user| self.response.quarantine.objection(&lossy(user))) {
+            return Err(refusal);
+        }
         let rules = self.keeper.rules();
         let session = Session::new(self.session.clone(), startup, connection, client, legs, &rules)?;
         let world = self.clone();
@@ -113,6 +117,40 @@ impl Host for World {
     fn operator(&self) -> Option<&dyn Operator> {
         self.operator.as_deref()
     }
+
+    fn enter(&self, connection: u64, role: &[u8]) -> Known {
+        self.response.sessions.enter(connection, &lossy(role))
+    }
+
+    /// Of a quarantined login the access log says that it tried.
+    fn turned_away(&self, guest: &Guest, refusal: &Refusal) -> Option<Receipt> {
+        if refusal.code != Code::Quarantined {
+            return None;
+        }
+        self.meters.login_failed();
+        let mut event = Event::new(EventKind::LoginFailed, Now::read().unix_us).ended(refusal.sqlstate);
+        event.connection = guest.connection;
+        event.code = Some(refusal.code.as_str().to_owned());
+        let actor = Actor {
+            role: lossy(&guest.role).into_owned(),
+            database: lossy(&guest.database).into_owned(),
+            auth: ActorAuth::None,
+            certificate: None,
+            application: String::new(),
+            client: Some(guest.client),
+            purpose: None,
+            purpose_by: None,
+            person: None,
+        };
+        event.actor = Some(actor.into());
+        let receipt = self.desk.event(event);
+        receipt.done().is_none().then(|| Box::pin(receipt) as Receipt)
+    }
+}
+
+/// A name that is not UTF-8 is refused later, and is in no quarantine.
+fn lossy(name: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(name)
 }
 
 /// Nothing is known of any database yet: which are protected, who may see what.
@@ -251,6 +289,10 @@ impl Mind for Live {
         if let Some(verifiers) = &self.world.verifiers {
             verifiers.forget(&self.session.actor().role);
         }
+    }
+
+    fn cancelled(&mut self) {
+        self.session.cancelled();
     }
 
     fn backend_key(&self) -> Option<&BackendKey> {

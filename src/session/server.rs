@@ -571,6 +571,7 @@ impl Session {
         }
         self.copy.ended();
         self.muted = false;
+        self.guard.cancelled = false;
         // A Query in the middle of a pipeline ends it too.
         self.open_pipeline &= !self.pending.is_empty();
         if !self.open_pipeline {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::detect::{Batch, Limits, Passage, Rule, note};
-use crate::error::{Code, Refusal};
+use crate::error::{Code, Refusal, SqlState};
 use crate::event::{Access, Subject};
 use crate::plan::How;
 use crate::policy::rules::{Rules, Treatment};
@@ -23,7 +23,9 @@ pub(super) struct Guard {
     /// The actor's windows, once they were asked for.
     passage: Option<Arc<Passage>>,
     /// The server's next row waits until then.
-    pub(super) until_ns: Option<u64>,
+    until_ns: Option<u64>,
+    /// The client does not want to wait for it.
+    pub(super) cancelled: bool,
 }
 
 impl Guard {
@@ -118,8 +120,8 @@ impl Session {
     }
 
     fn let_go(&mut self, running: &mut Running, rows: u64, throttled: bool, cx: &Context<'_>) -> Allowed {
-        let passage = self.guard.passage.get_or_insert_with(|| cx.gate.passage(&self.actor.role)).clone();
         let (limits, now) = (self.guard.limits.unwrap_or_default(), cx.clock.now());
+        let passage = self.guard.passage.get_or_insert_with(|| cx.gate.passage(&self.actor.role, now)).clone();
         let mut batch = self.batch(running, rows, cx);
         if self.only_observed(running, cx.rules) {
             running.would_stop = running.would_stop.or(passage.count(batch, &limits, now));
@@ -198,10 +200,18 @@ impl Session {
 
     /// The server's rows wait.
     pub(super) fn wait(&mut self, then: Then) -> bool {
-        if let Then::Wait(until_ns) = then {
+        if let Then::Wait(until_ns) = then
+            && !self.guard.cancelled
+        {
             self.guard.until_ns = Some(until_ns);
         }
         self.guard.until_ns.is_some()
+    }
+
+    /// The client has asked for what runs to be cancelled, and so is the server. Rows that wait here would delay its word
+    /// of that.
+    pub fn cancelled(&mut self) {
+        self.guard.cancelled = !self.pending.is_empty();
     }
 
     /// Whether they do; the pump is told until when.
@@ -213,9 +223,17 @@ impl Session {
 
     /// What the client is told when rows beyond what is allowed would go.
     pub(super) fn held_back(&self, running: &mut Running, then: Then, cx: &Context<'_>) -> Refusal {
-        let Then::Stop(rule) = then else { return self.row_limit(cx) };
-        running.note = Some(note(rule));
-        self.stopped(rule)
+        match then {
+            Then::Stop(rule) => {
+                running.note = Some(note(rule));
+                self.stopped(rule)
+            }
+            Then::Wait(_) => {
+                let message = "canceling statement due to user request, while the breach detector throttled its rows";
+                Refusal::new(Code::Stopped, message, "").with_sqlstate(SqlState(*b"57014"))
+            }
+            Then::Ask | Then::Limit => self.row_limit(cx),
+        }
     }
 
     /// The next row is beyond what may go.

@@ -16,6 +16,7 @@ pub mod guard_lexer;
 pub mod keyring;
 pub mod plan;
 pub mod policy_file;
+pub mod quarantine_file;
 pub mod rules;
 pub mod scram;
 pub mod script;
@@ -31,7 +32,7 @@ pub mod voucher;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("array", array::run),
     ("audit_note", audit_note::run),
     ("audit_packed", audit_packed::run),
@@ -46,6 +47,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("keyring", keyring::run),
     ("plan", plan::run),
     ("policy_file", policy_file::run),
+    ("quarantine_file", quarantine_file::run),
     ("scram", scram::run),
     ("session_client", session_client::run),
     ("session_server", session_server::run),

@@ -186,7 +186,7 @@ async fn session(
             End::LoggedIn => {}
             End::KeyKnown => {
                 let key = pump.mind.backend_key().unwrap();
-                let backend = Backend::new(([0, 0, 0, 0], PORT).into(), key.theirs.clone());
+                let backend = Backend::new(([0, 0, 0, 0], PORT).into(), key.theirs.clone(), Arc::default());
                 ticket = Some(world.cancels.enter(number, key.ours.clone(), backend));
             }
             End::Closed(reason) => {
