@@ -55,7 +55,12 @@ async fn measure(url: &str, dir: &Path, count: u64, now_us: i64) {
     for (_, statement) in store::pending(&client, &policy).await.unwrap() {
         client.batch_execute(&statement).await.unwrap();
     }
-    let settings = ship::Settings { connect: connect.clone(), dir: dir.to_owned(), deployment: [1; 16] };
+    let settings = ship::Settings {
+        connect: connect.clone(),
+        dir: dir.to_owned(),
+        deployment: [1; 16],
+        copied: Default::default(),
+    };
     let begun = Instant::now();
     let copied = ship::catch_up(settings, Arc::new(Meters::detached()), &mut |_| ()).await.unwrap();
     assert_eq!(copied, count);

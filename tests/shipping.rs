@@ -260,6 +260,7 @@ async fn partitions_are_made_where_months_begin_and_odd_text_holds_nothing_up() 
         connect: Connect { config: site.direct_url("pgveil").parse().unwrap(), tls: None },
         dir: dir.clone(),
         deployment: [1; 16],
+        copied: Default::default(),
     };
     let meters = Arc::new(Meters::detached());
     assert_eq!(ship::catch_up(settings(), meters.clone(), &mut |_| ()).await.unwrap(), 5);
@@ -306,7 +307,7 @@ async fn records_that_are_gone_before_their_turn_are_noted() {
     log.close(3).unwrap();
     let ship = || {
         let connect = Connect { config: site.direct_url("pgveil").parse().unwrap(), tls: None };
-        let settings = ship::Settings { connect, dir: dir.clone(), deployment: [1; 16] };
+        let settings = ship::Settings { connect, dir: dir.clone(), deployment: [1; 16], copied: Default::default() };
         async move { ship::catch_up(settings, Arc::new(Meters::detached()), &mut |_| ()).await.unwrap() }
     };
     std::fs::remove_file(dir.join("access-00000002.jsonl")).unwrap();

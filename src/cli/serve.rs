@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -96,9 +96,9 @@ async fn serve(config: Config, keyring: Arc<Keyring>) -> anyhow::Result<()> {
         loaded => loaded?,
     }
     let verifiers = verifiers(&config).await?;
-    let response = response(&config)?;
-    let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters, &response).await?;
-    let shipper = ship(&config, &keyring, &meters)?;
+    let (response, copied) = (response(&config)?, Arc::new(AtomicU64::new(0)));
+    let (desk, desk_thread) = open_desk(&config, &keyring, &keeper, &meters, &response, &copied).await?;
+    let shipper = ship(&config, &keyring, &meters, copied)?;
     let reloaded = Arc::new(Notify::new());
     let mut watching = keeper.watch(tell(desk.clone(), reloaded.clone()));
     let (drain, roster, tls) = (Arc::new(Drain::default()), Arc::new(Roster::default()), settings.tls.clone());
@@ -198,7 +198,12 @@ fn rendered(metrics: PrometheusHandle, desk: Desk) -> Box<dyn Fn() -> String + S
 }
 
 /// What copies the access log into PostgreSQL, if it is to be.
-fn ship(config: &Config, keyring: &Keyring, meters: &Arc<Meters>) -> anyhow::Result<Option<store::ship::Thread>> {
+fn ship(
+    config: &Config,
+    keyring: &Keyring,
+    meters: &Arc<Meters>,
+    copied: Arc<AtomicU64>,
+) -> anyhow::Result<Option<store::ship::Thread>> {
     if !config.store.ship {
         return Ok(None);
     }
@@ -206,6 +211,7 @@ fn ship(config: &Config, keyring: &Keyring, meters: &Arc<Meters>) -> anyhow::Res
         connect: connect::control(&config.control)?,
         dir: config.audit.dir.clone(),
         deployment: *keyring.deployment_id(),
+        copied,
     };
     Ok(Some(store::ship::start(settings, meters.clone())?))
 }
@@ -329,8 +335,10 @@ async fn open_desk(
     keeper: &Keeper,
     meters: &Arc<Meters>,
     response: &Response,
+    copied: &Arc<AtomicU64>,
 ) -> anyhow::Result<(Desk, desk::Thread)> {
-    let settings = desk::Settings { response: response.clone(), ..desk::Settings::from(&config.audit) };
+    let (response, copied) = (response.clone(), config.store.ship.then(|| copied.clone()));
+    let settings = desk::Settings { response, copied, ..desk::Settings::from(&config.audit) };
     let (keyring, keeper, meters) = (keyring.clone(), keeper.clone(), meters.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let rules = move || keeper.rules();

@@ -2,6 +2,7 @@
 //!
 //! In: the log's folder. Out: compressed segments, and fewer of them. Never: a wait of the desk's thread, the segment that is written to.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
 
@@ -97,7 +98,9 @@ impl Work {
         let anchors =
             anchors.map(|file| audit::anchors(file, &self.public)).collect::<std::result::Result<Vec<_>, _>>();
         let found = anchors.map(|anchors| anchors.concat()).and_then(|anchors| {
-            let until = Until { before_us: keep.before_us(now.unix_us), needed_from: None, anchors: &anchors };
+            let copied = self.settings.copied.as_ref().map(|copied| copied.load(Ordering::Acquire));
+            let needed_from = copied.map(|seq| seq.saturating_add(1));
+            let until = Until { before_us: keep.before_us(now.unix_us), needed_from, anchors: &anchors };
             audit::prunable(dir, &self.key, until)
         });
         let found = match found {

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ pub struct Settings {
     pub response: Response,
     /// Closed segments are compressed.
     pub compress: bool,
+    /// Up to which record the log is copied elsewhere, if it is to be: none beyond is pruned.
+    pub copied: Option<Arc<AtomicU64>>,
     /// How long records stay; for ever without it.
     pub keep: Option<audit::Keep>,
 }
@@ -97,6 +99,7 @@ impl Settings {
             anchors: Vec::new(),
             collectors: Vec::new(),
             response: Response::default(),
+            copied: None,
             compress: true,
             keep: None,
         }

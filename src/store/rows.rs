@@ -121,6 +121,9 @@ const EVENT_COLUMNS: &[(&str, Type)] = &[
     ("client", Type::INET),
     ("purpose", Type::TEXT),
     ("purpose_by", Type::TEXT),
+    ("person", Type::TEXT),
+    ("person_by", Type::TEXT),
+    ("trace", Type::TEXT),
     ("rules_version", Type::INT8),
     ("fingerprint", Type::TEXT),
     ("text", Type::TEXT),
@@ -133,6 +136,7 @@ const EVENT_COLUMNS: &[(&str, Type)] = &[
     ("subjects", Type::INT4),
     ("unknown_rows", Type::INT8),
     ("more_subjects", Type::INT8),
+    ("canaries", Type::INT8),
     ("sqlstate", Type::TEXT),
     ("code", Type::TEXT),
     ("duration_us", Type::INT8),
@@ -188,6 +192,7 @@ pub(super) fn signed(count: u64) -> i64 {
 fn row(encoding: Encoding, log: i32, kept: &Kept) -> Vec<Box<dyn ToSql + Sync + Send>> {
     let (event, action) = (&kept.event, kept.event.action());
     let actor: Option<&Actor> = event.actor.as_deref();
+    let person = actor.and_then(|actor| actor.person.as_ref());
     let text = |text: Option<&str>| text.map(|text| encoding.fit(text).into_owned());
     let touches = Some(&action.touches).filter(|touches| !touches.is_empty());
     vec![
@@ -205,6 +210,9 @@ fn row(encoding: Encoding, log: i32, kept: &Kept) -> Vec<Box<dyn ToSql + Sync + 
         Box::new(actor.and_then(|actor| actor.client)),
         Box::new(text(actor.and_then(|actor| actor.purpose.as_deref()))),
         Box::new(actor.and_then(|actor| word(actor.purpose_by.as_ref()?))),
+        Box::new(text(person.map(|known| known.person.as_str()))),
+        Box::new(person.and_then(|known| word(&known.person_by))),
+        Box::new(event.trace.map(|trace| trace.to_string())),
         Box::new(signed(event.rules_version)),
         Box::new(text(action.fingerprint.as_deref())),
         Box::new(text(action.text.as_deref())),
@@ -217,6 +225,7 @@ fn row(encoding: Encoding, log: i32, kept: &Kept) -> Vec<Box<dyn ToSql + Sync + 
         Box::new(i32::try_from(event.subjects.known.len()).unwrap_or(i32::MAX)),
         Box::new(signed(event.subjects.unknown_rows)),
         Box::new(signed(event.subjects.more)),
+        Box::new(signed(event.canaries)),
         Box::new(text(event.sqlstate.as_deref())),
         Box::new(text(event.code.as_deref())),
         Box::new(signed(event.duration_us)),

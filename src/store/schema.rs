@@ -59,10 +59,10 @@ const ACCESS_LOG: &[(&str, &str)] = &[
          log int4 not null, seq int8 not null, at timestamptz not null, kind text not null,\n\
          connection int8 not null, statement int8 not null,\n\
          role text, database text, auth text, certificate text, application text, client inet,\n\
-         purpose text, purpose_by text, rules_version int8 not null,\n\
+         purpose text, purpose_by text, person text, person_by text, trace text, rules_version int8 not null,\n\
          fingerprint text, text text, access text not null, touches jsonb, touches_unknown boolean not null,\n\
          observed boolean not null, would jsonb, rows int8 not null,\n\
-         subjects int4 not null, unknown_rows int8 not null, more_subjects int8 not null,\n\
+         subjects int4 not null, unknown_rows int8 not null, more_subjects int8 not null, canaries int8 not null,\n\
          sqlstate text, code text, duration_us int8 not null, alert jsonb, note text, hash bytea not null,\n\
          primary key (at, log, seq)) partition by range (at);\n\
          create index access_log_starts on pgveil.access_log (at) where kind = 'start';\n\

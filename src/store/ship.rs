@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// Whose log it is, as the keyring names it.
     pub deployment: [u8; 16],
+    /// Where whoever prunes the log learns up to which record it is copied.
+    pub copied: Arc<AtomicU64>,
 }
 
 /// The copying thread.
@@ -148,6 +151,11 @@ impl Shipper {
         }
     }
 
+    fn reached(&mut self, seq: u64) {
+        self.shipped = seq;
+        self.settings.copied.store(seq, Ordering::Release);
+    }
+
     fn failed(&mut self, error: &Error) {
         self.open = None;
         // A month may have been taken away.
@@ -194,7 +202,7 @@ impl Shipper {
                  pgveil.ship_gaps; see `pgveil log verify`"
             );
         }
-        self.shipped = after.seq;
+        self.reached(after.seq);
         self.meters.shipped(events);
         self.meters.ship_lag(batch.left);
         self.open = Some(open);
@@ -227,9 +235,10 @@ impl Shipper {
             seq: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0),
             hash: hash.try_into().map_err(|_| Error::Control("pgveil.shipped holds no hash of 32 bytes".into()))?,
         };
-        self.shipped = at.seq;
+        let (seq, durable) = (at.seq, Durable::after(dir, at));
         let encoding = if row.get::<_, &str>(3) == "UTF8" { Encoding::Utf8 } else { Encoding::Other };
-        Ok(Open { log: row.get(0), encoding, durable: Durable::after(dir, at) })
+        self.reached(seq);
+        Ok(Open { log: row.get(0), encoding, durable })
     }
 
     /// Makes the partitions that the batch needs, and the next month's ahead of it.

@@ -17,10 +17,11 @@ const NEWEST: &str = "select l.log, l.seq, l.subjects + l.more_subjects, jsonb_s
      'kind', l.kind, 'at_us', (extract(epoch from l.at) * 1000000)::int8, 'connection', l.connection, \
      'statement', l.statement, 'actor', case when l.role is not null then jsonb_build_object(\
      'role', l.role, 'database', l.database, 'auth', l.auth, 'certificate', l.certificate, \
-     'application', l.application, 'client', host(l.client), 'purpose', l.purpose, 'purpose_by', l.purpose_by) end, \
+     'application', l.application, 'client', host(l.client), 'purpose', l.purpose, 'purpose_by', l.purpose_by, \
+     'person', l.person, 'person_by', l.person_by) end, \
      'rules_version', l.rules_version, 'fingerprint', l.fingerprint, 'text', l.text, 'access', l.access, \
      'touches', l.touches, 'touches_unknown', l.touches_unknown, 'observed', l.observed, 'would', l.would, \
-     'rows', l.rows, 'subjects', jsonb_build_object('unknown_rows', l.unknown_rows, 'more', l.more_subjects), \
+     'rows', l.rows, 'canaries', nullif(l.canaries, 0), 'trace', l.trace, 'subjects', jsonb_build_object('unknown_rows', l.unknown_rows, 'more', l.more_subjects), \
      'sqlstate', l.sqlstate, 'code', l.code, 'duration_us', l.duration_us, 'note', l.note))::text \
      from (select at, log, seq from pgveil.access_subjects where pseudonym = any($1) and at >= $2 \
      order by at desc, log desc, seq desc limit $3) s \
