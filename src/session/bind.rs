@@ -370,7 +370,7 @@ impl Session {
         self.open_pipeline = true;
         let mut running = self.next_running(portal.as_ref().map(|p| p.statement.newest(cx.rules.version)), cx);
         if let Some(portal) = portal {
-            running.tally.named(portal.subjects.clone(), portal.key, cx);
+            running.tally.named(&portal.subjects, portal.key, cx);
             running.trace = portal.statement.trace;
             running.actor.clone_from(&portal.actor);
             for (_, name, prepared) in self.prepared_by_sql(&portal.statement.sql, &portal.statement.plan, cx) {

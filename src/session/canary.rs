@@ -51,11 +51,11 @@ pub(super) fn key(index: usize, field: &FieldDescription<'_>, rules: &Rules) -> 
 
 impl Tally {
     /// People whom the statement names, by keys of which that is the one integer.
-    pub(super) fn named(&mut self, people: Vec<Subject>, key: Key, cx: &Context<'_>) {
+    pub(super) fn named(&mut self, people: &[Subject], key: Key, cx: &Context<'_>) {
         self.key = key;
         for who in people {
             self.canaries.named(cx.rules.detect.canaries.contains(who.pseudonym));
-            self.person(who);
+            self.person(who.clone());
         }
     }
 

@@ -341,7 +341,7 @@ impl Session {
                 running.prepares = self.prepared_by_sql(sql, &plan, cx);
                 running.undo = self.unnamed_dropped();
                 let (people, key) = subjects_of_literals(sql, &plan, cx);
-                running.tally.named(people, key, cx);
+                running.tally.named(&people, key, cx);
                 self.intend_write(&mut running, cx);
                 self.note_moving(Some(&plan));
                 self.begin_wrapped(wrapped, cx);
